@@ -1,0 +1,20 @@
+# Names for the scripts; what they do is said in the scripts.
+.PHONY: setup quickstart test test-long lock extras
+
+setup:
+	./cluster/setup.sh dev
+
+quickstart:
+	./cluster/quickstart.sh
+
+test:
+	./tests/run.sh
+
+test-long:
+	./tests/run.sh --long
+
+lock:
+	./.ci/lock
+
+extras:
+	./cluster/install-extras.sh

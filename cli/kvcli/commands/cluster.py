@@ -1,0 +1,182 @@
+"""`kv cluster`: a whole cluster of real nodes on this machine, in one directory, for trying out and for tests."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from kvcli import output
+from kvcli.options import global_options, settings
+from kvcli.output import Mode
+from kvstore import limits
+
+if TYPE_CHECKING:
+    from kvcluster.supervisor import Cluster
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+LEADER: Final = "leader"
+
+_dir_option = click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="KV_CLUSTER_DIR",
+    show_envvar=True,
+    default="kv-cluster",
+    show_default=True,
+    help="Directory of the cluster.",
+)
+_wait_option = click.option(
+    "--wait",
+    "wait_s",
+    metavar="SECONDS",
+    type=click.FloatRange(0, 600),
+    default=30,
+    show_default=True,
+    help="How long to wait until nodes are ready.",
+)
+
+
+@click.group()
+@global_options
+def cluster() -> None:
+    """Run a whole cluster on this machine, in one directory.
+
+    NODE is a name such as n1, or 'leader' for the node that leads now.
+    """
+
+
+@cluster.command()
+@click.option("--nodes", type=click.IntRange(1, limits.MEMBERS_MAX), help="How many nodes.  [default: 3]")
+@_dir_option
+@_wait_option
+@global_options
+def up(nodes: int | None, directory: Path, wait_s: float) -> None:
+    """Start a cluster, or start again what is not running of the one in the directory.
+
+    Returns when every node is ready. Exit code 4 if that takes too long; what runs is left running.
+    """
+    from kvcluster.lifecycle import bring_up
+
+    _print_cluster(bring_up(directory, nodes, wait_s, output.message).describe())
+
+
+@cluster.command()
+@_dir_option
+@global_options
+def status(directory: Path) -> None:
+    """Show nodes, processes and roles."""
+    _print_cluster(_open(directory).status())
+
+
+@cluster.command()
+@click.argument("nodes", metavar="NODE...", nargs=-1, required=True)
+@_dir_option
+@global_options
+def kill(nodes: tuple[str, ...], directory: Path) -> None:
+    """Kill nodes at once, with SIGKILL."""
+    _each(directory, nodes, lambda opened, name: opened.kill(name))
+
+
+@cluster.command()
+@click.argument("nodes", metavar="NODE...", nargs=-1, required=True)
+@_dir_option
+@global_options
+def pause(nodes: tuple[str, ...], directory: Path) -> None:
+    """Freeze nodes, with SIGSTOP: they hold their connections and answer nothing."""
+    _each(directory, nodes, lambda opened, name: opened.pause(name))
+
+
+@cluster.command()
+@click.argument("nodes", metavar="NODE...", nargs=-1, required=True)
+@_dir_option
+@global_options
+def resume(nodes: tuple[str, ...], directory: Path) -> None:
+    """Let paused nodes go on."""
+    _each(directory, nodes, lambda opened, name: opened.resume(name))
+
+
+@cluster.command()
+@click.argument("nodes", metavar="NODE...", nargs=-1, required=True)
+@_dir_option
+@_wait_option
+@global_options
+def restart(nodes: tuple[str, ...], directory: Path, wait_s: float) -> None:
+    """Stop nodes if they run, start them, and wait until they are ready, one after the other."""
+    _each(directory, nodes, lambda opened, name: opened.restart(name, wait_s))
+
+
+@cluster.command()
+@click.option("--purge", is_flag=True, help="Delete the data too.")
+@_dir_option
+@global_options
+def down(directory: Path, purge: bool) -> None:
+    """Stop every node; its data stays, unless --purge is given."""
+    from kvcluster import lifecycle
+
+    opened = _open(directory)
+    if purge:
+        lifecycle.purge(opened)
+    else:
+        opened.down()
+    _print_nodes(opened, opened.topology.names)
+
+
+def _open(directory: Path) -> "Cluster":
+    from kvcluster.supervisor import Cluster
+    from kvcluster.topology import BadClusterDirectory
+
+    try:
+        return Cluster.open(directory, output.message)
+    except BadClusterDirectory as missing:
+        raise BadClusterDirectory(f"{missing}; 'kv cluster up --dir {directory}' starts one") from missing
+
+
+def _each(directory: Path, names: tuple[str, ...], action: Callable[["Cluster", str], object]) -> None:
+    opened = _open(directory)
+    chosen = list(dict.fromkeys(_resolve(opened, name) for name in names))
+    for name in chosen:
+        action(opened, name)
+    _print_nodes(opened, chosen)
+
+
+def _resolve(opened: "Cluster", name: str) -> str:
+    from kvcluster.supervisor import NotReady
+
+    if name != LEADER:
+        return opened.topology.node(name).name
+    leader = opened.leader()
+    if leader is None:
+        raise NotReady("no node says that there is a leader; nothing was done")
+    return leader
+
+
+def _print_cluster(document: dict[str, Any]) -> None:
+    """`up` and `status`: the whole cluster."""
+    mode = settings().output
+    if mode is Mode.JSON:
+        output.write_json(document)
+        return
+    columns = [
+        name for name in ("name", "state", "role", "http", "peer", "pid", "data_dir") if name in document["nodes"][0]
+    ]
+    rows = [["-" if node[name] is None else str(node[name]) for name in columns] for node in document["nodes"]]
+    output.write_rows([name.upper() for name in columns], rows, mode)
+
+
+def _print_nodes(opened: "Cluster", names: list[str]) -> None:
+    """The other commands: the nodes that were touched, and what they are now."""
+    mode = settings().output
+    nodes = []
+    for name in names:
+        state = opened.state(name)
+        process = opened.process(name)
+        nodes.append({"name": name, "state": state, "pid": process.pid if process and state != "dead" else None})
+    if mode is Mode.JSON:
+        output.write_json({"dir": str(opened.topology.directory), "nodes": nodes})
+        return
+    output.write_rows(
+        ["NAME", "STATE", "PID"], [[str(n["name"]), str(n["state"]), str(n["pid"] or "-")] for n in nodes], mode
+    )

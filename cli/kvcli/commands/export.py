@@ -1,0 +1,64 @@
+"""`kv export`: writes keys and values out as ndjson."""
+
+import os
+import secrets
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import click
+
+from kvcli import output
+from kvcli.options import global_options, key_bytes, run_with_client
+
+if TYPE_CHECKING:
+    from kvstore.client import AsyncClient
+
+
+@click.command(short_help="Write keys and values out as ndjson.")
+@click.argument("file", default="-", type=click.Path(dir_okay=False, allow_dash=True))
+@click.option("--prefix", metavar="P", default="", help="Only keys that begin with P.")
+@click.option("--level", type=click.Choice(["one", "quorum"]), default="quorum", show_default=True)
+@global_options
+def export(file: str, prefix: str, level: str) -> None:
+    """Write every key and value to FILE (- is standard output), as lines that 'kv import' reads, in the order of keys.
+
+    FILE appears under its name only when it is complete. Keys are read in pages, each at one revision of its own: what
+    is written meanwhile may be in the export or not.
+    """
+    if file == "-":
+        run_with_client(lambda client: _to_stdout(client, key_bytes(prefix), level))
+        return
+    # Only a regular file can be put in place at the end; a device or a pipe is written as it comes.
+    in_place = os.path.exists(file) and not os.path.isfile(file)
+    target = file if in_place else f"{file}.{secrets.token_hex(4)}.partial"
+    try:
+        keys = run_with_client(lambda client: _to_file(client, key_bytes(prefix), level, target))
+        if not in_place:
+            os.replace(target, file)
+    except BaseException:
+        if not in_place:
+            with suppress(FileNotFoundError):
+                os.unlink(target)
+        raise
+    output.message(f"exported {keys:,} keys to {file}")
+
+
+async def _to_stdout(client: "AsyncClient", prefix: bytes, level: str) -> None:
+    from kvcli.ndjson import encode_line
+
+    async for key, record in client.scan(prefix=prefix, level=level):
+        output.write_bytes(encode_line(key, record.value))
+
+
+async def _to_file(client: "AsyncClient", prefix: bytes, level: str, target: str) -> int:
+    from kvcli.ndjson import encode_line
+    from kvcli.progress import Progress
+
+    with open(target, "wb") as file, Progress("exported") as progress:
+        async for key, record in client.scan(prefix=prefix, level=level):
+            file.write(encode_line(key, record.value))
+            progress.advance(len(record.value))
+        file.flush()
+        with suppress(OSError):  # a pipe or a device has nothing to make durable
+            os.fsync(file.fileno())
+        return progress.keys

@@ -1,0 +1,76 @@
+"""Exit codes of every `kv` command, and the words that go with an error.
+
+A message says what happened, whether it took effect, and what to do. The codes are the ones of the error tree in
+kvstore/errors.py; 2 and 130 come from the command line itself, 141 is the usual code of a program whose reader left.
+"""
+
+from enum import IntEnum
+
+from kvstore.errors import (
+    BadRequest,
+    CannotConnect,
+    ConnectionLost,
+    DeadlineExceeded,
+    KvError,
+    LocalError,
+    PreconditionFailed,
+)
+
+
+class Exit(IntEnum):
+    """What a script may rely on (docs/cli.md)."""
+
+    OK = 0
+    ABSENT = 1
+    USAGE = 2
+    CANNOT_CONNECT = 3
+    REFUSED = 4
+    UNKNOWN = 5
+    NOT_ALLOWED = 6
+    INVALID = 7
+    INTERNAL = 8
+    INTERRUPTED = 130
+    READER_GONE = 141
+
+
+_READ_BACK = "The write may have taken effect, or may still: read the key back before you write it again."
+_NOT_APPLIED = "Nothing was applied."
+
+
+def exit_code(error: KvError | LocalError) -> int:
+    """The exit code for an error."""
+    return error.exit_code
+
+
+def explain(error: KvError | LocalError) -> str:
+    """A message for people, one line or a few, without the program's name before it."""
+    if isinstance(error, CannotConnect):
+        return (
+            f"cannot connect ({error}). Nothing was sent, so nothing was applied. "
+            "Is a node running there? Start one with 'kv serve', or name others with --endpoints or KV_ENDPOINTS."
+        )
+    if isinstance(error, ConnectionLost):
+        return f"the connection was lost after the write had been sent ({error}). {_READ_BACK}"
+    if isinstance(error, LocalError):
+        return str(error)
+    return f"{_sentence(error.detail)} {_fate(error)}".rstrip()
+
+
+def _fate(error: KvError) -> str:
+    if error.outcome == "committed":
+        missing = f" Not yet confirmed by: {', '.join(error.missing)}." if error.missing else ""
+        return f"The write took effect, but not at the level that was asked for.{missing}"
+    if error.outcome == "unknown":
+        return _READ_BACK
+    again = "Try again" + (f" in {error.retry_after_s:g} s." if error.retry_after_s else " in a moment.")
+    if error.outcome is None:
+        return again if error.retry_safe or isinstance(error, DeadlineExceeded) else ""
+    if isinstance(error, PreconditionFailed):
+        return "The key was not changed."
+    if isinstance(error, BadRequest) or not error.retry_safe:
+        return _NOT_APPLIED
+    return f"{_NOT_APPLIED} {again}"
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else text + "."

@@ -1,0 +1,114 @@
+"""The entry point of `kv`: the table of commands, and the one place where errors become messages and exit codes."""
+
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import click
+
+from kvcli import output
+from kvcli.exit_codes import Exit, exit_code, explain
+from kvcli.options import global_options
+from kvstore import __version__
+from kvstore.errors import KvError, LocalError
+
+
+class Entry(NamedTuple):
+    """A command: where it is, and its line in `kv --help`, so that the list needs no import."""
+
+    where: str
+    help: str
+
+
+COMMANDS: Final[dict[str, Entry]] = {
+    "serve": Entry("kvcli.commands.serve:serve", "Run a node."),
+    "put": Entry("kvcli.commands.put:put", "Write a value."),
+    "get": Entry("kvcli.commands.get:get", "Read a value, or list keys by prefix."),
+    "delete": Entry("kvcli.commands.delete:delete", "Remove a key."),
+    "status": Entry("kvcli.commands.status:status", "Show the members of the cluster."),
+    "import": Entry("kvcli.commands.import_:import_", "Write many keys, from ndjson or a directory tree."),
+    "export": Entry("kvcli.commands.export:export", "Write keys and values out as ndjson."),
+    "doctor": Entry("kvcli.commands.doctor:doctor", "Look for what is wrong, and say what to do."),
+    "bench": Entry("kvcli.commands.bench:bench", "Measure the speed of a running cluster."),
+    "cluster": Entry("kvcli.commands.cluster:cluster", "Run a whole cluster on this machine."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        module, _, name = entry.where.partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@global_options
+@click.version_option(__version__, prog_name="kv", message="%(prog)s %(version)s")
+def cli() -> None:
+    """A replicated key-value store: run nodes, read and write keys, move data, find faults.
+
+    Data goes to standard output, messages to standard error. Exit codes: 0 done; 1 key absent or condition not met;
+    2 wrong usage; 3 cannot connect; 4 refused, nothing applied; 5 outcome unknown; 6 not allowed; 7 invalid, too
+    large or corrupt; 8 internal error; 130 interrupted.
+    """
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command; the exit code."""
+    try:
+        code = _run(arguments)
+        output.flush()
+        return code
+    except BrokenPipeError:
+        output.abandon_stdout()
+        return Exit.READER_GONE
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        result: Any = cli.main(args=list(arguments), prog_name="kv", standalone_mode=False)
+    except click.UsageError as wrong:
+        wrong.show()
+        return Exit.USAGE
+    except click.ClickException as failed:
+        failed.show()
+        return failed.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        output.message("interrupted. A write that was under way may have taken effect, or may still.")
+        return Exit.INTERRUPTED
+    except (KvError, LocalError) as error:
+        output.message(explain(error))
+        return exit_code(error)
+    except BrokenPipeError:
+        raise
+    except OSError as failed:
+        output.message(f"{failed.filename}: {failed.strerror}" if failed.filename else str(failed))
+        return Exit.INTERNAL
+    except Exception:
+        # A fault of ours must not end with Python's code 1, which means "key absent" here.
+        output.message(f"a fault in kv itself; please report it with what follows\n{traceback.format_exc()}")
+        return Exit.INTERNAL
+    return result if isinstance(result, int) else Exit.OK
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

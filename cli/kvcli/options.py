@@ -1,0 +1,142 @@
+"""Options that every command has: `--endpoints`, `-o`, `--timeout`, before the command's name or after it.
+
+The one nearest to the command wins, then the variable `KV_*`, then the default. They are read with `settings()`; the
+decorated function gets no parameters for them.
+"""
+
+import os
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from kvcli.output import Mode
+
+if TYPE_CHECKING:
+    from kvstore.client import AsyncClient
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+DEFAULT_TIMEOUT_S: Final = 5.0
+
+_META: Final = "kvcli."
+_TIMEOUT_S_MAX: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The options of this call. `output` is None when neither a flag nor the environment chose one."""
+
+    endpoints: tuple[str, ...]
+    chosen_output: Mode | None
+    timeout_s: float
+
+    @property
+    def output(self) -> Mode:
+        """The output mode, simple unless another was chosen."""
+        return self.chosen_output or Mode.SIMPLE
+
+
+def global_options(command: F) -> F:
+    """Decorator: adds the three options to a command or group."""
+    for option in (
+        click.option(
+            "--timeout",
+            metavar="SECONDS",
+            help="Whole time that one operation may take, retries included. "
+            f"[env: KV_TIMEOUT; default: {DEFAULT_TIMEOUT_S:g}]",
+            **_stored("timeout", _timeout),
+        ),
+        click.option(
+            "-o",
+            "--output",
+            metavar="MODE",
+            help="simple, table, json or raw. [env: KV_OUTPUT; default: simple]",
+            **_stored("output", _mode),
+        ),
+        click.option(
+            "--endpoints",
+            metavar="URL,...",
+            help="Nodes to talk to, any of a cluster. [env: KV_ENDPOINTS; default: http://127.0.0.1:8480]",
+            **_stored("endpoints", _endpoints),
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def settings() -> Settings:
+    """The options of the command that runs now. Raises click.UsageError for a variable that cannot be used."""
+    return Settings(
+        _resolve("endpoints", _endpoints, "http://127.0.0.1:8480"),
+        _resolve("output", _mode, None),
+        _resolve("timeout", _timeout, DEFAULT_TIMEOUT_S),
+    )
+
+
+def run_with_client(action: Callable[["AsyncClient"], Coroutine[Any, Any, T]]) -> T:
+    """Runs `action` with a client for the chosen endpoints, in an event loop of its own."""
+    import asyncio
+
+    from kvstore.client import AsyncClient
+
+    chosen = settings()
+
+    async def go() -> T:
+        async with AsyncClient(chosen.endpoints, timeout_s=chosen.timeout_s) as client:
+            return await action(client)
+
+    return asyncio.run(go())
+
+
+def key_bytes(argument: str) -> bytes:
+    """The bytes of an argument exactly as the shell passed them, UTF-8 or not."""
+    return os.fsencode(argument)
+
+
+def _stored(name: str, parse: Callable[[str], Any]) -> dict[str, Any]:
+    def store(context: click.Context, parameter: click.Parameter, given: str | None) -> None:
+        if given is not None:
+            try:
+                context.meta[_META + name] = parse(given)
+            except ValueError as wrong:
+                raise click.BadParameter(str(wrong), context, parameter) from wrong
+
+    return {"expose_value": False, "callback": store, "default": None}
+
+
+def _resolve(name: str, parse: Callable[[str], Any], default: Any) -> Any:
+    meta = click.get_current_context().meta
+    if _META + name in meta:
+        return meta[_META + name]
+    variable = f"KV_{name.upper()}"
+    try:
+        text = os.environ.get(variable) or default
+        return parse(text) if isinstance(text, str) else text
+    except ValueError as wrong:
+        raise click.UsageError(f"{variable}: {wrong}") from wrong
+
+
+def _endpoints(text: str) -> tuple[str, ...]:
+    from kvstore.client.endpoints import parse_endpoints
+
+    return parse_endpoints(text.split(","))
+
+
+def _mode(text: str) -> Mode:
+    try:
+        return Mode(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not one of {', '.join(Mode)}") from None
+
+
+def _timeout(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number of seconds") from None
+    if not 0 < seconds <= _TIMEOUT_S_MAX:
+        raise ValueError(f"{text} is not between 0 and {_TIMEOUT_S_MAX:g} seconds")
+    return seconds

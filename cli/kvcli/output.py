@@ -1,0 +1,120 @@
+"""What commands print: data to standard output in one of four modes, messages to standard error.
+
+    simple  for people and simple scripts: plain lines
+    table   a drawn table
+    json    one document in the shape of the API, on one line
+    raw     bytes exactly, nothing added
+
+No colour and no control characters leave here unless they are in a value that was asked for as it is.
+"""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kvstore.client import WriteResult
+
+
+class Mode(StrEnum):
+    """The value of `-o`."""
+
+    SIMPLE = "simple"
+    TABLE = "table"
+    JSON = "json"
+    RAW = "raw"
+
+
+def write_bytes(data: bytes) -> None:
+    """Exactly these bytes to standard output."""
+    sys.stdout.buffer.write(data)
+
+
+def write_line(text: str) -> None:
+    """A line of text to standard output, as UTF-8 whatever the locale says."""
+    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape") + b"\n")
+
+
+def write_value(value: bytes, mode: Mode) -> None:
+    """A value: exact in raw mode and off a terminal; on a terminal with a line end after it."""
+    write_bytes(value)
+    if mode is not Mode.RAW and sys.stdout.isatty() and not value.endswith(b"\n"):
+        write_bytes(b"\n")
+
+
+def write_json(document: Any) -> None:
+    """A document on one line."""
+    write_line(json.dumps(document, ensure_ascii=False))
+
+
+def write_write(result: "WriteResult", mode: Mode) -> None:
+    """An acknowledged write: its revision."""
+    if mode is Mode.JSON:
+        write_json(result.to_json())
+    elif mode is Mode.TABLE:
+        columns = ["key", "revision", "version", "level", "required", "acked", "outcome"]
+        shape = {**result.to_json(), "key": printable(result.key)}
+        write_rows(columns, [[str(shape[column]) for column in columns]], mode)
+    elif mode is Mode.RAW:
+        write_line(str(result.revision))
+    else:
+        write_line(f"revision {result.revision}")
+
+
+def write_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], mode: Mode) -> None:
+    """Rows of text: aligned columns, or a drawn table in table mode."""
+    if mode is Mode.TABLE:
+        _draw(columns, rows)
+        return
+    widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
+    for row in [columns, *rows]:
+        write_line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def message(text: str) -> None:
+    """A line to standard error. A reader that has left is no reason to fail."""
+    with contextlib.suppress(BrokenPipeError, ValueError):
+        print(f"kv: {text}", file=sys.stderr, flush=True)
+
+
+def printable(data: bytes, width: int | None = None) -> str:
+    """Bytes for people: text where it is text, escapes elsewhere, one line, cut to `width` characters."""
+    if width is not None:
+        data = data[: 4 * width + 4]
+    text = data.decode("utf-8", "backslashreplace")
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return shown if width is None or len(shown) <= width else shown[: width - 1] + "…"
+
+
+def flush() -> None:
+    """Pushes out what is buffered, so that a reader that has left is noticed here and not at exit."""
+    sys.stdout.flush()
+
+
+def abandon_stdout() -> None:
+    """After a broken pipe: nothing more can be written, and the interpreter must not try at exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def _draw(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.box import ASCII2, ROUNDED
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    terminal = sys.stdout.isatty()
+    sys.stdout.flush()
+    # Off a terminal there is no width to fit into: cutting cells would lose data.
+    console = Console(file=sys.stdout, width=None if terminal else 10_000, highlight=False, no_color=not terminal)
+    table = Table(box=ROUNDED if terminal else ASCII2)
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)

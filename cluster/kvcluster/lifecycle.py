@@ -1,0 +1,83 @@
+"""The life of a whole cluster directory: its first start, where ports are chosen, every later start, and its end."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from kvcluster.supervisor import NO_ENV, START_S_DEFAULT, Cluster, NodeEnded, Progress
+from kvcluster.topology import FILE_NAME, BadClusterDirectory, Topology, locked, port_is_free
+
+NODES_DEFAULT: Final = 3
+_ATTEMPTS: Final = 3
+
+
+def bring_up(
+    directory: Path,
+    nodes: int | None = None,
+    timeout_s: float = START_S_DEFAULT,
+    progress: Progress = lambda line: None,
+    env: Mapping[str, str] = NO_ENV,
+) -> Cluster:
+    """Start the cluster in `directory`, all of it ready on return; what was there before is started again as it was.
+
+    `nodes` (3 if None) counts for a new cluster; for an old one it must be right or None. Raises NotReady, NodeEnded,
+    BadClusterDirectory. What runs when an error is raised goes on running. `env`: settings of the nodes, as variables.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    for _ in range(_ATTEMPTS - 1):
+        cluster, created = _open_or_create(directory, nodes, progress, env)
+        try:
+            cluster.up(timeout_s)
+        except NodeEnded as ended:
+            stolen = _stolen_port(cluster, ended.name) if created else None
+            if stolen is None:
+                raise
+            progress(f"port {stolen} was taken before {ended.name} could listen on it; trying others")
+            _remove(cluster)
+        else:
+            return cluster
+    cluster, _ = _open_or_create(directory, nodes, progress, env)
+    cluster.up(timeout_s)
+    return cluster
+
+
+def purge(cluster: Cluster) -> None:
+    """Stop the cluster and delete what belongs to it; the directory too, if nothing else is in it."""
+    _remove(cluster)
+    directory = cluster.topology.directory
+    if not any(directory.iterdir()):
+        directory.rmdir()
+
+
+def _open_or_create(
+    directory: Path, nodes: int | None, progress: Progress, env: Mapping[str, str]
+) -> tuple[Cluster, bool]:
+    """The cluster of `directory`, and whether it was made just now."""
+    with locked(directory):
+        if (directory / FILE_NAME).exists():
+            cluster = Cluster.open(directory, progress, env)
+            there = len(cluster.topology.nodes)
+            if nodes not in (None, there):
+                raise BadClusterDirectory(f"{directory} holds a cluster of {there} nodes, not {nodes}")
+            return cluster, False
+        topology = Topology.create(directory, NODES_DEFAULT if nodes is None else nodes)
+        for name in topology.names:
+            if topology.home(name).exists():
+                raise BadClusterDirectory(f"{directory} holds {name} but no {FILE_NAME}; move it away first")
+        topology.save()
+        return Cluster(topology, progress, env), True
+
+
+def _stolen_port(cluster: Cluster, name: str) -> int | None:
+    """A port of the dead node `name` that another program holds, or None."""
+    node = cluster.topology.node(name)
+    return next((port for port in (node.http_port, node.peer_port) if not port_is_free(port)), None)
+
+
+def _remove(cluster: Cluster) -> None:
+    cluster.down()
+    with locked(cluster.topology.directory):
+        (cluster.topology.directory / FILE_NAME).unlink(missing_ok=True)
+        for name in cluster.topology.names:
+            shutil.rmtree(cluster.topology.home(name), ignore_errors=True)

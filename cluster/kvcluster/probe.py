@@ -1,0 +1,54 @@
+"""What a node says about itself over HTTP, asked with the standard library alone and a short deadline."""
+
+import http.client
+import json
+from typing import Any, Final
+
+from kvcluster.topology import HOST, NodeSpec
+
+PROBE_S: Final = 1.0
+
+
+def not_ready(node: NodeSpec) -> str | None:
+    """None when the node's /readyz is 200, else why it is not."""
+    status, body = _get(node, "/readyz")
+    if status == 200:
+        return None
+    if status == 0:
+        return f"does not answer ({body.decode(errors='replace')})"
+    try:
+        return str(json.loads(body)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"answers {status}: {body[:200].decode(errors='replace').strip()}"
+
+
+def cluster_view(node: NodeSpec) -> dict[str, Any] | None:
+    """The node's answer to GET /v1/cluster, or None."""
+    status, body = _get(node, "/v1/cluster")
+    if status != 200:
+        return None
+    try:
+        view = json.loads(body)
+    except ValueError:
+        return None
+    return view if isinstance(view, dict) else None
+
+
+def own_member(view: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What the node that gave `view` says about itself in it."""
+    if view is None:
+        return None
+    members: list[dict[str, Any]] = view["members"]
+    return next((member for member in members if member["name"] == view["node"]), None)
+
+
+def _get(node: NodeSpec, path: str) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(HOST, node.http_port, timeout=PROBE_S)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        return 0, (str(error) or type(error).__name__).encode()
+    finally:
+        connection.close()

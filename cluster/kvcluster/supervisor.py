@@ -1,0 +1,301 @@
+"""The nodes of one cluster directory as real processes: started, killed, paused, resumed, restarted, stopped.
+
+A node is `kv serve` in a session of its own, so that it outlives whoever started it and no Ctrl-C meant for that one
+reaches it. Every call reads the recorded processes anew: several programs may look after one directory, one after the
+other or at the same time. What starts or removes processes holds a lock on the directory meanwhile.
+"""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+from kvcluster import probe, processes
+from kvcluster.processes import Process, State
+from kvcluster.topology import Topology, locked, port_is_free, write_atomically
+from kvstore.errors import LocalError
+
+NO_ENV: Final[Mapping[str, str]] = {}
+START_S_DEFAULT: Final = 30.0
+STOP_S_MAX: Final = 10.0
+
+_POLL_S: Final = 0.02
+_LOG_TAIL_BYTES: Final = 2_000
+_EXIT_CORRUPT: Final = 7
+_PACKAGES: Final = ("kvstore", "kvcli")
+
+Progress = Callable[[str], None]
+
+
+class NotReady(LocalError):
+    """Nodes run but did not become ready in time: no leader, no majority, or a node that hangs or has ended."""
+
+    exit_code = 4
+
+
+class NodeEnded(NotReady):
+    """A node ended instead of becoming ready. `name` says which."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class NodeCorrupt(NodeEnded):
+    """A node refused to start because it cannot trust a file of its own."""
+
+    exit_code = 7
+
+
+class PortTaken(NodeEnded):
+    """Another program listens where a node should."""
+
+
+class Cluster:
+    """The processes of one cluster directory. Calls block: use a thread from asyncio. `progress` gets lines for people.
+
+    Safe to use from several threads, one node each.
+    """
+
+    def __init__(
+        self, topology: Topology, progress: Progress = lambda line: None, env: Mapping[str, str] = NO_ENV
+    ) -> None:
+        """`env`: settings of the nodes that are started from here, as `KV_*` variables."""
+        self.topology = topology
+        self._env = dict(env)
+        self._progress = progress
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    @classmethod
+    def open(
+        cls, directory: Path, progress: Progress = lambda line: None, env: Mapping[str, str] = NO_ENV
+    ) -> "Cluster":
+        """The cluster in `directory`, running or not. Raises BadClusterDirectory."""
+        return cls(Topology.load(directory), progress, env)
+
+    # What is there.
+
+    def process(self, name: str) -> Process | None:
+        """The process recorded for `name`, alive or not."""
+        try:
+            return Process(*json.loads(self.topology.pid_path(self.topology.node(name).name).read_text()))
+        except FileNotFoundError:
+            return None
+
+    def state(self, name: str) -> State:
+        """running, paused or dead."""
+        process = self.process(name)
+        if name in self._children:
+            self._children[name].poll()
+        return "dead" if process is None else processes.state(process)
+
+    def describe(self) -> dict[str, Any]:
+        """Directory, endpoints and nodes with their pids (null when dead), as `kv cluster up` prints them."""
+        return self._describe(self._views())
+
+    def status(self) -> dict[str, Any]:
+        """`describe`, and for every node its state and the role it says it has (null unless it answers)."""
+        views = self._views()
+        answer = self._describe(views)
+        for node in answer["nodes"]:
+            member = probe.own_member(views.get(node["name"]))
+            node["state"] = self.state(node["name"])
+            node["role"] = None if member is None else member["role"]
+        return answer
+
+    def leader(self) -> str | None:
+        """The node that leads, as the running node with the highest term says."""
+        views = [view for view in self._views().values() if view is not None and view["leader"] is not None]
+        return max(views, key=lambda view: int(view["term"]))["leader"] if views else None
+
+    def log_tail(self, name: str) -> str:
+        """The end of what the node said on stderr."""
+        try:
+            with self.topology.log_path(name).open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
+                return log.read().decode(errors="replace").strip()
+        except FileNotFoundError:
+            return ""
+
+    # What changes it.
+
+    def up(self, timeout_s: float = START_S_DEFAULT) -> None:
+        """Start or resume every node that is not running and wait until all are ready. Raises NotReady, NodeEnded."""
+        with locked(self.topology.directory):
+            for name in self.topology.names:
+                self.resume(name)
+                self._start(name)
+        self.wait_ready(self.topology.names, timeout_s)
+
+    def start(self, name: str) -> None:
+        """Start one node unless it runs, without waiting for it. Raises PortTaken."""
+        with locked(self.topology.directory):
+            self._start(name)
+
+    def kill(self, name: str) -> bool:
+        """SIGKILL, and wait for the end. False if it was dead already."""
+        process = self.process(name)
+        if process is None or not processes.send(process, signal.SIGKILL):
+            return False
+        if not processes.wait_dead(process, STOP_S_MAX):
+            raise NotReady(f"{name} (pid {process.pid}) does not die: it hangs in the kernel")
+        self.state(name)
+        return True
+
+    def pause(self, name: str) -> bool:
+        """SIGSTOP, and wait until it is stopped. False if it was dead."""
+        return self._signal_until(name, signal.SIGSTOP, "paused")
+
+    def resume(self, name: str) -> bool:
+        """SIGCONT. False if it was not paused."""
+        return self.state(name) == "paused" and self._signal_until(name, signal.SIGCONT, "running")
+
+    def restart(self, name: str, timeout_s: float = START_S_DEFAULT) -> None:
+        """Stop the node if it runs, start it, wait until it is ready. Raises NotReady, NodeEnded."""
+        with locked(self.topology.directory):
+            self._stop([name])
+            self._start(name)
+        self.wait_ready([name], timeout_s)
+
+    def down(self) -> None:
+        """Ask every node to end, kill those that have not after a while, and wait for the end of all."""
+        with locked(self.topology.directory):
+            self._stop(self.topology.names)
+
+    def wait_ready(self, names: Iterable[str], timeout_s: float) -> None:
+        """Wait until each of `names` is ready. Raises NodeEnded at once when one has died, NotReady at the deadline."""
+        deadline = time.monotonic() + timeout_s
+        waiting = list(names)
+        reasons: dict[str, str] = {}
+        while True:
+            for name in list(waiting):
+                if self.state(name) == "dead":
+                    raise self._ended(name)
+                reason = probe.not_ready(self.topology.node(name))
+                if reason is None:
+                    waiting.remove(name)
+                    self._progress(f"{name} is ready at {self.topology.node(name).http}")
+                else:
+                    reasons[name] = reason
+            if not waiting:
+                return
+            if time.monotonic() >= deadline:
+                told = "; ".join(f"{name} {reasons[name]}" for name in waiting)
+                raise NotReady(f"not ready after {timeout_s:g} s: {told}. Logs: {self.topology.directory}/nX/log")
+            time.sleep(_POLL_S)
+
+    def _describe(self, views: dict[str, dict[str, Any] | None]) -> dict[str, Any]:
+        nodes = []
+        for node in self.topology.nodes:
+            process = self.process(node.name)
+            alive = process is not None and processes.state(process) != "dead"
+            nodes.append(
+                {
+                    "name": node.name,
+                    "http": node.http,
+                    "peer": node.peer,
+                    "pid": process.pid if process is not None and alive else None,
+                    "data_dir": str(self.topology.data_dir(node.name)),
+                }
+            )
+        cluster_id = next((view["cluster_id"] for view in views.values() if view is not None), None)
+        directory = str(self.topology.directory)
+        return {"dir": directory, "cluster_id": cluster_id, "endpoints": self.topology.endpoints, "nodes": nodes}
+
+    def _views(self) -> dict[str, dict[str, Any] | None]:
+        running = [node for node in self.topology.nodes if self.state(node.name) == "running"]
+        if not running:
+            return {}
+        with ThreadPoolExecutor(len(running)) as pool:
+            return dict(zip((node.name for node in running), pool.map(probe.cluster_view, running), strict=True))
+
+    def _start(self, name: str) -> None:
+        if self.state(name) != "dead":
+            return
+        node = self.topology.node(name)
+        for port in (node.http_port, node.peer_port):
+            if not port_is_free(port):
+                raise PortTaken(name, f"port {port} of {name} is in use by another program")
+        self.topology.home(name).mkdir(parents=True, exist_ok=True)
+        with self.topology.log_path(name).open("ab") as log:
+            child = subprocess.Popen(
+                self._command(name),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.topology.home(name),
+                env=_environment() | self._env,
+                start_new_session=True,
+            )
+        self._children[name] = child
+        process = processes.identify(child.pid)
+        assert process is not None, "a child that was not waited for keeps its pid"
+        write_atomically(self.topology.pid_path(name), json.dumps(process))
+        self._progress(f"started {name}, pid {child.pid}")
+
+    def _command(self, name: str) -> list[str]:
+        me = self.topology.node(name)
+        listen = me.http.removeprefix("http://")
+        command = [sys.executable, "-m", "kvcli", "serve", "--name", name]
+        command += ["--data-dir", str(self.topology.data_dir(name)), "--listen", listen, "--listen-peer", me.peer]
+        for node in self.topology.nodes:
+            if node.name != name:
+                command += ["--peer", f"{node.name}={node.peer}"]
+        return [*command, "--cluster-token", self.topology.token]
+
+    def _stop(self, names: list[str]) -> None:
+        asked = []
+        for name in names:
+            process = self.process(name)
+            if process is None or not processes.send(process, signal.SIGTERM):
+                continue
+            processes.send(process, signal.SIGCONT)
+            asked.append((name, process))
+        deadline = time.monotonic() + STOP_S_MAX
+        for name, process in asked:
+            if not processes.wait_dead(process, deadline - time.monotonic()):
+                self._progress(f"{name} did not end when asked; killing it")
+                self.kill(name)
+            self.state(name)
+
+    def _signal_until(self, name: str, signum: signal.Signals, wanted: State) -> bool:
+        process = self.process(name)
+        if process is None or not processes.send(process, signum):
+            return False
+        deadline = time.monotonic() + STOP_S_MAX
+        while (now := processes.state(process)) != wanted:
+            if now == "dead":
+                return False
+            if time.monotonic() >= deadline:
+                raise NotReady(f"{name} (pid {process.pid}) is {now}, not {wanted}, {STOP_S_MAX:g} s after the signal")
+            time.sleep(_POLL_S)
+        return True
+
+    def _ended(self, name: str) -> NodeEnded:
+        child = self._children.get(name)
+        code = None if child is None else child.poll()
+        kind = NodeCorrupt if code == _EXIT_CORRUPT else NodeEnded
+        how = "has ended" if code is None else f"ended with status {code}"
+        log = f"{self.topology.log_path(name)} ends:\n{self.log_tail(name)}"
+        return kind(name, f"{name} {how} instead of becoming ready. {log}")
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without KV_PEERS, which a cluster of one node must not get from outside.
+
+    With an absolute PYTHONPATH to the packages that we run from, because the node starts in its own directory.
+    """
+    roots = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    for package in _PACKAGES:
+        spec = importlib.util.find_spec(package)
+        if spec is not None and spec.origin is not None:
+            roots.append(str(Path(spec.origin).parent.parent))
+    kept = {name: value for name, value in os.environ.items() if name != "KV_PEERS"}
+    return kept | {"PYTHONPATH": os.pathsep.join(dict.fromkeys(roots))}

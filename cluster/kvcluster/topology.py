@@ -1,0 +1,220 @@
+"""What a cluster directory holds: the names, ports and files of its nodes.
+
+    DIR/cluster.json    the nodes and their ports, written once, atomically
+    DIR/n1/data         data directory of node n1
+    DIR/n1/log          what n1 said on stderr
+    DIR/n1/pid          the process that runs n1, or ran it last
+
+Paths inside are relative, so that a stopped cluster can be moved.
+"""
+
+import fcntl
+import json
+import os
+import random
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from kvstore import limits
+from kvstore.errors import LocalError
+
+FILE_NAME: Final = "cluster.json"
+HOST: Final = "127.0.0.1"
+
+_VERSION: Final = 1
+_EPHEMERAL: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_EPHEMERAL_DEFAULT: Final = (32_768, 60_999)
+_PORT_MIN: Final = 20_000
+_PORT_MAX: Final = 65_535
+
+
+class BadClusterDirectory(LocalError):
+    """The directory holds no cluster, another one than asked for, or a file that cannot be read."""
+
+    exit_code = 2
+
+
+class UnknownNode(LocalError):
+    """The cluster has no node of that name."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """A node: its name and its two ports on the loopback interface."""
+
+    name: str
+    http_port: int
+    peer_port: int
+
+    @property
+    def http(self) -> str:
+        """URL of its HTTP door."""
+        return f"http://{HOST}:{self.http_port}"
+
+    @property
+    def peer(self) -> str:
+        """HOST:PORT of its door for peers."""
+        return f"{HOST}:{self.peer_port}"
+
+
+@dataclass(frozen=True)
+class Topology:
+    """The nodes of one cluster and where their files lie. `token` keeps strangers on reused ports apart."""
+
+    directory: Path
+    token: str
+    nodes: tuple[NodeSpec, ...]
+
+    @classmethod
+    def create(cls, directory: Path, count: int) -> "Topology":
+        """Names and free ports for `count` new nodes (1..15) in `directory`; nothing is written yet."""
+        if not 1 <= count <= limits.MEMBERS_MAX:
+            raise ValueError(f"a cluster has 1 to {limits.MEMBERS_MAX} nodes, not {count}")
+        ports = free_ports(2 * count)
+        nodes = tuple(NodeSpec(f"n{i + 1}", ports[2 * i], ports[2 * i + 1]) for i in range(count))
+        return cls(directory.absolute(), secrets.token_hex(8), nodes)
+
+    @classmethod
+    def load(cls, directory: Path) -> "Topology":
+        """The cluster in `directory`. Raises BadClusterDirectory."""
+        path = directory / FILE_NAME
+        try:
+            document = json.loads(path.read_bytes())
+        except (FileNotFoundError, NotADirectoryError):
+            raise BadClusterDirectory(f"{directory} holds no cluster (no {FILE_NAME} in it)") from None
+        except (OSError, ValueError) as broken:
+            raise BadClusterDirectory(f"{path} cannot be read: {broken}") from broken
+        return cls(directory.absolute(), *_parse(document, path))
+
+    def save(self) -> None:
+        """Write cluster.json so that it is either absent, or there and whole."""
+        nodes = [{"name": n.name, "http_port": n.http_port, "peer_port": n.peer_port} for n in self.nodes]
+        document = {"version": _VERSION, "token": self.token, "nodes": nodes}
+        write_atomically(self.directory / FILE_NAME, json.dumps(document, indent=2) + "\n")
+
+    def node(self, name: str) -> NodeSpec:
+        """The node called `name`. Raises UnknownNode."""
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise UnknownNode(f"no node {name!r} in {self.directory}; there are {', '.join(self.names)}")
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all nodes, in order."""
+        return [node.name for node in self.nodes]
+
+    @property
+    def endpoints(self) -> list[str]:
+        """HTTP URLs of all nodes, in order."""
+        return [node.http for node in self.nodes]
+
+    def home(self, name: str) -> Path:
+        """The directory of everything that belongs to one node."""
+        return self.directory / name
+
+    def data_dir(self, name: str) -> Path:
+        """What the node is given as its data directory."""
+        return self.home(name) / "data"
+
+    def log_path(self, name: str) -> Path:
+        """Where the node's stderr goes."""
+        return self.home(name) / "log"
+
+    def pid_path(self, name: str) -> Path:
+        """Where the node's process is recorded."""
+        return self.home(name) / "pid"
+
+
+def free_ports(count: int) -> list[int]:
+    """`count` TCP ports that nothing uses now, all held until the last one is chosen.
+
+    They lie outside the range from which the kernel takes the source ports of outgoing connections, if there is room:
+    inside it, a peer that keeps dialling a dead node's port would sooner or later be given that very port as its own
+    source, connect to itself, and keep the node from coming back.
+    """
+    with ExitStack() as held:
+        ports: list[int] = []
+        for candidate in _candidates():
+            holder = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+            try:
+                holder.bind((HOST, candidate))
+            except OSError:
+                continue
+            ports.append(int(holder.getsockname()[1]))
+            if len(ports) == count:
+                return ports
+        while len(ports) < count:
+            holder = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+            holder.bind((HOST, 0))
+            ports.append(int(holder.getsockname()[1]))
+        return ports
+
+
+def port_is_free(port: int) -> bool:
+    """Whether a server could listen on `port` now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the directory against other programs that create, start or remove nodes in it. Not to be nested."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace the file by `text`, durably: a reader sees the old one or the new one, also after a power loss."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(parent)
+    finally:
+        os.close(parent)
+
+
+def _candidates() -> list[int]:
+    """A few random ports outside the ephemeral range. A generator of its own: seeded tests must not share ports."""
+    try:
+        low, high = (int(word) for word in _EPHEMERAL.read_text().split())
+    except (OSError, ValueError):
+        low, high = _EPHEMERAL_DEFAULT
+    pool = [port for port in range(_PORT_MIN, _PORT_MAX + 1) if not low <= port <= high]
+    return random.SystemRandom().sample(pool, min(len(pool), 20 * limits.MEMBERS_MAX))
+
+
+def _parse(document: Any, path: Path) -> tuple[str, tuple[NodeSpec, ...]]:
+    try:
+        if document["version"] != _VERSION:
+            raise ValueError(f"version {document['version']!r} is not known to this build")
+        nodes = tuple(NodeSpec(str(n["name"]), int(n["http_port"]), int(n["peer_port"])) for n in document["nodes"])
+        if not nodes:
+            raise ValueError("it names no node")
+        return str(document["token"]), nodes
+    except (KeyError, TypeError, ValueError) as broken:
+        raise BadClusterDirectory(f"{path} is not a cluster file of this build: {broken}") from broken

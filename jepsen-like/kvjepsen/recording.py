@@ -1,0 +1,65 @@
+"""The client library with a ledger behind it: every write is noted before it is sent, and then what became of it."""
+
+from collections.abc import Callable, Sequence
+
+from kvjepsen.ledger import Attempt, Ledger
+from kvstore.client import AsyncClient, WriteResult
+from kvstore.errors import CannotConnect, KvError
+
+
+class RecordingClient(AsyncClient):
+    """An AsyncClient whose writes are in `ledger`; `on_acknowledged` is called after each that was acknowledged."""
+
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        ledger: Ledger,
+        *,
+        timeout_s: float = 5.0,
+        on_acknowledged: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(endpoints, timeout_s=timeout_s)
+        self._ledger = ledger
+        self._on_acknowledged = on_acknowledged
+
+    async def put(
+        self,
+        key: bytes,
+        value: bytes,
+        *,
+        level: str = "quorum",
+        if_revision: int | None = None,
+        if_absent: bool = False,
+        timeout_s: float | None = None,
+    ) -> WriteResult:
+        attempt = self._ledger.attempt(key, value)
+        try:
+            result = await super().put(
+                key, value, level=level, if_revision=if_revision, if_absent=if_absent, timeout_s=timeout_s
+            )
+        except (KvError, CannotConnect) as error:
+            self._failed(attempt, error)
+            raise
+        return self._done(attempt, result, level)
+
+    async def delete(
+        self, key: bytes, *, level: str = "quorum", if_revision: int | None = None, timeout_s: float | None = None
+    ) -> WriteResult:
+        attempt = self._ledger.attempt(key, None)
+        try:
+            result = await super().delete(key, level=level, if_revision=if_revision, timeout_s=timeout_s)
+        except (KvError, CannotConnect) as error:
+            self._failed(attempt, error)
+            raise
+        return self._done(attempt, result, level)
+
+    def _failed(self, attempt: Attempt, error: KvError | CannotConnect) -> None:
+        """Anything but a plain "not applied" leaves the attempt open: it may still take effect."""
+        if isinstance(error, CannotConnect) or error.outcome == "not_applied":
+            self._ledger.refuse(attempt)
+
+    def _done(self, attempt: Attempt, result: WriteResult, level: str) -> WriteResult:
+        assert result.revision is not None, "a write at QUORUM or ALL has a revision"
+        self._ledger.acknowledge(attempt, result.revision, level)
+        self._on_acknowledged()
+        return result

@@ -1,0 +1,14 @@
+"""The client library: `AsyncClient` over HTTP, with failover between endpoints and typed results.
+
+```python
+async with AsyncClient(["http://127.0.0.1:8480"]) as client:
+    await client.put(b"greeting", b"hello")
+    record = await client.get(b"greeting")
+```
+"""
+
+from kvstore.client.client import AsyncClient
+from kvstore.client.endpoints import DEFAULT_ENDPOINT, parse_endpoints
+from kvstore.client.results import RangePage, WriteResult
+
+__all__ = ["DEFAULT_ENDPOINT", "AsyncClient", "RangePage", "WriteResult", "parse_endpoints"]

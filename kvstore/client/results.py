@@ -1,0 +1,192 @@
+"""Answers of the HTTP API, read into typed results, and written again in the shapes of the API.
+
+An answer that does not have its documented shape did not come from a node (a proxy, another service): it raises
+InternalError, whose outcome is unknown for a write.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+from kvstore.errors import InternalError, Outcome
+from kvstore.model.levels import Level
+from kvstore.model.results import ClusterView, MemberView, Record
+from kvstore.model.stamp import ZERO_STAMP, Stamp
+
+T = TypeVar("T")
+
+
+class WriteResult(NamedTuple):
+    """An acknowledged write. `revision` and `version` are those it gave the key; `acked` voters met `level`."""
+
+    key: bytes
+    revision: int | None
+    version: int | None
+    level: Level
+    required: int
+    acked: int
+    outcome: Outcome
+    receipt: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The shape of the API."""
+        return {
+            **key_json(self.key),
+            "revision": self.revision,
+            "version": self.version,
+            "level": str(self.level),
+            "required": self.required,
+            "acked": self.acked,
+            "outcome": self.outcome,
+            "receipt": self.receipt,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RangePage:
+    """One page, all at `revision`. `count` is the number of keys in the whole range, `cursor` asks for the next."""
+
+    revision: int
+    count: int
+    records: list[tuple[bytes, Record]]
+    cursor: str | None
+
+
+def decode_json(body: bytes, *, read: bool) -> dict[str, Any]:
+    """The JSON object in `body`; raises InternalError when it is none."""
+    try:
+        document = json.loads(body)
+    except ValueError as broken:
+        raise _foreign(f"not JSON ({broken})", read) from broken
+    if not isinstance(document, dict):
+        raise _foreign("not a JSON object", read)
+    return document
+
+
+def parse_write(key: bytes, body: bytes) -> WriteResult:
+    """The answer to PUT and DELETE."""
+    document = decode_json(body, read=False)
+    try:
+        return WriteResult(
+            key,
+            document["revision"],
+            document["version"],
+            Level(document["level"]),
+            int(document["required"]),
+            int(document["acked"]),
+            document["outcome"],
+            document.get("receipt"),
+        )
+    except (KeyError, TypeError, ValueError) as wrong:
+        raise _foreign(f"not the answer to a write ({wrong!r})", read=False) from wrong
+
+
+def parse_record(body: bytes) -> Record:
+    """The answer to GET with `Accept: application/json`."""
+    return _read(lambda: record_from_json(decode_json(body, read=True))[1], "record")
+
+
+def parse_range(body: bytes) -> RangePage:
+    """The answer to the range GET."""
+    document = decode_json(body, read=True)
+    return _read(
+        lambda: RangePage(
+            int(document["revision"]),
+            int(document["count"]),
+            [record_from_json(item) for item in document["records"]],
+            document.get("cursor"),
+        ),
+        "range",
+    )
+
+
+def parse_cluster(document: dict[str, Any]) -> ClusterView:
+    """`GET /v1/cluster`."""
+    names = MemberView._fields
+    return _read(
+        lambda: ClusterView(
+            str(document["cluster_id"]),
+            str(document["node"]),
+            document["leader"],
+            int(document["term"]),
+            int(document["commit_index"]),
+            int(document["revision"]),
+            [MemberView(*(member[name] for name in names)) for member in document["members"]],
+            list(document["alarms"]),
+        ),
+        "cluster",
+    )
+
+
+def record_from_json(item: dict[str, Any]) -> tuple[bytes, Record]:
+    """A key and its record. Raises KeyError, TypeError or ValueError for another shape."""
+    record = Record(
+        bytes_field(item, "value"),
+        int(item["create_revision"]),
+        int(item["mod_revision"]),
+        int(item["version"]),
+        int(item.get("lease") or 0),
+        _stamp(item.get("stamp")),
+    )
+    return bytes_field(item, "key"), record
+
+
+def record_json(key: bytes, record: Record) -> dict[str, Any]:
+    """The shape that `record_from_json` reads."""
+    return {
+        **key_json(key),
+        "value_base64": base64.b64encode(record.value).decode(),
+        "create_revision": record.create_revision,
+        "mod_revision": record.mod_revision,
+        "version": record.version,
+        "lease": record.lease,
+        "stamp": str(record.stamp),
+    }
+
+
+def key_json(key: bytes) -> dict[str, str]:
+    """`key` as text when it is UTF-8, else `key_base64`."""
+    try:
+        return {"key": key.decode()}
+    except UnicodeDecodeError:
+        return {"key_base64": base64.b64encode(key).decode()}
+
+
+def bytes_field(item: dict[str, Any], name: str) -> bytes:
+    """The bytes of `name` or `name_base64`; exactly one must be there. Raises ValueError, worded for people."""
+    text, encoded = item.get(name), item.get(f"{name}_base64")
+    if (text is None) == (encoded is None):
+        raise ValueError(f'give "{name}" or "{name}_base64", one of them')
+    try:
+        if isinstance(text, str):
+            return text.encode()
+        if isinstance(encoded, str):
+            return base64.b64decode(encoded, validate=True)
+    except (UnicodeEncodeError, binascii.Error) as broken:
+        raise ValueError(f'"{name}" cannot be decoded: {broken}') from broken
+    raise ValueError(f'"{name}" must be a string')
+
+
+def _stamp(text: Any) -> Stamp:
+    if text is None:
+        return ZERO_STAMP
+    if isinstance(text, list):
+        ms, counter, node, sequence = text
+        return Stamp(int(ms), int(counter), str(node), int(sequence))
+    head, sequence = str(text).rsplit(".", 1)
+    ms, counter, node = head.split(".", 2)
+    return Stamp(int(ms), int(counter), node, int(sequence))
+
+
+def _read(parse: Callable[[], T], what: str) -> T:
+    try:
+        return parse()
+    except (KeyError, TypeError, ValueError, AttributeError) as wrong:
+        raise _foreign(f"not a {what} ({wrong!r})", read=True) from wrong
+
+
+def _foreign(problem: str, read: bool) -> InternalError:
+    return InternalError(f"the endpoint answered something that is not of kvstore's API: {problem}", read=read)

@@ -1,0 +1,158 @@
+"""When a request may be sent again, and where. No sockets here: attempts go through a Transport.
+
+The rules:
+
+1. What certainly did not take effect is tried at the next endpoint, within the deadline: no connection, or a problem
+   that says `retry_safe`.
+2. A read changes nothing, so it is also tried again after a broken connection and after a silence. A silent node (it
+   may be paused) costs a read READ_ATTEMPT_S_MAX, doubled each round, not the whole deadline. A single endpoint gets
+   all of it.
+3. A write whose fate is unknown is never sent again. It raises ConnectionLost or DeadlineExceeded.
+4. One round visits every endpoint once, without a pause. A pause with jitter separates rounds.
+5. Refusals that waiting will not change (nobody listens, no quorum, a member missing for ALL, storage full) are
+   believed once every endpoint gave nothing else for RETRY_SETTLED_ROUNDS_MAX rounds. An election is waited for.
+6. An attempt that has less than RETRY_REMAINING_S_MIN left is not begun: it would turn "not applied" into "unknown".
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NamedTuple
+
+from kvstore import limits
+from kvstore.client.results import decode_json
+from kvstore.client.wire import AttemptFailed, Broken, NotSent, Reply, Request, TimedOut, Transport
+from kvstore.errors import (
+    CannotConnect,
+    ConnectionLost,
+    DeadlineExceeded,
+    InternalError,
+    KvError,
+    MembersUnreachable,
+    NoQuorum,
+    StorageFull,
+    from_problem,
+)
+
+_SETTLED: Final = (NoQuorum, MembersUnreachable, StorageFull)
+
+
+class Pacing(NamedTuple):
+    """Where the loop takes its time from: monotonic seconds, a sleep, and uniform random numbers."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    uniform: Callable[[float, float], float] = random.uniform
+
+
+class Failover:
+    """Sends requests over `endpoints`, starting each at the one that answered last."""
+
+    def __init__(self, endpoints: Sequence[str], transport: Transport, pacing: Pacing) -> None:
+        self.endpoints = tuple(endpoints)
+        self._transport = transport
+        self._pacing = pacing
+        self._preferred = 0
+        self.retries = 0
+
+    async def send(self, request: Request, timeout_s: float) -> Reply:
+        """The first answer that is no problem. Raises KvError, CannotConnect or ConnectionLost."""
+        deadline = self._pacing.now() + timeout_s
+        count = len(self.endpoints)
+        journey = _Journey(self.endpoints, request)
+        index, attempts, settled = self._preferred, 0, 0
+        while True:
+            remaining = deadline - self._pacing.now()
+            if attempts and remaining < limits.RETRY_REMAINING_S_MIN:
+                raise journey.verdict()
+            self.retries += attempts > 0
+            failure: KvError | AttemptFailed
+            try:
+                reply = await self._attempt(self.endpoints[index], request, remaining, attempts // count)
+                if reply.status < 400:
+                    self._preferred = index
+                    return reply
+                failure = _problem(reply, request)
+            except AttemptFailed as failed:
+                failure = failed
+            if self._preferred == index:
+                self._preferred = (index + 1) % count
+            journey.note(self.endpoints[index], failure)
+            attempts += 1
+            settled = settled + 1 if isinstance(failure, (NotSent, *_SETTLED)) else 0
+            if settled >= limits.RETRY_SETTLED_ROUNDS_MAX * count:
+                raise journey.verdict()
+            index = (index + 1) % count
+            if attempts % count == 0:
+                pause = self._pause_s(attempts // count, failure)
+                await self._pacing.sleep(max(0.0, min(pause, deadline - self._pacing.now())))
+
+    async def _attempt(self, endpoint: str, request: Request, remaining: float, rounds: int) -> Reply:
+        idle = remaining
+        if not request.write and len(self.endpoints) > 1:
+            idle = min(remaining, limits.READ_ATTEMPT_S_MAX * 2.0 ** min(rounds, 10))
+        if request.timed:
+            # The node is asked to give up a little earlier, because its answer says more than our own clock can.
+            timeout_ms = max(1, min(int(idle * 900), limits.TIMEOUT_MS_MAX))
+            request = request._replace(query=f"{request.query}&timeout_ms={timeout_ms}".lstrip("&"))
+        return await self._transport.send(endpoint, request, total_s=max(remaining, 0.001), idle_s=max(idle, 0.001))
+
+    def _pause_s(self, rounds: int, failure: KvError | AttemptFailed) -> float:
+        ceiling = min(limits.RETRY_BACKOFF_S_MAX, limits.RETRY_BACKOFF_S_MIN * 2.0 ** min(rounds, 10))
+        pause = self._pacing.uniform(limits.RETRY_BACKOFF_S_MIN, ceiling)
+        asked = failure.retry_after_s if isinstance(failure, KvError) else None
+        return max(pause, asked or 0.0)
+
+
+class _Journey:
+    """What the attempts of one request met, and the error that tells it best."""
+
+    def __init__(self, endpoints: tuple[str, ...], request: Request) -> None:
+        self._endpoints = endpoints
+        self._request = request
+        self._seen: dict[str, AttemptFailed] = {}
+        self._problem: KvError | None = None
+
+    def note(self, endpoint: str, failure: KvError | AttemptFailed) -> None:
+        """Keeps the failure if another attempt is allowed; raises otherwise (rules 1 to 3)."""
+        if isinstance(failure, KvError):
+            self._problem = failure
+            self._seen.pop(endpoint, None)
+            if not failure.retry_safe:
+                raise failure
+            return
+        self._seen[endpoint] = failure
+        if self._request.write and isinstance(failure, Broken):
+            raise ConnectionLost(f"{endpoint}: {failure}") from failure
+        if self._request.write and isinstance(failure, TimedOut):
+            raise DeadlineExceeded(f"{endpoint} gave no answer before the deadline") from failure
+
+    def verdict(self) -> Exception:
+        """The error to raise when no further attempt is allowed: what a node said, else what the connections did."""
+        if self._problem is not None:
+            return self._problem
+        seen = [endpoint for endpoint in self._endpoints if endpoint in self._seen]
+        tale = "; ".join(f"{endpoint}: {self._seen[endpoint]}" for endpoint in seen)
+        if all(isinstance(failure, NotSent) for failure in self._seen.values()):
+            return CannotConnect(tale)
+        return DeadlineExceeded(f"no endpoint answered before the deadline ({tale})", read=True)
+
+
+def _problem(reply: Reply, request: Request) -> KvError:
+    read = not request.write
+    if "json" not in reply.headers.get("Content-Type", ""):
+        return InternalError(f"the endpoint answered HTTP {reply.status} without saying what it means", read=read)
+    body = decode_json(reply.body, read=read)
+    if not isinstance(body.get("status"), int):
+        body["status"] = reply.status
+    error = from_problem(body)
+    error.retry_after_s = _seconds(reply.headers.get("Retry-After"))
+    return error
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        return max(0.0, float(text)) if text is not None else None
+    except ValueError:
+        return None

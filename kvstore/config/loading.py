@@ -1,0 +1,140 @@
+"""The settings of one node, checked as a whole, from flag > environment > file > default."""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Final, Literal
+
+from kvstore import limits
+from kvstore.config.settings import SETTINGS, Setting
+from kvstore.config.values import Address
+from kvstore.errors import LocalError
+
+FILE_TABLE: Final = "serve"
+FILE_ENV: Final = "KV_CONFIG"
+
+
+class ConfigError(LocalError):
+    """A setting that cannot be used: says which, where it was given, and what is expected. Wrong usage: exit 2."""
+
+    exit_code: ClassVar[int] = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """What `kv serve` runs with: one field for each row of SETTINGS, of the type its parser gives. Made by `load`."""
+
+    name: str
+    data_dir: str
+    listen: Address
+    listen_peer: Address
+    peers: Mapping[str, Address]
+    cluster_token: str = field(repr=False)
+    insecure_bind: bool
+    heartbeat_ms: int
+    election_ms_min: int
+    election_ms_max: int
+    snapshot_log_bytes: int
+    log_keep_bytes: int
+    log_level: Literal["debug", "info", "warning", "error"]
+    log_format: Literal["auto", "json", "console"]
+
+    def __post_init__(self) -> None:
+        """Checks what a single setting cannot know. Raises ConfigError."""
+        self._check_timing()
+        self._check_peers()
+        if not self.insecure_bind:
+            for setting, address in (("listen", self.listen), ("listen_peer", self.listen_peer)):
+                if not address.is_loopback:
+                    raise ConfigError(
+                        f"{setting}: {address} can be reached from other machines, and without TLS whoever reaches it "
+                        "can read and change every key. Use a loopback address, or set insecure_bind (--insecure-bind) "
+                        "on a network in which everyone is trusted"
+                    )
+
+    def _check_timing(self) -> None:
+        if self.election_ms_min <= 3 * self.heartbeat_ms:
+            raise ConfigError(
+                f"election_ms_min: {self.election_ms_min} ms is not more than three heartbeats "
+                f"(3 * {self.heartbeat_ms} ms): a late heartbeat would depose a healthy leader"
+            )
+        if self.election_ms_max <= self.election_ms_min:
+            raise ConfigError(
+                f"election_ms_max: {self.election_ms_max} ms is not above election_ms_min ({self.election_ms_min} ms): "
+                "nodes would stand for election at the same moment"
+            )
+
+    def _check_peers(self) -> None:
+        if self.name in self.peers:
+            raise ConfigError(f"peers: {self.name} is this node; name only the others")
+        if len(self.peers) >= limits.MEMBERS_MAX:
+            raise ConfigError(
+                f"peers: {len(self.peers)} others, but a cluster has at most {limits.MEMBERS_MAX} members"
+            )
+        owners = {str(self.listen_peer): f"this node ({self.name})"} if self.peers else {}
+        for name, address in self.peers.items():
+            if str(address) in owners:
+                raise ConfigError(f"peers: {name} has the peer address {address} of {owners[str(address)]}")
+            owners[str(address)] = name
+        if str(self.listen) in owners:
+            raise ConfigError(f"listen: {self.listen} is the peer address of {owners[str(self.listen)]}")
+
+
+def load(
+    flags: Mapping[str, Any] | None = None, env: Mapping[str, str] | None = None, path: str | None = None
+) -> ServerConfig:
+    """Settings from flag > environment > file > default, checked.
+
+    `flags` maps setting names to what was given on the command line: text or numbers, a sequence of text for `peers`,
+    a bool for a switch; None and () mean "not given". `env` is os.environ or the like; an empty variable counts as
+    absent. `path` is a TOML file with a [serve] table; without it the variable KV_CONFIG names one, and without that
+    there is none. Raises ConfigError.
+    """
+    given, variables = flags or {}, env or {}
+    path = path or variables.get(FILE_ENV) or None
+    in_file = {} if path is None else read_file(path)
+    values: dict[str, Any] = {}
+    for setting in SETTINGS:
+        value, source = _pick(setting, given, variables, in_file, path)
+        try:
+            values[setting.name] = setting.parse(value)
+        except ValueError as wrong:
+            raise ConfigError(f"{setting.name}{source}: {wrong}") from None
+    return ServerConfig(**values)
+
+
+def _pick(
+    setting: Setting, flags: Mapping[str, Any], env: Mapping[str, str], in_file: Mapping[str, Any], path: str | None
+) -> tuple[Any, str]:
+    flag = flags.get(setting.name)
+    if flag is not None and flag != ():
+        return flag, f" (from {setting.flag})"
+    if env.get(setting.env):
+        return env[setting.env], f" (from {setting.env})"
+    if setting.name in in_file:
+        return in_file[setting.name], f" (from {path})"
+    return setting.default, ""
+
+
+def read_file(path: str) -> dict[str, Any]:
+    """The [serve] table of a TOML file, unparsed; other tables are not ours to judge. Raises ConfigError."""
+    try:
+        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as failed:
+        raise ConfigError(f"{path}: {failed.strerror or failed}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as wrong:
+        raise ConfigError(f"{path}: not TOML: {wrong}") from None
+    for key, value in document.items():
+        if not isinstance(value, dict | list):
+            raise ConfigError(f"{path}: {key} stands outside of the table [{FILE_TABLE}]")
+    table = document.get(FILE_TABLE, {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: {FILE_TABLE} is not a table")
+    known = [setting.name for setting in SETTINGS]
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            raise ConfigError(f"{path}: no such setting: {key}" + (f". Did you mean {near[0]}?" if near else ""))
+    return table

@@ -1,0 +1,154 @@
+"""The table of settings: one row each, in the order in which people meet them."""
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from kvstore import limits
+from kvstore.config import values
+
+
+class Setting(NamedTuple):
+    """One row of the table. `name` is the field of ServerConfig and the key in the file's [serve] table."""
+
+    name: str
+    kind: str  # what people write: NAME, DIR, HOST:PORT, ...; true|false for a switch
+    default: str | int | bool | tuple[str, ...]
+    unit: str
+    help: str
+    parse: Callable[[Any], Any]
+    flag: str
+    secret: bool = False
+
+    @property
+    def env(self) -> str:
+        """The environment variable."""
+        return "KV_" + self.name.upper()
+
+    @property
+    def repeatable(self) -> bool:
+        """The flag may be given many times; its values then come as a sequence of text."""
+        return isinstance(self.default, tuple)
+
+    @property
+    def is_switch(self) -> bool:
+        """The flag stands alone, without a value."""
+        return isinstance(self.default, bool)
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The words that are allowed, if only some words are."""
+        return tuple(self.kind.split("|")) if "|" in self.kind and not self.is_switch else ()
+
+
+def _setting(
+    name: str,
+    kind: str,
+    default: Any,
+    parse: Callable[[Any], Any],
+    help: str,
+    *,
+    unit: str = "",
+    flag: str = "",
+    secret: bool = False,
+) -> Setting:
+    return Setting(name, kind, default, unit, help, parse, flag or "--" + name.replace("_", "-"), secret)
+
+
+def _ms(name: str, default: int, low: int, high: int, help: str) -> Setting:
+    return _setting(name, "N", default, values.whole("milliseconds", low, high), help, unit="ms")
+
+
+def _bytes(name: str, default: int, low: int, help: str) -> Setting:
+    return _setting(name, "SIZE", default, values.whole("bytes", low, limits.LOG_BYTES_MAX), help, unit="bytes")
+
+
+_LEVELS = ("debug", "info", "warning", "error")
+_FORMATS = ("auto", "json", "console")
+
+SETTINGS: Final[tuple[Setting, ...]] = (
+    _setting("name", "NAME", "n1", values.name, "This node's name, unique in its cluster."),
+    _setting(
+        "data_dir", "DIR", "./kv-data", values.directory, "Where the log and the snapshots are kept. One node each."
+    ),
+    _setting(
+        "listen",
+        "HOST:PORT",
+        "127.0.0.1:8480",
+        values.address_or_any_port,
+        "Address of the HTTP API. Port 0 takes a free one; the log says which.",
+    ),
+    _setting(
+        "listen_peer",
+        "HOST:PORT",
+        "127.0.0.1:8481",
+        values.address,
+        "Address for the other nodes. Not opened by a node without peers.",
+    ),
+    _setting(
+        "peers",
+        "NAME=HOST:PORT",
+        (),
+        values.peers,
+        "The other nodes of the first configuration, by their peer addresses. Repeat the flag; use commas in the "
+        "variable, a list in the file. Without any, the node is a cluster of one.",
+        flag="--peer",
+    ),
+    _setting(
+        "cluster_token",
+        "TEXT",
+        "",
+        values.token,
+        "Nodes with different tokens refuse each other, so that two clusters never mix. Not a password: it travels in "
+        "clear.",
+        secret=True,
+    ),
+    _setting(
+        "insecure_bind",
+        "true|false",
+        False,
+        values.switch,
+        "Allow addresses that other machines can reach although there is no TLS: whoever reaches the ports can then "
+        "read and change every key. Only for a network in which everyone is trusted.",
+    ),
+    _ms(
+        "heartbeat_ms",
+        50,
+        limits.HEARTBEAT_MS_MIN,
+        limits.HEARTBEAT_MS_MAX,
+        "How often a leader tells the others that it is there. The same on all nodes.",
+    ),
+    _ms(
+        "election_ms_min",
+        300,
+        limits.ELECTION_MS_MIN,
+        limits.ELECTION_MS_MAX,
+        "Shortest silence of the leader before an election; more than three heartbeats. The same on all nodes.",
+    ),
+    _ms(
+        "election_ms_max",
+        500,
+        limits.ELECTION_MS_MIN,
+        limits.ELECTION_MS_MAX,
+        "Longest silence before an election; above `election_ms_min`, so that nodes rarely stand at the same moment.",
+    ),
+    _bytes(
+        "snapshot_log_bytes",
+        32 << 20,
+        limits.SNAPSHOT_LOG_BYTES_MIN,
+        "A snapshot is taken when the log since the last one is longer than this.",
+    ),
+    _bytes(
+        "log_keep_bytes",
+        8 << 20,
+        0,
+        "Log kept behind a snapshot, so that a node which lags a little needs no whole snapshot.",
+    ),
+    _setting("log_level", "|".join(_LEVELS), "info", values.one_of(*_LEVELS), "What is logged, to standard error."),
+    _setting(
+        "log_format",
+        "|".join(_FORMATS),
+        "auto",
+        values.one_of(*_FORMATS),
+        "`auto` is `console` on a terminal and `json` off it.",
+    ),
+)

@@ -1,0 +1,107 @@
+"""Elections as the gate sees them: who may vote for whom, and when this node may campaign (rules R5 to R9)."""
+
+from kvstore.consensus import rules
+from kvstore.consensus.context import Context
+from kvstore.consensus.messages import VoteReply, VoteRequest
+from kvstore.consensus.raft import CANDIDATE, LEADER
+
+
+class Elections:
+    """Holds the engine's election deadline until a pre-vote is won, and feeds it only votes that count."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._leader_heard_s = float("-inf")
+        self._pre_votes: set[str] = set()
+        self._pre_term = 0
+        self._votes: set[str] = set()
+        self._votes_term = 0
+
+    # -- campaigning
+
+    def leader_heard(self) -> None:
+        """A message of the present term's leader arrived: any pre-vote of ours is pointless (R7, R8)."""
+        self._leader_heard_s = self._context.now_s
+        self._pre_votes.clear()
+
+    def leader_lost(self) -> None:
+        """The leader's process closed its connection: do not wait for its silence to last a whole timeout."""
+        self._leader_heard_s = float("-inf")
+        self._context.core.hasten_election(2 * self._context.settings.heartbeat_s)
+
+    def hold_deadline(self) -> None:
+        """R8: a deadline that has passed starts a pre-vote; the engine does not see it before that is won."""
+        context = self._context
+        core = context.core
+        if core.role == LEADER or context.now_s < core.election_deadline or context.voters == (context.name,):
+            return
+        core.postpone_election()
+        core.forget_leader()
+        if context.name not in context.voters:
+            return
+        self._pre_votes = {context.name}
+        self._pre_term = core.term + 1
+        term, index = context.last
+        for peer in context.voters:
+            if peer != context.name:
+                context.send(peer, VoteRequest(self._pre_term, index, term, pre=True, transfer=False))
+
+    # -- messages
+
+    def vote_request(self, peer: str, message: VoteRequest) -> None:
+        """R6, R7, R8, R9; what is left goes to the engine, whose answer is held until the vote is durable."""
+        context = self._context
+        core = context.core
+        heeds = rules.heeds_vote_request(
+            transfer=message.transfer,
+            leads=core.role == LEADER,
+            since_leader_s=context.now_s - self._leader_heard_s,
+            election_s_min=context.settings.election_s_min,
+        )
+        if peer not in context.voters or not heeds:
+            context.drop()
+            return
+        asked = (message.last_term, message.last_index)
+        if message.pre:
+            if rules.grants_pre_vote(core.term, message.term, context.last, asked):
+                context.send(peer, VoteReply(message.term, granted=True, pre=True))
+            else:
+                context.hold(peer, VoteReply(core.term, granted=False, pre=True))
+        elif message.term < core.term:
+            context.hold(peer, VoteReply(core.term, granted=False, pre=False))
+        elif rules.grants_again(core.term, core.voted_for, peer, message.term):
+            context.hold(peer, VoteReply(core.term, granted=True, pre=False))
+        else:
+            core.deliver(
+                peer,
+                {
+                    "type": "request_vote",
+                    "term": message.term,
+                    "last_log_index": message.last_index,
+                    "last_log_term": message.last_term,
+                },
+            )
+
+    def vote_reply(self, peer: str, message: VoteReply) -> None:
+        """R5: an answer counts once, from a voter, for what is being asked now."""
+        context = self._context
+        core = context.core
+        if not message.granted:
+            if message.term > core.term:
+                core.step_down(message.term)
+            return
+        if message.pre:
+            if self._pre_votes and message.term == self._pre_term == core.term + 1 and core.role != LEADER:
+                self._pre_votes.add(peer)
+                if rules.is_majority(self._pre_votes, context.voters):
+                    self._pre_votes.clear()
+                    core.call_election()
+            return
+        if core.role != CANDIDATE or message.term != core.term or peer not in context.voters:
+            context.drop()
+            return
+        if self._votes_term != core.term:
+            self._votes_term, self._votes = core.term, set()
+        if peer not in self._votes:
+            self._votes.add(peer)
+            core.deliver(peer, {"type": "response_vote", "term": message.term})

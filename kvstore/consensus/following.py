@@ -1,0 +1,125 @@
+"""What a follower does with appends and snapshots of a leader (rules R1 to R4, R9)."""
+
+from collections.abc import Callable
+
+from kvstore.consensus import rules
+from kvstore.consensus.context import Context
+from kvstore.consensus.messages import Append, AppendReply, SnapshotChunk, SnapshotReply
+from kvstore.consensus.raft import KINDS, LEADER
+from kvstore.consensus.snapshots import IncomingSnapshot, SnapshotInfo
+from kvstore.errors import CorruptData
+
+
+class EngineFault(Exception):
+    """Something that Raft rules out has happened. The node stops rather than go on in an unknown state."""
+
+
+class Following:
+    """The receiving side of replication. `install` puts a complete, verified snapshot in the place of log and state."""
+
+    def __init__(self, context: Context, heard: Callable[[], None], install: Callable[[SnapshotInfo], None]) -> None:
+        self._context = context
+        self._heard = heard
+        self._install = install
+        self._incoming: IncomingSnapshot | None = None
+        self._incoming_of: tuple[int, int, int] = (0, 0, 0)
+        self._received = 0
+        self.sync_commit = False
+
+    def _leader_speaks(self, peer: str, term: int) -> bool:
+        """R9 for a message that only a leader sends; False if it is of an older term."""
+        core = self._context.core
+        if term < core.term:
+            return False
+        if term == core.term and core.role == LEADER:
+            raise EngineFault(f"{peer} leads term {term}, and so does this node: two leaders in one term")
+        return True
+
+    def append(self, peer: str, message: Append) -> None:
+        """AppendEntries: normalised before the engine sees it, the reply put right on its way out (`engine_replied`).
+        """
+        context = self._context
+        core, journal = context.core, context.journal
+        if not self._leader_speaks(peer, message.term):
+            context.hold(peer, AppendReply(core.term, message.seq, False, 0, 0, 0, 0))
+            return
+        if any(command[:1] == b"" or command[0] not in KINDS for _, command in message.entries):
+            context.drop()
+            return
+        fit = rules.normalise_append(
+            journal.entries,
+            core.commit_index,
+            message.prev_index,
+            message.prev_term,
+            message.entries,
+            message.commit_index,
+        )
+        if isinstance(fit, rules.Reject):
+            self._contact(peer, message.term)
+            context.hold(peer, AppendReply(core.term, message.seq, False, fit.hint_index, fit.hint_term, 0, 0))
+            return
+        core.deliver(
+            peer,
+            {
+                "type": "append_entries",
+                "term": message.term,
+                "commit_index": fit.commit,
+                "prevLogIdx": fit.prev_index,
+                "prevLogTerm": fit.prev_term,
+                "entries": fit.entries,
+            },
+        )
+        if not context.engine_accepted:
+            raise EngineFault(f"the engine refused an append that fits, from index {fit.prev_index} on")
+        self._heard()
+        self.sync_commit = self.sync_commit or message.sync_commit
+        context.hold(peer, AppendReply(core.term, message.seq, True, fit.matched, 0, 0, 0))
+
+    def _contact(self, peer: str, term: int) -> None:
+        """Let the engine take note of the leader (term, deadline) without touching its log: an append without entries.
+        """
+        self._context.core.deliver(peer, {"type": "append_entries", "term": term, "commit_index": 0})
+        self._heard()
+
+    def snapshot_chunk(self, peer: str, message: SnapshotChunk) -> None:
+        """InstallSnapshot. One at or below the commit index is not needed: it would move this node backwards."""
+        context = self._context
+        core = context.core
+        if not self._leader_speaks(peer, message.term):
+            context.hold(peer, SnapshotReply(core.term, message.seq, 0, 0, done=False))
+            return
+        self._contact(peer, message.term)
+        if message.index <= core.commit_index:
+            self.abandon()
+            context.hold(peer, SnapshotReply(core.term, message.seq, message.index, message.size, done=True))
+            return
+        of = (message.index, message.index_term, message.size)
+        if self._incoming is None or self._incoming_of != of:
+            self.abandon()
+            self._incoming, self._incoming_of, self._received = context.snapshots.incoming(*of), of, 0
+        done = False
+        if message.offset == self._received:
+            self._incoming.write(message.offset, message.data)
+            self._received += len(message.data)
+            if self._received == message.size:
+                incoming, self._incoming = self._incoming, None
+                done = self._complete(incoming)
+        context.hold(peer, SnapshotReply(core.term, message.seq, message.index, self._received, done=done))
+
+    def _complete(self, incoming: IncomingSnapshot) -> bool:
+        """Verify and install; a snapshot that was damaged on its way is thrown away and asked for again."""
+        try:
+            info = incoming.commit()
+        except CorruptData:
+            self._received = 0
+            self._context.drop()
+            return False
+        self._install(info)
+        return True
+
+    def abandon(self) -> None:
+        """Throw away what has been received of a snapshot."""
+        if self._incoming is not None:
+            self._incoming.abort()
+            self._incoming = None
+        self._received = 0

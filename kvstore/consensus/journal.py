@@ -1,0 +1,393 @@
+"""The journal: the Raft log, term, vote, configuration and commit index, in memory at once and durable after `sync`.
+
+The calls that change something only change memory and line up records. `sync` writes all of them as one group: one
+join, one write, one fdatasync. Until it returns, nobody may be told of what it holds. How the bytes look, and which are
+believed after a crash, is in `journal_format`; which files they lie in, in `segments`.
+
+**A full disk.** Room is allocated before it is needed, so `sync` raises StorageFull before it writes any of the group,
+if it does at all; the records stay lined up and the next `sync` tries again. `room` tells beforehand whether that would
+happen: ask it before taking in a put. One segment is held in reserve; `sync(reserve=True)` and `reset` may use it, so
+that a full node can still take deletes, terms and votes, and snapshots. It is made again as soon as there is room.
+
+**A failed write or fsync** leaves it unknown what is on the disk: JournalFailed, and every later call is refused. Open
+the journal anew to go on; what is found then is made durable before it is believed.
+"""
+
+import os
+from array import array
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from kvstore import limits
+from kvstore.consensus import journal_format as form
+from kvstore.consensus.configuration import Configuration
+from kvstore.consensus.disk import Disk
+from kvstore.consensus.journal_format import NOOP, Entry
+from kvstore.consensus.segments import Recovered, SegmentFiles, first_segment, recover, state_header
+from kvstore.errors import LocalError
+
+_NOT_AN_ENTRY: Final = 0
+_CLOSED: Final = "it is closed"
+
+
+class JournalFailed(LocalError):
+    """A write or an fsync of the journal failed: what is durable is unknown, the node must stop."""
+
+
+class Journal:
+    """Log, term, vote, configuration and commit index: in memory, and durable after `sync`.
+
+    `entries` are (command, index, term). `entries[0]` is the base, which a snapshot covers or which is the first no-op;
+    the list is never empty and stays the same object.
+    """
+
+    def __init__(self, files: SegmentFiles, found: Recovered, entropy: Callable[[int], bytes]) -> None:
+        """For `open` only."""
+        state = found.state
+        self._files = files
+        self._entropy = entropy
+        self._failed: str | None = None
+        self._segments = found.segments
+        self._file = found.file
+        self._salt = found.salt
+        self._capacity = found.file.size()
+        self._offset = self._durable_offset = max(found.end, found.start)
+
+        self.entries: list[Entry] = state.entries
+        self._term, self._voted_for = state.term, state.voted_for
+        self._commit_index, self._configuration = state.commit_index, state.configuration
+        # Log bytes up to and with each entry, so that the size of any stretch is one subtraction.
+        self._bytes = array("Q", [0])
+        for command, _, _ in self.entries[1:]:
+            self._bytes.append(self._bytes[-1] + form.ENTRY_OVERHEAD_BYTES + len(command))
+
+        self._pending: list[bytes] = []  # two pieces a record
+        self._pending_index: list[int] = []  # the index of each that is an entry
+        self._pending_bytes = 0
+        self._pending_cuts: list[tuple[int, int]] = []
+        self._durable_index = 0
+        self._note_durable()
+
+    @classmethod
+    def open(
+        cls,
+        disk: Disk,
+        directory: str,
+        *,
+        segment_bytes: int = limits.SEGMENT_BYTES,
+        entropy: Callable[[int], bytes] = os.urandom,
+    ) -> "Journal":
+        """Recover the journal in `directory`, or begin one there. All that is in it is durable on return.
+
+        `entropy(n)` gives the n random bytes that mark each segment. Raises CorruptData, StorageFull (a new journal
+        only) and OSError.
+        """
+        if not disk.exists(directory):
+            disk.mkdir(directory)
+            disk.sync_dir(os.path.dirname(directory) or ".")
+        files = SegmentFiles(disk, directory, segment_bytes)
+        sequences = files.sequences()
+        if sequences:
+            found = recover(disk, files, sequences)
+            files.adopt()
+        else:
+            files.adopt()
+            found = first_segment(files, entropy)
+        found.make_durable(segment_bytes)
+        disk.sync_dir(directory)
+        files.remove_void(found.segments[0].sequence)
+        journal = cls(files, found, entropy)
+        if found.end > found.last_group + form.GROUP_BYTES:
+            journal._write_mark()
+        files.replenish()
+        return journal
+
+    @property
+    def term(self) -> int:
+        """Current term."""
+        return self._term
+
+    @property
+    def voted_for(self) -> str | None:
+        """Who got this node's vote in the current term."""
+        return self._voted_for
+
+    @property
+    def commit_index(self) -> int:
+        """Highest index known to be committed; at least that of the base."""
+        return self._commit_index
+
+    @property
+    def configuration(self) -> Configuration:
+        """The configuration in effect, as last set."""
+        return self._configuration
+
+    @property
+    def durable_index(self) -> int:
+        """Last index up to which the log in memory is durable; a truncation lowers it at once."""
+        return self._durable_index
+
+    @property
+    def durable_term(self) -> int:
+        """The term as of the last sync."""
+        return self._written[0]
+
+    @property
+    def durable_commit(self) -> int:
+        """The commit index as of the last sync."""
+        return self._written[2]
+
+    @property
+    def dirty(self) -> bool:
+        """Whether `sync` has something to write. The commit index alone does not count: it goes with the next group."""
+        return bool(self._pending)
+
+    def append(self, command: bytes, index: int, term: int) -> None:
+        """Add an entry. `index` must be the last plus one, `term` not below the last. Raises ValueError."""
+        if self._failed:
+            self._refuse()
+        entries = self.entries
+        _, last_index, last_term = entries[-1]
+        if index != last_index + 1 or term < last_term:
+            raise ValueError(f"entry {index} of term {term} cannot follow entry {last_index} of term {last_term}")
+        head = form.entry_head(command, index, term)
+        size = len(head) + len(command)
+        self._pending += (head, command)
+        self._pending_index.append(index)
+        self._pending_bytes += size
+        self._bytes.append(self._bytes[-1] + size)
+        entries.append((command, index, term))
+
+    def truncate(self, index: int) -> None:
+        """Drop entries from `index` on; nothing happens if there are none. Raises ValueError for a committed one."""
+        self._check()
+        if index <= self._commit_index:
+            raise ValueError(f"entry {index} is committed (up to {self._commit_index}) and can never be dropped")
+        keep = index - self.entries[0][1]
+        if keep >= len(self.entries):
+            return
+        del self.entries[keep:], self._bytes[keep:]
+        self._forget_pending(index)
+        if index <= self._durable_index:
+            _, last_index, last_term = self.entries[-1]
+            self._line_up(form.truncate_record(last_index, last_term))
+            self._pending_cuts.append((last_index, last_term))
+            self._durable_index = last_index
+
+    def set_term(self, term: int, voted_for: str | None) -> None:
+        """Remember term and vote. Raises ValueError for a lower term or a second vote in one term."""
+        self._check()
+        if (term, voted_for) == (self._term, self._voted_for):
+            return
+        if term < self._term or (term == self._term and self._voted_for is not None):
+            raise ValueError(
+                f"term {term} with a vote for {voted_for} cannot follow term {self._term} with {self._voted_for}"
+            )
+        self._term, self._voted_for = term, voted_for
+        self._line_up(form.term_record(term, voted_for))
+
+    def set_commit(self, index: int) -> None:
+        """Remember the commit index, lazily; a lower one changes nothing. Raises ValueError beyond the log's end."""
+        self._check()
+        if index > self.entries[-1][1]:
+            raise ValueError(f"entry {index} cannot be committed: the log ends with entry {self.entries[-1][1]}")
+        self._commit_index = max(self._commit_index, index)
+
+    def set_configuration(self, configuration: Configuration) -> None:
+        """Remember the configuration in effect. A truncation does not bring back the one before: set it again."""
+        self._check()
+        if configuration != self._configuration:
+            self._configuration = configuration
+            self._line_up(form.configuration_record(configuration))
+
+    def sync(self, *, force_commit: bool = False, reserve: bool = False) -> None:
+        """Make everything durable, as one group. `force_commit`: the commit index too, if that is all there is.
+
+        Raises StorageFull with nothing written (`reserve`: only when the reserve is used up too), and JournalFailed.
+        """
+        if self._failed:
+            self._refuse()
+        commits = self._commit_index > self._written[2]
+        if not self._pending and not (force_commit and commits):
+            return
+        size = self._group_bytes
+        begun = self._offset + size > self._capacity
+        if begun:
+            self._roll(size, reserve)
+        pieces = self._pending
+        pieces.insert(0, form.group_record(self._salt, self._offset, self._durable_offset))
+        if commits:
+            pieces.append(form.commit_record(self._commit_index))
+        group = b"".join(pieces)
+        try:
+            self._file.pwrite(group, self._offset)
+            self._file.sync()
+        except OSError as error:
+            self._fail(error)
+        self._offset += len(group)
+        self._durable_offset = self._offset
+        if self._pending_cuts:
+            self._note_cuts()
+        self._forget_all_pending()
+        self._note_durable()
+        if begun:
+            with self._fatal():
+                self._files.replenish()
+
+    def room(self, size: int = 0) -> bool:
+        """Whether a sync with a command of `size` bytes more would find room without the reserve."""
+        self._check()
+        if self._offset + self._group_bytes + form.ENTRY_OVERHEAD_BYTES + size <= self._capacity:
+            return True
+        if self._files.has_spare:
+            return True
+        with self._fatal():
+            return self._files.replenish()
+
+    def compact(self, index: int, keep_bytes: int) -> None:
+        """A durable snapshot covers the log up to `index`: drop whole segments that are not needed any more.
+
+        At least `keep_bytes` of entries up to `index` stay, if there are so many, for followers that lag. Memory is cut
+        at the same place, so that what is in memory is what a restart would find. Raises JournalFailed.
+        """
+        self._check()
+        covered = min(index, self._durable_index)
+        drop = 0
+        for successor in self._segments[1:]:
+            before = successor.before_index
+            if before > covered or self.bytes_since(before) - self.bytes_since(index) < keep_bytes:
+                break
+            drop += 1
+        with self._fatal():
+            for segment in self._segments[:drop]:
+                self._files.remove(segment)
+            self._files.replenish()
+        del self._segments[:drop]
+        gone = self._segments[0].base_index - self.entries[0][1]
+        if gone > 0:
+            del self.entries[:gone], self._bytes[:gone]
+
+    def reset(self, index: int, term: int, configuration: Configuration) -> None:
+        """A durable snapshot replaced the log: it begins with (NOOP, index, term) now, durably on return.
+
+        A crash leaves the old log or the new one, whole. Raises StorageFull (the old log stays) and JournalFailed.
+        """
+        self._check()
+        if index < self._commit_index:
+            raise ValueError(f"a snapshot up to entry {index} would take back entries up to {self._commit_index}")
+        state = state_header(form.STARTS_LOG, (index, term), self._term, self._voted_for, index, configuration)
+        self._begin(state, 0, reserve=True)
+        with self._fatal():
+            self._files.remove_void(self._segments[-1].sequence)
+            self._files.replenish()
+        del self._segments[:-1]
+        self.entries[:] = [(NOOP, index, term)]
+        self._bytes = array("Q", [0])
+        self._commit_index, self._configuration = index, configuration
+        self._forget_all_pending()
+        self._note_durable()
+
+    def bytes_since(self, index: int) -> int:
+        """Log bytes of the entries behind `index`, of those that are there."""
+        place = min(max(index - self.entries[0][1], 0), len(self._bytes) - 1)
+        return self._bytes[-1] - self._bytes[place]
+
+    def close(self) -> None:
+        """Release the files. What was not synced is lost, but for the commit index, which is written if it can be."""
+        if self._failed == _CLOSED:
+            return
+        try:
+            if not self._failed and not self._pending:
+                if self._offset + self._group_bytes <= self._capacity:
+                    self.sync(force_commit=True)
+                self._write_mark()
+                with self._fatal():
+                    self._file.sync()
+        finally:
+            self._failed = _CLOSED
+            self._file.close()
+            self._files.close()
+
+    # -- lined up, not yet written
+
+    @property
+    def _group_bytes(self) -> int:
+        return form.GROUP_BYTES + self._pending_bytes + form.COMMIT_BYTES
+
+    def _line_up(self, record: bytes) -> None:
+        self._pending += (record, b"")
+        self._pending_index.append(_NOT_AN_ENTRY)
+        self._pending_bytes += len(record)
+
+    def _forget_pending(self, index: int) -> None:
+        """Entries from `index` on that were never written need not be: as if they had never been appended."""
+        pieces, indices = self._pending, self._pending_index
+        kept = [place for place, entry in enumerate(indices) if entry < index]
+        if len(kept) < len(indices):
+            self._pending = [piece for place in kept for piece in pieces[2 * place : 2 * place + 2]]
+            self._pending_index = [indices[place] for place in kept]
+            self._pending_bytes = sum(map(len, self._pending))
+
+    def _forget_all_pending(self) -> None:
+        self._pending, self._pending_index, self._pending_bytes = [], [], 0
+        self._pending_cuts.clear()
+
+    def _note_durable(self) -> None:
+        _, index, term = self.entries[-1]
+        self._durable_index, self._written_last = index, (index, term)
+        self._written = (self._term, self._voted_for, self._commit_index, self._configuration)
+
+    def _note_cuts(self) -> None:
+        for cut in self._pending_cuts:
+            for segment in self._segments:
+                segment.cut(*cut)
+
+    # -- segments
+
+    def _roll(self, room: int, reserve: bool) -> None:
+        """Begin the next segment with the state as it is on disk; the group that did not fit changes it from there."""
+        term, voted_for, commit_index, configuration = self._written
+        state = state_header(0, self._written_last, term, voted_for, commit_index, configuration)
+        self._begin(state, room, reserve=reserve)
+
+    def _begin(self, state: form.SegmentHeader, room: int, *, reserve: bool) -> None:
+        salt = self._entropy(form.SALT_BYTES)
+        header = state._replace(sequence=self._segments[-1].sequence + 1, previous_end=self._offset, salt=salt)
+        with self._fatal():
+            if self._offset > self._durable_offset:
+                self._file.sync()  # a mark at the end, which the new header is about to call durable
+            segment, file, start = self._files.begin(header, room, reserve=reserve)
+            self._file.close()
+            self._capacity = file.size()
+        self._segments.append(segment)
+        self._file, self._salt = file, salt
+        self._offset = self._durable_offset = start
+
+    def _write_mark(self) -> None:
+        """Add an empty group, whose mark covers all before it. It need not be durable: it promises nothing itself."""
+        if self._offset + form.GROUP_BYTES > self._capacity:
+            return
+        with self._fatal():
+            self._file.pwrite(form.group_record(self._salt, self._offset, self._durable_offset), self._offset)
+        self._offset += form.GROUP_BYTES
+
+    # -- failure
+
+    def _check(self) -> None:
+        if self._failed:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        raise JournalFailed(f"the journal takes nothing any more: {self._failed}")
+
+    def _fail(self, error: OSError) -> None:
+        self._failed = str(error)
+        raise JournalFailed(f"the journal could not be written: {error}") from error
+
+    @contextmanager
+    def _fatal(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._fail(error)

@@ -1,0 +1,226 @@
+"""What a leader does for its followers, and only while it leads: one object for each leadership.
+
+It sends entries and snapshots within bounds, judges the answers (rules R3, R4), confirms reads (R11) and tells when
+every voter has what level ALL promises.
+"""
+
+from kvstore import limits
+from kvstore.consensus import rules
+from kvstore.consensus.context import Context
+from kvstore.consensus.engine import AllDone, ReadDone
+from kvstore.consensus.messages import (
+    Append,
+    AppendReply,
+    ReadRound,
+    ReadRoundReply,
+    SnapshotChunk,
+    SnapshotReply,
+)
+from kvstore.consensus.progress import Progress, SnapshotSending
+from kvstore.consensus.reads import ReadRounds
+from kvstore.errors import NoLeader
+
+
+class Leadership:
+    """The leader's side of replication in one term."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.term = context.core.term
+        self.peers = [name for name in context.voters if name != context.name]
+        self.progress = {peer: Progress() for peer in self.peers}
+        self.reads = ReadRounds(context.name, context.voters)
+        self._seq = 0
+        self._all: list[tuple[int, AllDone]] = []
+        self._told_commit = 0
+
+    def end(self) -> None:
+        """This node leads no more: whoever waits for it is told so. Nothing was applied by a read or by waiting."""
+        for progress in self.progress.values():
+            progress.drop_snapshot()
+        for read_done in self.reads.abort():
+            read_done(0, NoLeader("the node that was asked to confirm the read leads no more", read=True))
+        waiting, self._all = self._all, []
+        for _, all_done in waiting:
+            all_done(NoLeader("the leader changed"))
+
+    # -- connections
+
+    def connected(self, peer: str) -> None:
+        """A new connection: nothing of the old one will be answered any more, so sending starts at what is known."""
+        if peer in self.progress:
+            self.progress[peer].drop_snapshot()
+            self.progress[peer].restart(self._seq + 1)
+            known = self._context.core.match(peer) or self._context.journal.entries[-1][1]
+            self._context.core.set_next_index(peer, known + 1)
+
+    def lag_s(self, peer: str) -> float:
+        """Seconds since `peer` last answered."""
+        return self._context.now_s - self._context.core.heard_at(peer)
+
+    # -- sending
+
+    def replicate(self, due: bool) -> None:
+        """Send every follower what it lacks, within the bounds; something in any case when a heartbeat is due."""
+        core = self._context.core
+        due = due or core.commit_index > self._told_commit or bool(self._all)
+        self._told_commit = core.commit_index
+        for peer, progress in self.progress.items():
+            if self._context.transport.peer(peer) is None:
+                continue
+            if core.next_index(peer) <= self._context.journal.entries[0][1] and progress.snapshot is None:
+                self._begin_snapshot(progress)
+            if progress.snapshot is not None:
+                self._send_chunks(peer, progress.snapshot)
+                sent = False
+            else:
+                sent = self._send_entries(peer, progress)
+            if due and not sent:
+                self._send_append(peer, [])
+
+    def _send_entries(self, peer: str, progress: Progress) -> bool:
+        core, log = self._context.core, self._context.journal.entries
+        sent = False
+        while (start := core.next_index(peer) - log[0][1]) < len(log) and progress.may_send():
+            size = 0
+            entries: list[tuple[int, bytes]] = []
+            for command, _, term in log[start : start + limits.APPEND_ENTRIES_MAX]:
+                if entries and size + len(command) > limits.APPEND_BYTES_MAX:
+                    break
+                entries.append((term, command))
+                size += len(command)
+            self._send_append(peer, entries)
+            progress.sent(self._seq, size)
+            core.set_next_index(peer, core.next_index(peer) + len(entries))
+            sent = True
+        return sent
+
+    def _send_append(self, peer: str, entries: list[tuple[int, bytes]]) -> None:
+        core, log = self._context.core, self._context.journal.entries
+        first = log[0][1]
+        prev = max(core.next_index(peer) - 1, first)
+        self._seq += 1
+        self._context.send(
+            peer,
+            Append(self.term, self._seq, prev, log[prev - first][2], core.commit_index, bool(self._all), entries),
+        )
+
+    def _begin_snapshot(self, progress: Progress) -> None:
+        info = self._context.snapshots.latest()
+        if info is not None:
+            progress.snapshot = SnapshotSending(info, self._context.snapshots.reader(info))
+
+    def _send_chunks(self, peer: str, sending: SnapshotSending) -> None:
+        info = sending.info
+        while (chunk := sending.next_chunk()) is not None:
+            self._seq += 1
+            self._context.send(
+                peer, SnapshotChunk(self.term, self._seq, info.index, info.term, chunk[0], info.size, chunk[1])
+            )
+
+    # -- answers
+
+    def append_reply(self, peer: str, message: AppendReply) -> None:
+        """R4: only answers of this term arrive here. A success never moves the next index back."""
+        core, log = self._context.core, self._context.journal.entries
+        progress = self.progress.get(peer)
+        if progress is None or message.index > log[-1][1]:
+            self._context.drop()
+            return
+        progress.answered(message.seq)
+        progress.applied = max(progress.applied, message.applied)
+        progress.commit_durable = max(progress.commit_durable, message.commit_durable)
+        if message.success:
+            following = max(core.next_index(peer), message.index + 1)
+            self._tell_engine(peer, message.index + 1, success=True)
+            core.raise_match(peer, message.index)
+            core.set_next_index(peer, following)
+            if progress.snapshot is not None and message.index >= log[0][1]:
+                progress.drop_snapshot()
+        elif progress.snapshot is None and progress.counts(message.seq):
+            following = rules.next_after_reject(log, core.match(peer), message.index, message.hint_term)
+            self._tell_engine(peer, following, reset=True)
+            progress.restart(self._seq + 1)
+        else:
+            self._tell_engine(peer, 0)
+
+    def snapshot_reply(self, peer: str, message: SnapshotReply) -> None:
+        """Go on with the next chunks, or with entries once the snapshot is in place."""
+        progress = self.progress.get(peer)
+        if progress is None or progress.snapshot is None or progress.snapshot.info.index != message.index:
+            self._context.drop()
+            return
+        if not message.done:
+            progress.snapshot.answered(message.offset)
+            self._tell_engine(peer, 0)
+            return
+        progress.drop_snapshot()
+        progress.restart(self._seq + 1)
+        self._tell_engine(peer, message.index + 1, success=True)
+        self._context.core.raise_match(peer, message.index)
+        self._context.core.set_next_index(peer, self._context.core.match(peer) + 1)
+
+    def _tell_engine(self, peer: str, following: int, *, reset: bool = False, success: bool = False) -> None:
+        """The engine's own reply; with neither flag it only notes that the peer is alive."""
+        self._context.core.deliver(
+            peer, {"type": "next_node_idx", "next_node_idx": following, "reset": reset, "success": success}
+        )
+
+    # -- reads
+
+    def read(self, done: ReadDone) -> None:
+        """Confirm leadership after now, then call `done` with the commit index of that moment."""
+        self.reads.add(done)
+
+    def send_read_round(self) -> None:
+        """R11: start a round if reads wait and this leader has committed in its own term."""
+        core = self._context.core
+        if not rules.may_read(rules.term_at(self._context.journal.entries, core.commit_index), self.term):
+            return
+        number = self.reads.start(core.commit_index)
+        if number is not None:
+            for peer in self.peers:
+                self._context.send(peer, ReadRound(self.term, number))
+
+    def repeat_read_round(self) -> None:
+        """At a heartbeat, ask again: the question or an answer may have been lost with a connection."""
+        number = self.reads.again()
+        if number is not None:
+            for peer in self.peers:
+                self._context.send(peer, ReadRound(self.term, number))
+
+    def read_reply(self, peer: str, message: ReadRoundReply) -> None:
+        """Only answers of this term arrive here."""
+        self.reads.answered(peer, message.round)
+
+    # -- level ALL
+
+    def when_all_have(self, index: int, done: AllDone) -> None:
+        """Call `done` once every voter has applied `index` and made a commit index that covers it durable."""
+        self._all.append((index, done))
+
+    def behind(self, index: int) -> list[str]:
+        """Voters that are not known to have applied `index` and made its commit durable."""
+        late = [
+            peer for peer, progress in self.progress.items() if min(progress.applied, progress.commit_durable) < index
+        ]
+        if min(self._context.core.applied_index, self._context.journal.durable_commit) < index:
+            late.append(self._context.name)
+        return sorted(late)
+
+    @property
+    def wants_commit_durable(self) -> bool:
+        """Whether this leader itself must make its commit index durable now."""
+        return any(index > self._context.journal.durable_commit for index, _ in self._all)
+
+    def resolve(self) -> None:
+        """Answer the reads and the level ALL writes whose condition is met by now."""
+        confirmed, index = self.reads.confirmed()
+        for read_done in confirmed:
+            read_done(index, None)
+        if self._all:
+            met = [(index, done) for index, done in self._all if not self.behind(index)]
+            if met:
+                self._all = [waiting for waiting in self._all if waiting not in met]
+                for _, all_done in met:
+                    all_done(None)

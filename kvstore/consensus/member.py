@@ -1,0 +1,475 @@
+"""One member of the Raft group: the engine, its gate, the journal and the network, driven in steps.
+
+The contract of a step, in this order:
+
+1. Take in what arrived: messages (through the gate) and connections.
+2. Advance the core: election (held by R8), commit, check-quorum, apply.
+3. Take in proposals: everything that arrived in one turn of the loop becomes one entry (a few if large).
+4. Send append_entries. They lie in a term that is durable: this node leads because its vote for itself was. The leader
+   counts itself by its durable index, so that sending before its own fsync promises nothing.
+5. Sync the journal: one group with term, vote, truncations and entries. If that fails, what was held is discarded and
+   the node stops.
+6. Send everything else: vote requests and grants, answers to appends and snapshots.
+   (ReadIndex rounds and pre-votes promise nothing and go at once.)
+7. Resolve who waits: proposals that were applied, reads that were confirmed, level ALL writes that every voter has.
+
+A step runs on the event loop, is started by an arrival or a deadline, and is never entered twice.
+"""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from kvstore import limits
+from kvstore.clock import Clock
+from kvstore.consensus import messages as wire
+from kvstore.consensus.configuration import Configuration
+from kvstore.consensus.context import Context, RaftSettings
+from kvstore.consensus.elections import Elections
+from kvstore.consensus.engine import AllDone, Host, Loop, Peer, ProposalDone, ReadDone, Status, Transport
+from kvstore.consensus.following import EngineFault, Following
+from kvstore.consensus.journal import Journal
+from kvstore.consensus.leading import Leadership
+from kvstore.consensus.raft import LEADER, REGULAR, ROLE_NAMES, Core
+from kvstore.consensus.snapshots import SnapshotInfo, SnapshotStore
+from kvstore.errors import DeadlineExceeded, Discarded, NoLeader
+
+
+class Member:
+    """The engine as the service layer sees it. All calls on the event loop."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        settings: RaftSettings,
+        clock: Clock,
+        rng: random.Random,
+        loop: Loop,
+        journal: Journal,
+        snapshots: SnapshotStore,
+        host: Host,
+        applied_index: int,
+        synced: Callable[[float], None],
+    ) -> None:
+        self.name = name
+        self._settings = settings
+        self._clock = clock
+        self._loop = loop
+        self._journal = journal
+        self._host = host
+        self._synced = synced
+        self._context = context = Context(name, settings, journal, snapshots)
+        self._elections = Elections(context)
+        self._following = Following(context, self._elections.leader_heard, self._install)
+        self.leadership: Leadership | None = None
+        self._inbox: list[tuple[str, wire.Message]] = []
+        self._waiting: dict[int, tuple[int, ProposalDone]] = {}
+        self._resolved: list[Callable[[], None]] = []
+        self._append_due = False
+        self._scheduled = False
+        self._timer: Any = None
+        self._timer_at = 0.0
+        self._stopped = False
+        self._seen: tuple[int, int, str | None] = (0, 0, None)
+        self.leader_changes_total = 0
+        self._reads_before = (0, 0)
+        self._core = context.core = Core(
+            name=name,
+            other_voters=[voter for voter in context.voters if voter != name],
+            store=journal,
+            hooks=self,
+            rng=rng,
+            heartbeat_s=settings.heartbeat_s,
+            election_s_min=settings.election_s_min,
+            election_s_max=settings.election_s_max,
+            applied_index=applied_index,
+            commit_index=max(journal.commit_index, applied_index),
+        )
+
+    # -- what the service layer asks
+
+    @property
+    def configuration(self) -> Configuration:
+        """The configuration in effect."""
+        return self._journal.configuration
+
+    @property
+    def leads(self) -> bool:
+        """Whether this node believes to lead; only a ReadIndex round proves it."""
+        return self.leadership is not None
+
+    @property
+    def leader(self) -> str | None:
+        """The leader of the present term, as far as known."""
+        return self._core.leader
+
+    @property
+    def term(self) -> int:
+        """Current term."""
+        return self._core.term
+
+    @property
+    def applied_index(self) -> int:
+        """Highest index applied."""
+        return self._core.applied_index
+
+    @property
+    def dropped_total(self) -> int:
+        """Messages that a rule refused."""
+        return self._context.dropped_total
+
+    def reads_served(self) -> tuple[int, int]:
+        """(ReadIndex rounds begun, reads that they confirmed) by this node as leader, since its start."""
+        rounds, reads = self._reads_before
+        if self.leadership is None:
+            return rounds, reads
+        return rounds + self.leadership.reads.round, reads + self.leadership.reads.reads_total
+
+    def status(self) -> Status:
+        """Role, indices and progress."""
+        core, lead = self._core, self.leadership
+        return Status(
+            ROLE_NAMES[core.role],
+            core.leader,
+            core.term,
+            core.commit_index,
+            core.applied_index,
+            self._journal.entries[-1][1],
+            {peer: core.match(peer) for peer in lead.peers} if lead else {},
+            {peer: progress.applied for peer, progress in lead.progress.items()} if lead else {},
+        )
+
+    def read_index(self, done: ReadDone) -> None:
+        """Confirm this leadership after now: `done(index, None)`, or `done(0, error)` if it cannot be."""
+        if self.leadership is None:
+            done(0, NoLeader("this node does not lead", read=True))
+            return
+        self.leadership.read(done)
+        self.kick()
+
+    def when_all_have(self, index: int, done: AllDone) -> None:
+        """Call `done` once every voter has applied `index` and made its commit durable, or with an error."""
+        if self.leadership is None:
+            done(NoLeader("this node does not lead"))
+            return
+        self.leadership.when_all_have(index, done)
+        self.kick()
+
+    def holders(self, index: int) -> int:
+        """How many voters are known to hold `index` durably."""
+        peers = self.leadership.peers if self.leadership else []
+        return (self._journal.durable_index >= index) + sum(self._core.match(peer) >= index for peer in peers)
+
+    def behind(self, index: int) -> list[str]:
+        """Voters that are not known to have applied `index` and made its commit durable."""
+        return self.leadership.behind(index) if self.leadership else list(self._context.voters)
+
+    def unreachable(self) -> list[str]:
+        """Voters without a connection, or (on the leader) without an answer for an election timeout."""
+        others = [name for name in self._context.voters if name != self.name]
+        lead, patience = self.leadership, self._settings.election_s_min
+        self._enter()
+        return [
+            name
+            for name in others
+            if self._context.transport.peer(name) is None or (lead is not None and lead.lag_s(name) > patience)
+        ]
+
+    def peer(self, name: str) -> Peer | None:
+        """The handshake of the present outgoing connection to `name`."""
+        return self._context.transport.peer(name)
+
+    def send(self, peer: str, message: wire.Call | wire.Return) -> bool:
+        """A message between service layers; False if there is no connection."""
+        return self._context.transport.send(peer, message)
+
+    # -- what the transport tells (TransportEvents)
+
+    def peer_connected(self, peer: Peer) -> None:
+        """Messages to `peer` can be sent from now on."""
+        self._core.connected(peer.name)
+        if self.leadership is not None:
+            self.leadership.connected(peer.name)
+            self._append_due = True
+        self.kick()
+
+    def peer_disconnected(self, name: str) -> None:
+        """The outgoing connection is gone, with whatever was on it."""
+        self._core.disconnected(name)
+        self._host.peer_gone(name)
+
+    def peer_lost(self, name: str) -> None:
+        """The incoming connection was closed by the other side."""
+        if name == self._core.leader:
+            self._enter()
+            self._elections.leader_lost()
+            self.kick()
+        self._host.peer_gone(name)
+
+    def peer_message(self, name: str, message: wire.Message) -> None:
+        """A validated message. Service calls pass at once, the rest waits for the next step."""
+        if isinstance(message, wire.Call | wire.Return):
+            self._host.call(name, message)
+            return
+        self._inbox.append((name, message))
+        if len(self._inbox) >= limits.INBOX_MESSAGES_MAX:
+            self._step()
+        else:
+            self.kick()
+
+    # -- scheduling
+
+    def start(self, transport: Transport) -> None:
+        """Begin to take part, by way of `transport`. The first election comes after a whole timeout, unless this is the
+        only voter.
+        """
+        self._context.transport = transport
+        self._enter()
+        self._core.postpone_election()
+        if self._context.voters == (self.name,):
+            self._core.call_election()
+        self.kick()
+
+    def stop(self) -> None:
+        """Take no further step. What was not synced is as lost as by a crash."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._following.abandon()
+        if self.leadership is not None:
+            self._end_leadership(self.leadership)
+
+    def kick(self) -> None:
+        """Step after the present callbacks of the loop, so that what arrives together is handled together."""
+        if not self._scheduled and not self._stopped:
+            self._scheduled = True
+            self._loop.call_soon(self._step)
+
+    def _enter(self) -> None:
+        self._context.now_s = self._clock.monotonic()
+        self._core.at(self._context.now_s)
+
+    def _schedule_deadline(self) -> None:
+        core = self._core
+        due = core.append_at if self.leadership is not None else core.election_deadline
+        if self._timer is not None:
+            if self._timer_at <= due:
+                return
+            self._timer.cancel()
+        delay = max(due - self._context.now_s, 0.0) + 0.001
+        self._timer_at = due
+        self._timer = self._loop.call_later(delay, self._deadline_passed)
+
+    def _deadline_passed(self) -> None:
+        self._timer = None
+        self._step()
+
+    # -- the step
+
+    def _step(self) -> None:
+        self._scheduled = False
+        if self._stopped:
+            return
+        try:
+            self._enter()
+            inbox, self._inbox = self._inbox, []
+            for peer, message in inbox:
+                self._receive(peer, message)
+            self._elections.hold_deadline()
+            self._core.tick()
+            self._note_changes()
+            self._take_proposals()
+            if self.leadership is not None:
+                self._lead(self.leadership)
+            self._sync()
+            self._context.release()
+            self._resolve()
+        except Exception as error:
+            self._fail(error)
+            return
+        self._schedule_deadline()
+
+    def _receive(self, peer: str, message: wire.Message) -> None:
+        core = self._core
+        match message:
+            case wire.Append():
+                self._following.append(peer, message)
+            case wire.SnapshotChunk():
+                self._following.snapshot_chunk(peer, message)
+            case wire.VoteRequest():
+                self._elections.vote_request(peer, message)
+            case wire.VoteReply():
+                self._elections.vote_reply(peer, message)
+            case wire.ReadRound():
+                if message.term == core.term and peer == core.leader:
+                    self._context.send(peer, wire.ReadRoundReply(message.term, message.round))
+            case wire.AppendReply() | wire.SnapshotReply() | wire.ReadRoundReply():
+                self._receive_answer(peer, message)
+            case _:
+                self._context.drop()
+
+    def _receive_answer(self, peer: str, message: wire.AppendReply | wire.SnapshotReply | wire.ReadRoundReply) -> None:
+        """R4 and Raft 5.1: an answer of a higher term ends this leadership, one of a lower term counts for nothing."""
+        lead = self.leadership
+        if message.term > self._core.term:
+            self._core.step_down(message.term)
+        elif lead is None or message.term != lead.term or self._core.term != lead.term:
+            self._context.drop()
+        elif isinstance(message, wire.AppendReply):
+            lead.append_reply(peer, message)
+        elif isinstance(message, wire.SnapshotReply):
+            lead.snapshot_reply(peer, message)
+        else:
+            lead.read_reply(peer, message)
+
+    def _note_changes(self) -> None:
+        """Begin or end a leadership where the engine changed its role, and tell the layer above."""
+        core = self._core
+        leads = core.role == LEADER
+        if self.leadership is not None and not (leads and core.term == self.leadership.term):
+            self._end_leadership(self.leadership)
+            if not leads:
+                core.postpone_election()  # the deadline of a former leader is from before it led
+            self._loop.call_later(2 * self._settings.election_s_max, self._give_up_waiting)
+        if leads and self.leadership is None:
+            self.leadership = Leadership(self._context)
+            self._append_due = True
+        seen = (core.role, core.term, core.leader)
+        if seen != self._seen:
+            if core.leader is not None and core.leader != self._seen[2]:
+                self.leader_changes_total += 1
+            self._seen = seen
+            self._host.leadership_changed()
+
+    def _end_leadership(self, lead: Leadership) -> None:
+        self._reads_before = self.reads_served()
+        self.leadership = None
+        lead.end()
+
+    def _give_up_waiting(self) -> None:
+        """A while after a lost leadership, proposals of that term that are still open have an unknown outcome."""
+        term = self._core.term
+        lost = [index for index, (proposed_in, _) in self._waiting.items() if proposed_in != term or not self.leads]
+        for index in lost:
+            _, done = self._waiting.pop(index)
+            done(None, 0, DeadlineExceeded("leadership was lost before the write was committed"))
+
+    def _take_proposals(self) -> None:
+        if self.leadership is None:
+            return
+        index = self._journal.entries[-1][1]
+        for command, done in self._host.proposals():
+            index += 1
+            self._journal.append(REGULAR + command, index, self._core.term)
+            self._waiting[index] = (self._core.term, done)
+
+    def _lead(self, lead: Leadership) -> None:
+        if self._append_due:
+            lead.repeat_read_round()
+        lead.send_read_round()
+        lead.replicate(self._append_due)
+        self._append_due = False
+
+    def _sync(self) -> None:
+        journal = self._journal
+        force = self._following.sync_commit or (self.leadership is not None and self.leadership.wants_commit_durable)
+        force = force and journal.commit_index > journal.durable_commit
+        self._following.sync_commit = False
+        if journal.dirty or force:
+            began = self._clock.monotonic()
+            journal.sync(force_commit=force)
+            self._synced(self._clock.monotonic() - began)
+            if self.leadership is not None and not self.leadership.peers:
+                self.kick()  # the only voter commits by its own fsync, at the next tick
+
+    def _resolve(self) -> None:
+        if self._resolved:
+            resolved, self._resolved = self._resolved, []
+            for resolve in resolved:
+                resolve()
+        if self.leadership is not None:
+            self.leadership.resolve()
+        if self._core.applied_index < self._core.commit_index:
+            self.kick()
+
+    def _fail(self, error: Exception) -> None:
+        self.stop()
+        waiting, self._waiting = self._waiting, {}
+        for _, done in waiting.values():
+            done(None, 0, DeadlineExceeded("this node has stopped"))
+        self._host.failed(error)
+
+    # -- what the engine asks (Hooks)
+
+    def engine_sent(self, peer: str, message: dict[str, Any]) -> None:
+        """Vote requests and grants wait for the fsync. The engine's reply to an append is replaced by the gate's."""
+        kind = message["type"]
+        if kind == "request_vote":
+            request = wire.VoteRequest(
+                message["term"], message["last_log_index"], message["last_log_term"], pre=False, transfer=False
+            )
+            self._context.hold(peer, request)
+        elif kind == "response_vote":
+            self._context.hold(peer, wire.VoteReply(message["term"], granted=True, pre=False))
+        elif kind == "next_node_idx":
+            self._context.engine_accepted = message["success"]
+        else:
+            raise EngineFault(f"the engine sent {kind}, which it should never do here")
+
+    def append_due(self) -> None:
+        """A heartbeat is due, or an entry of the engine's own (a no-op) is to go out."""
+        self._append_due = True
+
+    def apply_committed(self) -> None:
+        """Apply in slices, so that a long backlog never keeps this node from answering its peers."""
+        core, host, entries = self._core, self._host, self._journal.entries
+        if core.commit_index <= core.applied_index:
+            return
+        until = self._clock.monotonic() + limits.APPLY_SLICE_S_MAX
+        start = core.applied_index + 1 - entries[0][1]
+        for command, index, term in entries[
+            start : start + min(core.commit_index - core.applied_index, limits.APPLY_SLICE_ENTRIES_MAX)
+        ]:
+            result = None
+            if command[:1] == REGULAR:
+                result = host.apply(index, term, command[1:])
+            else:
+                host.skip(index, term)
+            core.applied_index = index
+            waiting = self._waiting.pop(index, None)
+            if waiting is not None:
+                self._resolve_later(waiting, index, term, result)
+            if self._clock.monotonic() > until:
+                break
+        host.applied(core.applied_index)
+
+    def _resolve_later(self, waiting: tuple[int, ProposalDone], index: int, term: int, result: Any) -> None:
+        proposed_in, done = waiting
+        if proposed_in == term:
+            self._resolved.append(lambda: done(result, index, None))
+        else:
+            lost = Discarded("another leader's entry was committed in its place")
+            self._resolved.append(lambda: done(None, index, lost))
+
+    # -- snapshots
+
+    def _install(self, info: SnapshotInfo) -> None:
+        """Put a received snapshot in the place of the state, and of the log unless the log goes on from it."""
+        core, journal = self._core, self._journal
+        offset = info.index - journal.entries[0][1]
+        goes_on = 0 <= offset < len(journal.entries) and journal.entries[offset][2] == info.term
+        if not goes_on:
+            journal.reset(info.index, info.term, info.configuration)
+        for index in [index for index in self._waiting if index <= info.index]:
+            _, done = self._waiting.pop(index)
+            done(None, 0, DeadlineExceeded("a snapshot took the place of the entry"))
+        self._host.restore(self._context.snapshots.frames(info))
+        core.applied_index = info.index
+        core.commit_index = max(core.commit_index, info.index)
+        journal.set_commit(core.commit_index)
+        self._host.applied(info.index)
+
+    def compact(self, info: SnapshotInfo) -> None:
+        """A snapshot of this node's own is durable: drop the log that it covers, but for a tail."""
+        self._journal.compact(info.index, self._settings.log_keep_bytes)

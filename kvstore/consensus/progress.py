@@ -1,0 +1,80 @@
+"""What a leader knows of one follower besides the engine's match and next index: what is under way, and how far the
+follower has applied. (etcd calls this tracker.Progress.)
+"""
+
+from collections import deque
+
+from kvstore import limits
+from kvstore.consensus.disk import File
+from kvstore.consensus.snapshots import SnapshotInfo
+
+
+class SnapshotSending:
+    """A snapshot on its way to one follower, chunk by chunk, a few ahead of its answers."""
+
+    def __init__(self, info: SnapshotInfo, file: File) -> None:
+        self.info = info
+        self.file = file
+        self.sent = 0
+        self.acknowledged = 0
+
+    def next_chunk(self) -> tuple[int, bytes] | None:
+        """(offset, bytes) to send now, or None while enough is under way."""
+        ahead = self.sent - self.acknowledged
+        if self.sent >= self.info.size or ahead >= limits.SNAPSHOT_CHUNKS_AHEAD_MAX * limits.SNAPSHOT_CHUNK_BYTES:
+            return None
+        offset = self.sent
+        data = self.file.pread(limits.SNAPSHOT_CHUNK_BYTES, offset)
+        self.sent += len(data)
+        return offset, data
+
+    def answered(self, offset: int) -> None:
+        """The follower holds `offset` bytes; less or more than expected moves the sending there."""
+        if offset < self.acknowledged or offset > self.sent:
+            self.sent = offset
+        self.acknowledged = offset
+
+
+class Progress:
+    """Flow control of one follower (bounded bytes and messages in flight) and how far it has come."""
+
+    def __init__(self) -> None:
+        self._under_way: deque[tuple[int, int]] = deque()
+        self._bytes_under_way = 0
+        self._rejects_from = 0
+        self.applied = 0
+        self.commit_durable = 0
+        self.snapshot: SnapshotSending | None = None
+
+    def may_send(self) -> bool:
+        """Whether another append with entries fits into the bounds."""
+        return (
+            self._bytes_under_way < limits.IN_FLIGHT_BYTES_MAX and len(self._under_way) < limits.IN_FLIGHT_MESSAGES_MAX
+        )
+
+    def sent(self, seq: int, size: int) -> None:
+        """An append with `size` bytes of entries went out as message `seq`."""
+        self._under_way.append((seq, size))
+        self._bytes_under_way += size
+
+    def answered(self, seq: int) -> None:
+        """Message `seq` was answered: it and all before it are no longer under way."""
+        while self._under_way and self._under_way[0][0] <= seq:
+            self._bytes_under_way -= self._under_way.popleft()[1]
+
+    def counts(self, seq: int) -> bool:
+        """Whether a rejection of message `seq` tells something new: those sent before the last rejection do not (R4).
+        """
+        return seq >= self._rejects_from
+
+    def restart(self, next_seq: int) -> None:
+        """Sending starts afresh with message `next_seq`, after a rejection or a new connection."""
+        self._under_way.clear()
+        self._bytes_under_way = 0
+        self._rejects_from = next_seq
+
+    def drop_snapshot(self) -> None:
+        """Give up sending a snapshot."""
+        if self.snapshot is not None:
+            self.snapshot.file.close()
+            self.snapshot = None

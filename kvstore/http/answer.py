@@ -1,0 +1,155 @@
+"""Answers as bytes: a head built beforehand as far as possible, and one write for head and body.
+
+aiohttp's `web.Response` serialises a dictionary of headers for every answer, which costs more than all the rest of a
+small request. The low-level server asks three things of what a handler returns: `prepare`, `write_eof` and
+`keep_alive`; an Answer has these and nothing else that aiohttp looks at.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+from aiohttp.http import HttpVersion10
+
+from kvstore import limits
+
+JSON: Final = "application/json"
+MSGPACK: Final = "application/msgpack"
+NDJSON: Final = "application/x-ndjson"
+OCTETS: Final = "application/octet-stream"
+PROBLEM: Final = "application/problem+json"
+
+# Below this, joining head and body costs less than a second write.
+_JOIN_BYTES_MAX: Final = 64 << 10
+
+
+class Answer:
+    """A whole answer. `headers` are complete lines, each ending in CR LF, Content-Type among them."""
+
+    __slots__ = ("body", "headers", "keep_alive", "level", "request_id", "status")
+
+    def __init__(self, status: int, headers: bytes, body: bytes, level: str = "") -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+        self.level = level
+        self.request_id = b""
+        self.keep_alive = False
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Sends the answer; called by aiohttp. Raises ConnectionError when the client is gone or will not read."""
+        transport = _transport(request)
+        body = self.body
+        head = b"%bContent-Length: %d\r\n%bX-Request-Id: %b\r\n%b\r\n" % (
+            _head(self.status),
+            len(body),
+            b"" if self.keep_alive and request.version != HttpVersion10 else _connection(self.keep_alive),
+            self.request_id,
+            self.headers,
+        )
+        if request.method == "HEAD":
+            transport.write(head)
+        elif len(body) <= _JOIN_BYTES_MAX:
+            transport.write(head + body)
+        else:
+            transport.write(head)
+            transport.write(body)
+        if transport.get_write_buffer_size() > limits.HTTP_WRITE_BUFFER_BYTES_MAX:
+            await _drained(request, transport)
+
+    async def write_eof(self) -> None:
+        """Nothing is left to send; called by aiohttp."""
+
+
+class StreamAnswer(Answer):
+    """An answer whose length is not known when it begins, sent in chunks as `parts` yields them.
+
+    A failure on the way cannot change the status any more. The connection is then closed without the last chunk, which
+    every client reports as a truncated body: never a short answer that looks complete.
+    """
+
+    __slots__ = ("_parts",)
+
+    def __init__(self, status: int, headers: bytes, parts: AsyncIterator[bytes], level: str = "") -> None:
+        super().__init__(status, headers, b"", level)
+        self._parts = parts
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        transport = _transport(request)
+        chunked = request.version != HttpVersion10
+        # Without chunks only the end of the connection can mark the end of the body.
+        self.keep_alive = self.keep_alive and chunked
+        transport.write(
+            b"%b%b%bX-Request-Id: %b\r\n%b\r\n"
+            % (
+                _head(self.status),
+                b"Transfer-Encoding: chunked\r\n" if chunked else b"",
+                b"" if self.keep_alive else _connection(False),
+                self.request_id,
+                self.headers,
+            )
+        )
+        if request.method == "HEAD":
+            return
+        async for part in self._parts:
+            if part:
+                _transport(request).write(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
+                await _drained(request, transport)
+        if chunked:
+            _transport(request).write(b"0\r\n\r\n")
+
+
+def content_type(media_type: str) -> bytes:
+    """The Content-Type line of `media_type`."""
+    return b"Content-Type: %b\r\n" % media_type.encode()
+
+
+def _transport(request: web.BaseRequest) -> asyncio.Transport:
+    transport = request.transport
+    if transport is None:
+        raise ConnectionResetError("the client is gone")
+    return transport
+
+
+async def _drained(request: web.BaseRequest, transport: asyncio.Transport) -> None:
+    """Waits until the client has taken most of what was written, for a bounded time."""
+    try:
+        async with asyncio.timeout(limits.HTTP_WRITE_S_MAX):
+            await request.writer.drain()
+    except TimeoutError:
+        transport.abort()
+        raise ConnectionResetError("the client does not read its answer") from None
+
+
+def _connection(keep_alive: bool) -> bytes:
+    return b"Connection: keep-alive\r\n" if keep_alive else b"Connection: close\r\n"
+
+
+class _Heads:
+    """Status line and Date for each status, made once a second."""
+
+    __slots__ = ("lines", "second")
+
+    def __init__(self) -> None:
+        self.second = 0
+        self.lines: dict[int, bytes] = {}
+
+
+_heads = _Heads()
+
+
+def _head(status: int) -> bytes:
+    second = int(time.time())
+    if second != _heads.second:
+        _heads.second = second
+        _heads.lines.clear()
+    line = _heads.lines.get(status)
+    if line is None:
+        date = formatdate(second, usegmt=True).encode()
+        reason = HTTPStatus(status).phrase.encode()
+        line = _heads.lines[status] = b"HTTP/1.1 %d %b\r\nDate: %b\r\n" % (status, reason, date)
+    return line

@@ -1,0 +1,215 @@
+"""The HTTP server: listening, one dispatcher, graceful shutdown.
+
+It stands on aiohttp's low-level `web.Server`: no router, no middleware, no access log, and no task beyond the one that
+aiohttp makes. Bodies are never decompressed (bytes in, bytes out), and a client that goes away cancels nothing.
+"""
+
+import asyncio
+import itertools
+import secrets
+import time
+from typing import Any, Final, cast
+
+import structlog
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
+
+from kvstore import limits
+from kvstore.errors import BadRequest, InternalError, KeyTooLong, KvError, MethodNotAllowed, RouteNotFound
+from kvstore.http import parse
+from kvstore.http.answer import Answer
+from kvstore.http.kv import Door, stamp_line
+from kvstore.http.problems import Refused, problem
+from kvstore.http.routes import ITEM_PATH, ITEM_PREFIX, Route, by_path
+from kvstore.http.store import Store
+from kvstore.telemetry.metrics import HttpMeter, Metrics
+
+_log = structlog.get_logger("kvstore.http")
+
+_REQUEST_ID: Final = "X-Request-Id"
+_KNOWN_METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"})
+
+_CONNECTION_BOUNDS: Final[dict[str, Any]] = {
+    "access_log": None,
+    "auto_decompress": False,
+    "keepalive_timeout": limits.HTTP_IDLE_S_MAX,
+    "lingering_time": limits.HTTP_LINGER_S_MAX,
+    "max_field_size": limits.HTTP_HEADER_BYTES_MAX,
+    "max_headers": limits.HTTP_HEADERS_MAX,
+    "max_line_size": limits.HTTP_LINE_BYTES_MAX,
+}
+
+
+class HttpServer:
+    """Serves `store` at `listen`, a host and a port (0 for a free one)."""
+
+    def __init__(
+        self,
+        store: Store,
+        metrics: Metrics,
+        *,
+        listen: tuple[str, int],
+        shutdown_s: float = limits.HTTP_SHUTDOWN_S_MAX,
+    ) -> None:
+        self._door = Door(store, metrics)
+        self._listen = listen
+        self._shutdown_s = shutdown_s
+        self._table = {
+            path: {method: (route, metrics.http_meter(method, path)) for method, route in methods.items()}
+            for path, methods in by_path().items()
+        }
+        self._items = self._table.pop(ITEM_PATH)
+        self._strays: dict[str, HttpMeter] = {}
+        # Ids that this server makes: unique across processes by the random part, within one by the count.
+        self._id_stem = secrets.token_hex(6)
+        self._id_count = itertools.count(1)
+        self._closing = False
+        self._listener: asyncio.Server | None = None
+        self._connections: _Connections | None = None
+        metrics.watch("kv_http_connections", "Open HTTP connections.", self._open_connections)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port that are listened on; the real port when 0 was asked for. Raises RuntimeError before start."""
+        if self._listener is None:
+            raise RuntimeError("the server has not been started")
+        host, port = self._listener.sockets[0].getsockname()[:2]
+        return host, port
+
+    async def start(self) -> None:
+        """Listens. Raises OSError when the address cannot be had."""
+        loop = asyncio.get_running_loop()
+        connections = _Connections(self, loop)
+        host, port = self._listen
+        self._listener = await loop.create_server(connections, host, port, backlog=limits.HTTP_BACKLOG_CONNECTIONS)
+        self._connections = connections
+
+    async def close(self) -> None:
+        """Stops listening, closes idle connections, and gives requests in progress `shutdown_s` to be answered."""
+        if self._listener is None or self._connections is None or self._closing:
+            return
+        self._closing = True
+        self._listener.close()
+        self._connections.pre_shutdown()
+        await self._connections.shutdown(self._shutdown_s)
+        await self._listener.wait_closed()
+
+    async def serve(self, request: web.BaseRequest) -> Answer:
+        """Answers one request; every error becomes an answer."""
+        started = time.perf_counter()
+        method = request.method
+        given_id = request.headers.get(_REQUEST_ID)
+        request_id = (given_id and parse.request_id(given_id)) or f"{self._id_stem}-{next(self._id_count):x}"
+        path, query = parse.split_target(request.raw_path)
+        raw_key = ""
+        if path.startswith(ITEM_PREFIX):
+            raw_key = path[len(ITEM_PREFIX) :]
+            methods: dict[str, tuple[Route, HttpMeter]] | None = self._items
+        else:
+            methods = self._table.get(path)
+        found = methods.get(method) if methods is not None else None
+        if found is None:
+            meter = self._stray(method)
+            answer = _stray_answer(method, methods, request_id)
+            self._finish(request, answer, request_id, ok=False)
+        else:
+            route, meter = found
+            try:
+                answer = await route.handler(self._door, request, raw_key, query)
+                self._finish(request, answer, request_id, ok=True)
+            except Exception as failed:
+                answer = self._failed(failed, route, query, request_id)
+                self._finish(request, answer, request_id, ok=False)
+        meter.done(answer.status, answer.level, time.perf_counter() - started)
+        return answer
+
+    def malformed(self, request: web.BaseRequest, status: int, failed: BaseException | None) -> Answer:
+        """The answer to what is not HTTP, or above a bound of the head; the connection ends with it."""
+        request_id = f"{self._id_stem}-{next(self._id_count):x}"
+        error: KvError
+        if isinstance(failed, LineTooLong) and bytes(failed.args[0])[:1] == b"/":
+            error = KeyTooLong(f"the request target is longer than {limits.HTTP_LINE_BYTES_MAX} bytes")
+        elif status < 500:
+            error = BadRequest(
+                "the request is not well-formed HTTP, or its head is larger than allowed; "
+                "in a path, everything beyond printable ASCII must be percent-encoded"
+            )
+        else:
+            error = InternalError("the server failed")
+            _log.error("http_failed", request_id=request_id, exc_info=failed)
+        answer = problem(error, request_id=request_id, read=False, level=None)
+        answer.request_id = request_id.encode()
+        self._stray("OTHER").done(answer.status, "", 0.0)
+        return answer
+
+    def _finish(self, request: web.BaseRequest, answer: Answer, request_id: str, *, ok: bool) -> None:
+        answer.request_id = request_id.encode()
+        # After a refusal the rest of the body may still be on its way, and must not be taken for a request.
+        answer.keep_alive = request.keep_alive and not self._closing and (ok or request.content.is_eof())
+
+    def _failed(self, failed: Exception, route: Route, query: str, request_id: str) -> Answer:
+        headers = b""
+        if isinstance(failed, Refused):
+            headers = failed.headers
+            error = failed.error
+        elif isinstance(failed, KvError):
+            error = failed
+        else:
+            _log.error("request_failed", request_id=request_id, method=route.method, path=route.path, exc_info=failed)
+            error = InternalError("the server failed; its log has more under this request id")
+        level = None
+        if route.levelled:
+            level = parse.level_of(query)
+            headers = headers or stamp_line(self._door.store.stamp())
+        return problem(error, request_id=request_id, read=route.read, level=level, headers=headers)
+
+    def _stray(self, method: str) -> HttpMeter:
+        known = method if method in _KNOWN_METHODS else "OTHER"
+        if known not in self._strays:
+            self._strays[known] = self._door.metrics.http_meter(known, "other")
+        return self._strays[known]
+
+    def _open_connections(self) -> float:
+        return len(self._connections.connections) if self._connections is not None else 0
+
+
+def _stray_answer(method: str, methods: dict[str, Any] | None, request_id: str) -> Answer:
+    read = method in ("GET", "HEAD", "OPTIONS")
+    if methods is None:
+        missing = RouteNotFound("no such path in this API")
+        return problem(missing, request_id=request_id, read=read, level=None)
+    allowed = ", ".join(sorted(methods))
+    wrong = MethodNotAllowed(f"this path takes {allowed}")
+    return problem(wrong, request_id=request_id, read=read, level=None, headers=b"Allow: %b\r\n" % allowed.encode())
+
+
+class _Connections(web.Server):
+    """aiohttp's low-level server, making connections of ours."""
+
+    def __init__(self, server: HttpServer, loop: asyncio.AbstractEventLoop) -> None:
+        # What aiohttp asks of an answer is more than StreamResponse's name: see kvstore.http.answer.
+        super().__init__(cast(Any, server.serve), handler_cancellation=False, loop=loop)
+        self._server = server
+        self._running_on = loop
+
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self._server, self, self._running_on)
+
+
+class _Connection(web.RequestHandler):
+    """aiohttp's connection, whose own errors are answered in our form."""
+
+    __slots__ = ("_server",)
+
+    def __init__(self, server: HttpServer, manager: web.Server, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(manager, loop=loop, **_CONNECTION_BOUNDS)
+        self._server = server
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        return cast(web.StreamResponse, self._server.malformed(request, status, exc))

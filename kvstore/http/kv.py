@@ -1,0 +1,175 @@
+"""Handlers of single keys: PUT, GET, HEAD and DELETE of `/v1/kv/{key}`. The hot path of the server."""
+
+import asyncio
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from kvstore import limits
+from kvstore.errors import BadRequest, NotFound, TooLarge
+from kvstore.http import parse
+from kvstore.http.answer import JSON, MSGPACK, OCTETS, Answer, content_type
+from kvstore.http.problems import Refused
+from kvstore.http.shapes import RecordBody, WriteBody, encode, keyed
+from kvstore.http.store import Store
+from kvstore.model.results import ReadAnswer, WriteAnswer
+from kvstore.model.stamp import Stamp
+from kvstore.telemetry.metrics import Metrics
+
+_IDEMPOTENCY_KEY: Final = "Idempotency-Key"
+
+_WRITE_OFFERS: Final = (JSON, MSGPACK)
+_READ_OFFERS: Final = (OCTETS, JSON, MSGPACK)
+
+_WRITE_TYPE: Final = {offer: content_type(offer) for offer in _WRITE_OFFERS}
+_READ_TYPE: Final = {offer: content_type(offer) + b"Vary: Accept\r\n" for offer in _READ_OFFERS}
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What every handler may use."""
+
+    store: Store
+    metrics: Metrics
+
+
+async def put(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
+    """Writes the body under the key."""
+    key = parse.key_of(raw_key)
+    level, timeout_s = parse.write_options(query)
+    condition = _condition(request, deleting=False)
+    value = await read_body(request, limits.VALUE_BYTES_MAX)
+    answer = await door.store.put(key, value, level=level, condition=condition, timeout_s=timeout_s)
+    tag = b'ETag: "%d"\r\n' % answer.revision
+    return _written(door, request, answer, tag)
+
+
+async def delete(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
+    """Deletes the key; 404 when it is absent."""
+    key = parse.key_of(raw_key)
+    level, timeout_s = parse.write_options(query)
+    condition = _condition(request, deleting=True)
+    answer = await door.store.delete(key, level=level, condition=condition, timeout_s=timeout_s)
+    return _written(door, request, answer, b"")
+
+
+async def get(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
+    """The value as it was put, or the whole record as JSON or msgpack if `Accept` prefers that."""
+    key = parse.key_of(raw_key)
+    level, timeout_s, min_revision = parse.read_options(query)
+    accept = request.headers.get(hdrs.ACCEPT)
+    offer = OCTETS if accept is None else parse.preferred(accept, _READ_OFFERS)
+    answer = await door.store.get(key, level=level, min_revision=min_revision, timeout_s=timeout_s)
+    record = answer.record
+    if record is None:
+        raise Refused(NotFound("the key is absent", read=True, leader=answer.leader), _state_lines(answer))
+    headers = b'%bETag: "%d"\r\nKV-Version: %d\r\n%b' % (
+        _READ_TYPE[offer],
+        record.mod_revision,
+        record.version,
+        _state_lines(answer),
+    )
+    body = record.value if offer is OCTETS else encode(RecordBody.of(key, record), offer)
+    return Answer(200, headers, body, level.value)
+
+
+async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
+    """The whole body. Raises TooLarge above `bytes_max`, BadRequest when it breaks off or takes too long.
+
+    A declared length above the bound is refused at once, before anything is read or a 100 (Continue) is sent.
+    """
+    content = request.content
+    if content.is_eof():
+        body = content.read_nowait(-1)
+        if len(body) > bytes_max:
+            raise _too_large(bytes_max)
+        return body
+    declared = request.content_length
+    if declared is not None and declared > bytes_max:
+        raise _too_large(bytes_max)
+    transport = request.transport
+    if transport is not None and request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+        transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(limits.HTTP_BODY_READ_S_MAX):
+            while not content.at_eof():
+                part = await content.readany()
+                size += len(part)
+                if size > bytes_max:
+                    raise _too_large(bytes_max)
+                parts.append(part)
+    except TimeoutError:
+        raise BadRequest(f"the body was not complete within {limits.HTTP_BODY_READ_S_MAX:g} s") from None
+    except (web.RequestPayloadError, OSError) as broken:
+        raise BadRequest("the body broke off or is malformed") from broken
+    return b"".join(parts)
+
+
+def _too_large(bytes_max: int) -> TooLarge:
+    return TooLarge(f"the body is larger than {bytes_max} bytes")
+
+
+def _condition(request: web.BaseRequest, *, deleting: bool) -> int | None:
+    headers = request.headers
+    if _IDEMPOTENCY_KEY in headers:
+        # Taking the request without honouring the key would let its sender retry what may run twice.
+        raise BadRequest("the header Idempotency-Key is not available yet")
+    if hdrs.IF_MATCH in headers or hdrs.IF_NONE_MATCH in headers:
+        return parse.write_condition(
+            headers.getall(hdrs.IF_MATCH, ()), headers.getall(hdrs.IF_NONE_MATCH, ()), deleting=deleting
+        )
+    return None
+
+
+def _written(door: Door, request: web.BaseRequest, answer: WriteAnswer, tag: bytes) -> Answer:
+    accept = request.headers.get(hdrs.ACCEPT)
+    offer = JSON if accept is None else parse.preferred(accept, _WRITE_OFFERS)
+    text, encoded = keyed(answer.key)
+    body = WriteBody(
+        text,
+        encoded,
+        answer.revision,
+        answer.version,
+        answer.level,
+        answer.required,
+        answer.acked,
+        answer.outcome,
+        answer.receipt,
+    )
+    headers = b"%b%bKV-Revision: %d\r\nKV-Version: %d\r\n%b" % (
+        _WRITE_TYPE[offer],
+        tag,
+        answer.revision,
+        answer.version,
+        stamp_line(door.store.stamp()),
+    )
+    return Answer(200, headers, encode(body, offer), answer.level.value)
+
+
+def _state_lines(answer: ReadAnswer) -> bytes:
+    return state_lines(answer.revision, answer.applied_index, answer.leader, answer.stamp)
+
+
+def state_lines(revision: int, applied_index: int, leader: str | None, stamp: Stamp) -> bytes:
+    """Header lines of the state that answered a read."""
+    return b"KV-Revision: %d\r\nKV-Applied-Index: %d\r\n%b%b" % (
+        revision,
+        applied_index,
+        b"" if leader is None else _leader_line(leader),
+        stamp_line(stamp),
+    )
+
+
+@lru_cache(maxsize=64)
+def stamp_line(stamp: Stamp) -> bytes:
+    """The header line that tells `stamp`. Cached, because reads between two writes all tell the same one."""
+    return b"KV-Stamp: %b\r\n" % str(stamp).encode("ascii", "backslashreplace")
+
+
+@lru_cache(maxsize=64)
+def _leader_line(leader: str) -> bytes:
+    return b"KV-Leader: %b\r\n" % leader.encode("ascii", "backslashreplace")

@@ -1,0 +1,293 @@
+"""Requests, taken apart: targets, keys, parameters, conditions, content types. Pure functions.
+
+Nothing is ever guessed. A parameter that is unknown, given twice or out of bounds is an error, because a typing error
+that is silently ignored (`?levle=all`) would weaken what the caller believes to have been promised. Messages never
+repeat raw input, which may hold bytes that no text can.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final, NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from kvstore import limits
+from kvstore.errors import BadRequest, KeyTooLong
+from kvstore.model.commands import MUST_BE_ABSENT, MUST_EXIST
+from kvstore.model.levels import Level
+
+REVISION_MAX: Final = (1 << 63) - 1
+
+WRITE_LEVELS: Final = (Level.QUORUM, Level.ALL)
+READ_LEVELS: Final = (Level.ONE, Level.QUORUM)
+
+_LEVEL_NAMES: Final = frozenset(level.value for level in Level)
+
+_BROKEN_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_ABSOLUTE: Final = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
+_REQUEST_ID: Final = re.compile(rf"[A-Za-z0-9._~:/+=@-]{{1,{limits.REQUEST_ID_CHARS_MAX}}}")
+_ENTITY_TAG: Final = re.compile(r'"([1-9][0-9]{0,18})"')
+_DIGITS: Final = re.compile(rb"[0-9]{1,19}")
+_MEDIA_RANGE: Final = re.compile(r"\s*([^\s;/]+)/([^\s;/]+)\s*(?:;(.*))?")
+_QUALITY: Final = re.compile(r"\s*q\s*=\s*(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)\s*", re.IGNORECASE)
+
+_WRITE_PARAMETERS: Final = frozenset({"level", "timeout_ms"})
+_READ_PARAMETERS: Final = frozenset({"level", "timeout_ms", "min_revision"})
+_RANGE_PARAMETERS: Final = frozenset(
+    {"level", "timeout_ms", "prefix", "start", "end", "limit", "cursor", "reverse", "keys_only", "count_only"}
+)
+# Designed, not built: named in the refusal, so that nobody looks for a typing error.
+_LATER_PARAMETERS: Final = frozenset({"lease", "max_staleness_ms", "revision", "min_revision", "dry_run"})
+
+
+class WriteOptions(NamedTuple):
+    """What the query of a PUT or DELETE asks for."""
+
+    level: Level
+    timeout_s: float
+
+
+class ReadOptions(NamedTuple):
+    """What the query of a GET of one key asks for."""
+
+    level: Level
+    timeout_s: float
+    min_revision: int | None
+
+
+class RangeOptions(NamedTuple):
+    """What the query of a range GET asks for. `limit` is None when the query has none."""
+
+    level: Level
+    timeout_s: float
+    start: bytes
+    end: bytes | None
+    limit: int | None
+    after: bytes | None
+    reverse: bool
+    keys_only: bool
+    count_only: bool
+
+
+def split_target(target: str) -> tuple[str, str]:
+    """Path and query of a raw request target, both still encoded; an absolute one loses scheme and authority."""
+    if not target.startswith("/"):
+        target = _ABSOLUTE.sub("", target, count=1) or "/"
+    path, _, query = target.partition("?")
+    return path, query
+
+
+def key_of(raw: str) -> bytes:
+    """The key that `raw`, the rest of the path, means: decoded once, never normalised."""
+    key = _decoded(raw) if "%" in raw else raw.encode("utf-8", "surrogateescape")
+    if not key:
+        raise BadRequest("the key is empty; a key has at least one byte")
+    if len(key) > limits.KEY_BYTES_MAX:
+        raise KeyTooLong(f"the key has {len(key)} bytes; at most {limits.KEY_BYTES_MAX} are allowed")
+    return key
+
+
+@lru_cache(maxsize=1_024)
+def write_options(query: str) -> WriteOptions:
+    """Options of a PUT or DELETE. Raises BadRequest."""
+    found = _parameters(query, _WRITE_PARAMETERS)
+    return WriteOptions(_level(found, WRITE_LEVELS, "writes"), _timeout_s(found))
+
+
+@lru_cache(maxsize=1_024)
+def read_options(query: str) -> ReadOptions:
+    """Options of a GET of one key. Raises BadRequest."""
+    found = _parameters(query, _READ_PARAMETERS)
+    min_revision = _number(found, "min_revision", 0, REVISION_MAX)
+    return ReadOptions(_level(found, READ_LEVELS, "reads"), _timeout_s(found), min_revision)
+
+
+def range_options(query: str) -> RangeOptions:
+    """Options of a range GET. Raises BadRequest, or KeyTooLong for a bound above the length of a key."""
+    found = _parameters(query, _RANGE_PARAMETERS)
+    start, end = _bounds(found)
+    reverse = _flag(found, "reverse")
+    options = RangeOptions(
+        level=_level(found, READ_LEVELS, "reads"),
+        timeout_s=_timeout_s(found),
+        start=start,
+        end=end,
+        limit=_number(found, "limit", 1, limits.RANGE_LIMIT_MAX),
+        after=cursor_key(found["cursor"], reverse=reverse) if "cursor" in found else None,
+        reverse=reverse,
+        keys_only=_flag(found, "keys_only"),
+        count_only=_flag(found, "count_only"),
+    )
+    after = options.after
+    if after is not None and (after < start or (end is not None and after >= end)):
+        raise BadRequest("the cursor belongs to another range")
+    if options.count_only and (after is not None or options.limit is not None):
+        raise BadRequest("count_only counts the whole range: give it neither limit nor cursor")
+    return options
+
+
+def level_of(query: str) -> str | None:
+    """The level that `query` names, the default if none, or None if it names no level at all. Never raises."""
+    named = [part[6:] for part in query.split("&") if part.startswith("level=")]
+    if not named:
+        return Level.QUORUM.value
+    return named[0] if len(named) == 1 and named[0] in _LEVEL_NAMES else None
+
+
+def write_condition(if_match: Sequence[str], if_none_match: Sequence[str], *, deleting: bool = False) -> int | None:
+    """The condition that the two headers state, as `kvstore.model.commands` has it; None for none.
+
+    Raises BadRequest for anything but If-Match with `"N"` or `*`, and If-None-Match with `*` (not for a delete).
+    """
+    if not if_match and not if_none_match:
+        return None
+    if len(if_match) + len(if_none_match) > 1:
+        raise BadRequest("give one of If-Match and If-None-Match, once")
+    if if_none_match:
+        if deleting:
+            raise BadRequest("If-None-Match has no meaning for a delete")
+        if if_none_match[0].strip() != "*":
+            raise BadRequest("If-None-Match must be *")
+        return MUST_BE_ABSENT
+    text = if_match[0].strip()
+    if text == "*":
+        return MUST_EXIST
+    tag = _ENTITY_TAG.fullmatch(text)
+    if tag is None or int(tag[1]) > REVISION_MAX:
+        raise BadRequest('If-Match must be * or one mod_revision in double quotes, for example "42"')
+    return int(tag[1])
+
+
+def request_id(text: str | None) -> str | None:
+    """`text` if it may be used as the id of a request (bounded, harmless in a header and in a log), else None."""
+    return text if text is not None and _REQUEST_ID.fullmatch(text) else None
+
+
+def cursor(after: bytes, *, reverse: bool) -> str:
+    """An opaque cursor that continues behind `after`. Letters, digits, - and _ only."""
+    return base64.urlsafe_b64encode((b"<" if reverse else b">") + after).rstrip(b"=").decode()
+
+
+def cursor_key(raw: bytes, *, reverse: bool) -> bytes:
+    """The key in a cursor. Raises BadRequest for what `cursor` did not write, or wrote for the other direction."""
+    if len(raw) > limits.CURSOR_CHARS_MAX:
+        raise BadRequest("the cursor is too long to be one of ours")
+    try:
+        decoded = base64.b64decode(raw + b"=" * (-len(raw) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        decoded = b""
+    if decoded[:1] not in (b"<", b">") or not 2 <= len(decoded) <= limits.KEY_BYTES_MAX + 1:
+        raise BadRequest("the cursor is not one that this API gave out")
+    if (decoded[:1] == b"<") != reverse:
+        raise BadRequest("the cursor was given out for the other direction")
+    return decoded[1:]
+
+
+def prefix_end(prefix: bytes) -> bytes | None:
+    """The first key behind all keys that start with `prefix`; None when only the end of the keyspace is."""
+    stem = prefix.rstrip(b"\xff")
+    return stem[:-1] + bytes((stem[-1] + 1,)) if stem else None
+
+
+@lru_cache(maxsize=256)
+def preferred(accept: str, offers: tuple[str, ...]) -> str:
+    """The media type among `offers` that `accept` prefers; the first when it names none of them.
+
+    A type named in full is preferred to one that only a wildcard allows at the same quality, so that the usual
+    `application/json, */*` gives JSON. Nothing is refused for its Accept header.
+    """
+    ranges = [parsed for part in accept.split(",") if (parsed := _media_range(part)) is not None]
+    best, best_rank = offers[0], (0.0, 0)
+    for offer in offers:
+        kind, _, subtype = offer.partition("/")
+        matches = [
+            ((r_subtype != "*") + (r_kind != "*"), quality)
+            for r_kind, r_subtype, quality in ranges
+            if r_kind in (kind, "*") and r_subtype in (subtype, "*")
+        ]
+        specificity, quality = max(matches, default=(0, 0.0))
+        if quality > 0 and (quality, specificity) > best_rank:
+            best, best_rank = offer, (quality, specificity)
+    return best
+
+
+def _media_range(text: str) -> tuple[str, str, float] | None:
+    match = _MEDIA_RANGE.fullmatch(text)
+    if match is None:
+        return None
+    quality = 1.0
+    for parameter in (match[3] or "").split(";"):
+        weight = _QUALITY.fullmatch(parameter)
+        if weight is not None:
+            quality = float(weight[1])
+    return match[1].lower(), match[2].lower(), quality
+
+
+def _decoded(raw: str) -> bytes:
+    if _BROKEN_ESCAPE.search(raw):
+        raise BadRequest("broken percent-encoding: % must be followed by two hexadecimal digits")
+    return unquote_to_bytes(raw.encode("utf-8", "surrogateescape"))
+
+
+def _parameters(query: str, known: frozenset[str]) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for part in query.split("&") if query else ():
+        if not part:
+            continue
+        name, _, raw = part.partition("=")
+        if name not in known:
+            if name in _LATER_PARAMETERS:
+                raise BadRequest(f"the parameter {name} is not available here yet")
+            raise BadRequest(f"unknown parameter {name[:64]!a}; known here: {', '.join(sorted(known))}")
+        if name in found:
+            raise BadRequest(f"the parameter {name} is given twice")
+        # A plus sign is a space in a query, as every common client library writes it; in a path it is itself.
+        found[name] = _decoded(raw.replace("+", " "))
+    return found
+
+
+def _level(found: dict[str, bytes], available: tuple[Level, ...], what: str) -> Level:
+    raw = found.get("level")
+    if raw is None:
+        return Level.QUORUM
+    named = next((level for level in Level if level.value.encode() == raw), None)
+    if named is None:
+        raise BadRequest("level must be one of one, quorum, all, in lower case")
+    if named not in available:
+        raise BadRequest(f"level {named} is not available for {what} yet")
+    return named
+
+
+def _timeout_s(found: dict[str, bytes]) -> float:
+    timeout_ms = _number(found, "timeout_ms", 1, limits.TIMEOUT_MS_MAX)
+    return (limits.TIMEOUT_MS_DEFAULT if timeout_ms is None else timeout_ms) / 1_000
+
+
+def _number(found: dict[str, bytes], name: str, least: int, most: int) -> int | None:
+    raw = found.get(name)
+    if raw is None:
+        return None
+    if _DIGITS.fullmatch(raw) is None or not least <= int(raw) <= most:
+        raise BadRequest(f"{name} must be a whole number from {least} to {most}")
+    return int(raw)
+
+
+def _flag(found: dict[str, bytes], name: str) -> bool:
+    raw = found.get(name, b"false")
+    if raw not in (b"true", b"false"):
+        raise BadRequest(f"{name} must be true or false")
+    return raw == b"true"
+
+
+def _bounds(found: dict[str, bytes]) -> tuple[bytes, bytes | None]:
+    for name in ("prefix", "start", "end"):
+        if len(found.get(name, b"")) > limits.KEY_BYTES_MAX:
+            raise KeyTooLong(f"{name} has more than {limits.KEY_BYTES_MAX} bytes")
+    if "prefix" in found:
+        if "start" in found or "end" in found:
+            raise BadRequest("give prefix, or start and end, not both")
+        return found["prefix"], prefix_end(found["prefix"])
+    # An empty end is one left blank in a form or script: there is nothing below the empty key to ask for.
+    return found.get("start", b""), found.get("end") or None

@@ -1,0 +1,38 @@
+"""Errors as answers: `application/problem+json` (RFC 9457), with all that a caller must decide on."""
+
+import copy
+import math
+
+import msgspec
+
+from kvstore.errors import KvError
+from kvstore.http.answer import PROBLEM, Answer, content_type
+
+_CONTENT_TYPE = content_type(PROBLEM)
+
+
+class Refused(Exception):
+    """An error together with header lines that describe the state which answered."""
+
+    def __init__(self, error: KvError, headers: bytes) -> None:
+        super().__init__(error.detail)
+        self.error = error
+        self.headers = headers
+
+
+def problem(error: KvError, *, request_id: str, read: bool, level: str | None, headers: bytes = b"") -> Answer:
+    """The answer that says `error`. `read`: the outcome is null, for a read changes nothing.
+
+    `level` is filled in where the error does not say. `headers` are further complete header lines.
+    """
+    if read and error.outcome is not None:
+        # A copy: one instance may have been raised to many waiters, writes among them.
+        error = copy.copy(error)
+        error.outcome = None
+    body = error.to_problem()
+    body["request_id"] = request_id
+    body["level"] = error.level or level
+    lines = _CONTENT_TYPE + headers
+    if error.retry_after_s is not None and error.status in (429, 503):
+        lines += b"Retry-After: %d\r\n" % max(1, math.ceil(error.retry_after_s))
+    return Answer(error.status, lines, msgspec.json.encode(body), body["level"] or "")

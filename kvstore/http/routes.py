@@ -1,0 +1,49 @@
+"""The route table: the one place that says which method on which path means what."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple
+
+from aiohttp import web
+
+from kvstore.http import cluster, kv, ranges
+from kvstore.http.answer import Answer
+from kvstore.http.kv import Door
+
+# (door, request, the rest of the path behind `/v1/kv/` still encoded, the query still encoded)
+Handler = Callable[[Door, web.BaseRequest, str, str], Awaitable[Answer]]
+
+ITEM_PREFIX: Final = "/v1/kv/"
+ITEM_PATH: Final = "/v1/kv/{key}"
+
+
+class Route(NamedTuple):
+    """One operation. `read`: it changes nothing, so that its errors have no outcome. `levelled`: it takes a level."""
+
+    method: str
+    path: str
+    handler: Handler
+    read: bool
+    levelled: bool
+
+
+ROUTES: Final = (
+    Route("GET", ITEM_PATH, kv.get, read=True, levelled=True),
+    Route("PUT", ITEM_PATH, kv.put, read=False, levelled=True),
+    Route("DELETE", ITEM_PATH, kv.delete, read=False, levelled=True),
+    Route("GET", "/v1/kv", ranges.get_range, read=True, levelled=True),
+    Route("GET", "/v1/cluster", cluster.get_cluster, read=True, levelled=False),
+    Route("GET", "/livez", cluster.livez, read=True, levelled=False),
+    Route("GET", "/readyz", cluster.readyz, read=True, levelled=False),
+    Route("GET", "/metrics", cluster.metrics, read=True, levelled=False),
+)
+
+
+def by_path() -> dict[str, dict[str, Route]]:
+    """Path to method to route. HEAD goes wherever GET goes; the answer leaves its body out."""
+    table: dict[str, dict[str, Route]] = {}
+    for route in ROUTES:
+        methods = table.setdefault(route.path, {})
+        methods[route.method] = route
+        if route.method == "GET":
+            methods["HEAD"] = route._replace(method="HEAD")
+    return table

@@ -1,0 +1,95 @@
+"""Every bound of the system, each with its unit last in the name.
+
+Nothing here is read by `state`: what decides the result of an applied command is replicated, never local.
+"""
+
+from typing import Final
+
+# Data model (DESIGN: keys 1..4,096 bytes, values up to 1 MiB by default).
+KEY_BYTES_MAX: Final = 4_096
+VALUE_BYTES_MAX: Final = 1 << 20
+
+# Reading ranges.
+RANGE_LIMIT_DEFAULT: Final = 1_000
+RANGE_LIMIT_MAX: Final = 10_000
+RANGE_PAGE_BYTES_MAX: Final = 8 << 20
+CURSOR_CHARS_MAX: Final = 8_192
+
+# Requests.
+TIMEOUT_MS_DEFAULT: Final = 5_000
+TIMEOUT_MS_MAX: Final = 600_000
+HTTP_LINE_BYTES_MAX: Final = 16_384
+HTTP_HEADER_BYTES_MAX: Final = 16_384
+HTTP_BODY_READ_S_MAX: Final = 30.0
+HTTP_HEADERS_MAX: Final = 64
+HTTP_IDLE_S_MAX: Final = 75.0
+HTTP_LINGER_S_MAX: Final = 2.0
+HTTP_SHUTDOWN_S_MAX: Final = 5.0
+HTTP_WRITE_S_MAX: Final = 30.0
+HTTP_WRITE_BUFFER_BYTES_MAX: Final = 256 << 10
+HTTP_BACKLOG_CONNECTIONS: Final = 1_024
+REQUEST_ID_CHARS_MAX: Final = 128
+
+# One entry of the log, and the operations that wait to be put into one.
+ENTRY_BYTES_MAX: Final = 4 << 20
+ENTRY_OPS_MAX: Final = 4_096
+PROPOSALS_PENDING_MAX: Final = 16_384
+PROPOSALS_PENDING_BYTES_MAX: Final = 64 << 20
+READS_PENDING_MAX: Final = 65_536
+
+# Between peers. A frame carries at most one message.
+FRAME_BYTES_MAX: Final = 16 << 20
+FRAME_COMPRESS_BYTES_MIN: Final = 4_096
+DECOMPRESSED_BYTES_MAX: Final = 32 << 20
+APPEND_BYTES_MAX: Final = 2 << 20
+APPEND_ENTRIES_MAX: Final = 1_024
+IN_FLIGHT_BYTES_MAX: Final = 16 << 20
+IN_FLIGHT_MESSAGES_MAX: Final = 256
+PEER_BUFFER_BYTES_MAX: Final = 64 << 20
+HANDSHAKE_S_MAX: Final = 5.0
+HANDSHAKE_BYTES_MAX: Final = 65_536
+HANDSHAKE_TEXT_CHARS_MAX: Final = 512
+HANDSHAKES_PENDING_MAX: Final = 64
+PEER_DIAL_S_MAX: Final = 1.0
+PEER_REDIAL_S_MIN: Final = 0.02
+PEER_REDIAL_S_MAX: Final = 0.5
+PEER_SILENCE_S_MAX: Final = 5
+INBOX_MESSAGES_MAX: Final = 8_192
+CALLS_SERVED_MAX: Final = 8_192
+
+# Membership.
+MEMBERS_MAX: Final = 15
+NAME_CHARS_MAX: Final = 64
+
+# Disk.
+SEGMENT_BYTES: Final = 16 << 20
+SEGMENT_HEADER_BYTES: Final = 8 << 10
+SNAPSHOT_CHUNK_BYTES: Final = 256 << 10
+SNAPSHOT_CHUNKS_AHEAD_MAX: Final = 4
+SNAPSHOT_FRAME_RECORDS: Final = 500
+SNAPSHOT_FRAME_BYTES_MAX: Final = 4 << 20
+APPLY_SLICE_ENTRIES_MAX: Final = 512
+APPLY_SLICE_S_MAX: Final = 0.01
+
+# Client library.
+ENDPOINTS_MAX: Final = 64
+CLIENT_CONNECTIONS_MAX: Final = 256
+CLIENT_ANSWER_BYTES_MAX: Final = 64 << 20
+CONNECT_S_MAX: Final = 1.0
+READ_ATTEMPT_S_MAX: Final = 1.0
+RETRY_BACKOFF_S_MIN: Final = 0.025
+RETRY_BACKOFF_S_MAX: Final = 0.25
+RETRY_REMAINING_S_MIN: Final = 0.05
+RETRY_SETTLED_ROUNDS_MAX: Final = 4
+IMPORT_IN_FLIGHT_MAX: Final = 256
+IMPORT_LINE_BYTES_MAX: Final = 4 << 20
+
+# Settings of a node.
+HOST_CHARS_MAX: Final = 253
+CLUSTER_TOKEN_CHARS_MAX: Final = 256
+HEARTBEAT_MS_MIN: Final = 5
+HEARTBEAT_MS_MAX: Final = 10_000
+ELECTION_MS_MIN: Final = 20
+ELECTION_MS_MAX: Final = 60_000
+SNAPSHOT_LOG_BYTES_MIN: Final = 4_096
+LOG_BYTES_MAX: Final = 1 << 40

@@ -1,0 +1,104 @@
+"""Answers: what applying an operation gives, and what the doors and the client library pass on."""
+
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from kvstore.errors import Outcome
+from kvstore.model.levels import Level
+from kvstore.model.stamp import Stamp
+
+# What applying one operation gave, the first element of an OpResult.
+APPLIED: Final = 0
+PRECONDITION_FAILED: Final = 1
+NOT_FOUND: Final = 2
+
+
+class OpResult(NamedTuple):
+    """Result of one applied operation; crosses the peer wire as an array.
+
+    `status` APPLIED: `revision` and `version` are those the operation gave the key (version 0 for a delete).
+    PRECONDITION_FAILED: `revision` and `version` are those the key has now, 0 and 0 if absent.
+    NOT_FOUND (a delete of an absent key): `revision` is the store's, version 0.
+    """
+
+    status: int
+    revision: int
+    version: int
+
+
+class Record(NamedTuple):
+    """A key's present state. `lease` is 0 for none."""
+
+    value: bytes
+    create_revision: int
+    mod_revision: int
+    version: int
+    lease: int
+    stamp: Stamp
+
+
+class WriteAnswer(NamedTuple):
+    """An acknowledged write: `acked` of at least `required` voters met `level`."""
+
+    key: bytes
+    revision: int
+    version: int
+    level: Level
+    required: int
+    acked: int
+    outcome: Outcome
+    receipt: str | None
+
+
+class ReadAnswer(NamedTuple):
+    """A read of one key: `record` is None when absent; the rest describes the state that answered."""
+
+    record: Record | None
+    revision: int
+    applied_index: int
+    leader: str | None
+    stamp: Stamp
+
+
+@dataclass(frozen=True, slots=True)
+class RangeAnswer:
+    """One page, all of it at `revision`. `count` is the number of keys in the whole range, not on the page.
+
+    `next_key` is where the following page starts (the last key of this page, exclusive), or None at the end.
+    """
+
+    revision: int
+    count: int
+    records: list[tuple[bytes, Record]]
+    next_key: bytes | None
+    applied_index: int
+    leader: str | None
+    stamp: Stamp
+
+
+class MemberView(NamedTuple):
+    """One member as the answering node sees it; indices are None where it cannot know them."""
+
+    name: str
+    role: str
+    voter: bool
+    reachable: bool
+    http: str | None
+    peer: str
+    match_index: int | None
+    applied_index: int | None
+    intents_pending: int
+    digest: dict[str, Any] | None
+
+
+class ClusterView(NamedTuple):
+    """`GET /v1/cluster` (DESIGN 3.1)."""
+
+    cluster_id: str
+    node: str
+    leader: str | None
+    term: int
+    commit_index: int
+    revision: int
+    members: list[MemberView]
+    alarms: list[dict[str, str]]

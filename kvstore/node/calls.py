@@ -1,0 +1,101 @@
+"""Requests between the service layers of two nodes: a Call, answered by a Return with the same id."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+
+from kvstore import limits
+from kvstore.consensus.messages import Call, Return
+from kvstore.errors import InternalError, KvError, Overloaded, from_problem
+from kvstore.node.deadlines import Deadlines
+
+log = structlog.get_logger()
+
+Handler = Callable[[str, list[Any]], Awaitable[list[Any]]]
+
+
+class NotSent(Exception):
+    """There is no connection to the peer: it has not seen the call."""
+
+
+class PeerGone(Exception):
+    """The connection ended before the answer came: the peer may or may not have done what was asked."""
+
+
+class Calls:
+    """Sends calls and answers those of peers. `send` returns False when there is no connection."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, deadlines: Deadlines, send: Callable[[str, Call | Return], bool]
+    ) -> None:
+        self._loop = loop
+        self._deadlines = deadlines
+        self._send = send
+        self._next_id = 0
+        self._open: dict[int, tuple[str, asyncio.Future[list[Any]]]] = {}
+        self._handlers: dict[str, Handler] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def serve(self, method: str, handler: Handler) -> None:
+        """Let `handler(peer, body)` answer calls of `method`; it validates the body itself."""
+        self._handlers[method] = handler
+
+    async def call(self, peer: str, method: str, body: list[Any], at: float) -> list[Any]:
+        """The peer's answer. Raises NotSent, PeerGone, deadlines.Expired, or the peer's KvError."""
+        self._next_id += 1
+        number = self._next_id
+        future: asyncio.Future[list[Any]] = self._loop.create_future()
+        self._open[number] = (peer, future)
+        try:
+            if not self._send(peer, Call(number, method, body)):
+                raise NotSent(peer)
+            answer: list[Any] = await self._deadlines.wait(future, at)
+            return answer
+        finally:
+            del self._open[number]
+
+    def received(self, peer: str, message: Call | Return) -> None:
+        """A message of a peer's service layer."""
+        if isinstance(message, Call):
+            if len(self._tasks) >= limits.CALLS_SERVED_MAX:
+                error = Overloaded("too many forwarded requests", retry_after_s=1.0)
+                self._send(peer, Return(message.id, None, error.to_problem()))
+                return
+            task = self._loop.create_task(self._answer(peer, message))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            return
+        asked, future = self._open.get(message.id, (None, None))
+        if future is None or asked != peer or future.done():
+            return  # answered too late, or by somebody else
+        if message.error is not None:
+            future.set_exception(from_problem(message.error))
+        else:
+            future.set_result(message.body or [])
+
+    async def _answer(self, peer: str, message: Call) -> None:
+        handler = self._handlers.get(message.method)
+        try:
+            if handler is None:
+                raise InternalError(f"this node does not know the call {message.method!r}")
+            body = await handler(peer, message.body)
+        except KvError as error:
+            self._send(peer, Return(message.id, None, error.to_problem()))
+        except Exception as error:
+            log.exception("call_failed", method=message.method, peer=peer)
+            self._send(peer, Return(message.id, None, InternalError(f"{type(error).__name__}").to_problem()))
+        else:
+            self._send(peer, Return(message.id, body, None))
+
+    def peer_gone(self, peer: str) -> None:
+        """A connection from or to `peer` ended."""
+        for asked, future in list(self._open.values()):
+            if asked == peer and not future.done():
+                future.set_exception(PeerGone(peer))
+
+    def close(self) -> None:
+        """Cancel what is being answered."""
+        for task in self._tasks:
+            task.cancel()

@@ -1,0 +1,84 @@
+"""Snapshots of this node's own, taken while it works: frames come from the state in small pieces on the loop, are
+compressed and written off it, and only when the file is durable is the log cut.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import structlog
+
+from kvstore.consensus.journal import Journal
+from kvstore.consensus.snapshots import SnapshotInfo, SnapshotStore
+from kvstore.state.machine import Machine
+
+log = structlog.get_logger()
+
+# Runs a blocking function elsewhere; a simulator runs it in place.
+Offload = Callable[[Callable[[], Any]], Awaitable[Any]]
+
+
+class Compaction:
+    """Takes a snapshot when the log has grown by `log_bytes` since the last one. One at a time."""
+
+    def __init__(
+        self,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        journal: Journal,
+        snapshots: SnapshotStore,
+        log_bytes: int,
+        offload: Offload,
+        done: Callable[[SnapshotInfo], None],
+    ) -> None:
+        self._loop = loop
+        self._journal = journal
+        self._snapshots = snapshots
+        self._log_bytes = log_bytes
+        self._offload = offload
+        self._done = done
+        self._task: asyncio.Task[None] | None = None
+        self._covered = info.index if (info := snapshots.latest()) is not None else 1
+        self.taken_total = 0
+
+    def consider(self, machine: Machine) -> None:
+        """Begin a snapshot of `machine` as it is now, if the log has grown enough."""
+        if self._task is None and self._journal.bytes_since(self._covered) >= self._log_bytes:
+            self._task = self._loop.create_task(self._take(machine))
+
+    def installed(self, index: int) -> None:
+        """A leader's snapshot took the place of the state: one of this node's own that is under way is pointless."""
+        self._covered = max(self._covered, index)
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _take(self, machine: Machine) -> None:
+        writer = self._snapshots.writer(machine.applied_index, machine.applied_term, self._journal.configuration)
+        frames = machine.snapshot()
+        try:
+            for frame in frames:
+                await self._offload(partial(writer.add, frame))
+            info = await self._offload(writer.commit)
+        except OSError as error:
+            writer.abort()
+            log.warning("snapshot_failed", error=str(error))
+            # Not again at once: a full disk does not become emptier by trying.
+            self._covered = self._journal.entries[-1][1]
+        except BaseException:
+            writer.abort()
+            raise
+        else:
+            self._covered = info.index
+            self.taken_total += 1
+            self._done(info)
+        finally:
+            frames.close()
+            self._task = None
+
+    async def close(self) -> None:
+        """Give up a snapshot that is under way."""
+        task = self._task
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

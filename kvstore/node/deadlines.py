@@ -1,0 +1,58 @@
+"""One timer for all requests: waiting futures are kept in buckets of time, and a bucket that is due fails what is left.
+
+A timer for each request costs more than the request; deadlines need no better resolution than a bucket.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Expired(Exception):
+    """The deadline passed before the future was done."""
+
+
+class Deadlines:
+    """Fails futures at their deadline, at most `bucket_s` late."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, bucket_s: float = 0.05) -> None:
+        self._loop = loop
+        self._bucket_s = bucket_s
+        self._buckets: dict[int, set[asyncio.Future[Any]]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    @contextmanager
+    def within(self, future: "asyncio.Future[Any]", at: float) -> Iterator[None]:
+        """While the block runs, `future` fails with Expired at loop time `at`."""
+        number = int(at / self._bucket_s) + 1
+        bucket = self._buckets.setdefault(number, set())
+        bucket.add(future)
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._bucket_s, self._sweep)
+        try:
+            yield
+        finally:
+            bucket.discard(future)
+
+    async def wait(self, future: "asyncio.Future[Any]", at: float) -> Any:
+        """The result of `future`, or Expired."""
+        with self.within(future, at):
+            return await future
+
+    def _sweep(self) -> None:
+        self._timer = None
+        now = int(self._loop.time() / self._bucket_s)
+        for number in [number for number, bucket in self._buckets.items() if number <= now or not bucket]:
+            for future in self._buckets.pop(number):
+                if not future.done():
+                    future.set_exception(Expired())
+        if self._buckets:
+            self._timer = self._loop.call_later(self._bucket_s, self._sweep)
+
+    def close(self) -> None:
+        """Forget all deadlines."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._buckets.clear()

@@ -1,0 +1,108 @@
+"""`GET /v1/cluster`: every member as this node sees it now, asked from the members themselves where they answer in
+time.
+
+Digests are comparable only at one applied index, so each node keeps those at fixed indices, and the answer shows each
+member's at the highest index that all who answered have in common.
+"""
+
+import asyncio
+from typing import Any, Final
+
+from kvstore.consensus.configuration import Member
+from kvstore.consensus.engine import Engine
+from kvstore.errors import KvError
+from kvstore.model.results import ClusterView, MemberView
+from kvstore.node.calls import Calls, NotSent, PeerGone
+from kvstore.node.deadlines import Expired
+from kvstore.state.machine import Machine
+
+CALL_STATUS: Final = "status"
+ANSWER_S: Final = 0.3
+DIGEST_EVERY: Final = 1_024
+DIGESTS_KEPT: Final = 8
+
+
+class Digests:
+    """This node's digests at the last few multiples of DIGEST_EVERY."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, int] = {}
+
+    def note(self, machine: Machine) -> None:
+        """To be called after each applied entry."""
+        if machine.applied_index % DIGEST_EVERY == 0:
+            self._kept[machine.applied_index] = machine.digest
+            if len(self._kept) > DIGESTS_KEPT:
+                del self._kept[min(self._kept)]
+
+    def clear(self) -> None:
+        """A snapshot replaced the state."""
+        self._kept.clear()
+
+    def shown(self, machine: Machine) -> dict[int, int]:
+        """Index -> digest, the present one included."""
+        return {**self._kept, machine.applied_index: machine.digest}
+
+
+class Overview:
+    """Asks the members and puts the answers together."""
+
+    def __init__(self, *, loop: asyncio.AbstractEventLoop, cluster_id: str, engine: Engine, calls: Calls) -> None:
+        self._loop = loop
+        self._cluster_id = cluster_id
+        self._engine = engine
+        self._calls = calls
+        self.http = ""
+        self.digests = Digests()
+        self.machine = Machine()
+        calls.serve(CALL_STATUS, self._serve)
+
+    def _own(self) -> list[Any]:
+        status = self._engine.status()
+        shown = sorted(self.digests.shown(self.machine).items())
+        return [status.role, status.applied_index, status.last_index, self.http, shown]
+
+    async def _serve(self, _peer: str, _body: list[Any]) -> list[Any]:
+        return self._own()
+
+    async def _ask(self, name: str) -> list[Any] | None:
+        if name == self._engine.name:
+            return self._own()
+        try:
+            return await self._calls.call(name, CALL_STATUS, [], self._loop.time() + ANSWER_S)
+        except (Expired, NotSent, PeerGone, KvError):
+            return None
+
+    async def view(self) -> ClusterView:
+        """The cluster now; takes at most ANSWER_S when a member is silent."""
+        status = self._engine.status()
+        members = self._engine.configuration.members
+        answers = await asyncio.gather(*(self._ask(member.name) for member in members))
+        digests = [dict(answer[4]) for answer in answers if answer is not None]
+        common = set.intersection(*(set(shown) for shown in digests)) if digests else set()
+        at = max(common, default=None)
+        return ClusterView(
+            self._cluster_id,
+            self._engine.name,
+            status.leader,
+            status.term,
+            status.commit_index,
+            self.machine.revision,
+            [
+                self._member(member, answer, status.match.get(member.name), at)
+                for member, answer in zip(members, answers, strict=True)
+            ],
+            [],
+        )
+
+    def _member(self, member: Member, answer: list[Any] | None, match: int | None, at: int | None) -> MemberView:
+        peer = self._engine.peer(member.name)
+        http = self.http if member.name == self._engine.name else (peer.http if peer else member.http) or None
+        if answer is None:
+            role = "follower" if member.voter else "learner"
+            return MemberView(member.name, role, member.voter, False, http, member.peer, match, None, 0, None)
+        role, applied, last, _, shown = answer
+        digest = None if at is None else {"index": at, "value": f"{dict(shown)[at]:016x}"}
+        if member.name == self._engine.name:
+            match = last
+        return MemberView(member.name, role, member.voter, True, http, member.peer, match, applied, 0, digest)

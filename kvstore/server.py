@@ -1,0 +1,200 @@
+"""The composition root: one process, one node. Puts disk, journal, engine, network and doors together and takes them
+apart.
+"""
+
+import asyncio
+import fcntl
+import gc
+import os
+import random
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import IO, Any
+
+import structlog
+import uvloop
+
+from kvstore.clock import SystemClock
+from kvstore.config import ServerConfig
+from kvstore.consensus.context import RaftSettings
+from kvstore.consensus.disk import OsDisk
+from kvstore.consensus.engine import Peer
+from kvstore.consensus.transport import PeerTransport
+from kvstore.errors import LocalError
+from kvstore.http.app import HttpServer
+from kvstore.node.boot import Bootstrap, Opened, open_directory
+from kvstore.node.service import Node
+from kvstore.telemetry.logging import set_up as set_up_logging
+from kvstore.telemetry.metrics import Metrics
+
+log = structlog.get_logger("kvstore.server")
+
+EXIT_OK = 0
+EXIT_CANNOT_LISTEN = 3
+EXIT_INTERNAL = 8
+
+
+class DirectoryInUse(LocalError):
+    """Another process works on this data directory."""
+
+    exit_code = 7
+
+
+def run(config: ServerConfig) -> int:
+    """Serve until SIGTERM or SIGINT. Returns the exit code: 0, 3 (an address is taken), 7 (corrupt, in use), 8."""
+    set_up_logging(level=config.log_level, format=config.log_format)
+    try:
+        os.makedirs(config.data_dir, mode=0o700, exist_ok=True)
+        with _lock(config.data_dir):
+            return uvloop.run(_serve(config))
+    except LocalError as error:
+        log.error("cannot_start", error=str(error))
+        return error.exit_code
+    except OSError as error:
+        log.error("cannot_start", error=str(error))
+        return EXIT_CANNOT_LISTEN
+
+
+def _lock(directory: str) -> IO[str]:
+    file = open(os.path.join(directory, "lock"), "w")  # noqa: SIM115 - held while the node runs
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise DirectoryInUse(f"{directory} is used by another process; stop that one first") from None
+    return file
+
+
+async def _serve(config: ServerConfig) -> int:
+    server = Server(config)
+    try:
+        await server.start()
+        return await server.until_stopped()
+    finally:
+        await server.close()
+
+
+class Server:
+    """All parts of one node. Start once, close once; `close` also undoes a start that failed halfway."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        self._config = config
+        self._stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._closers: list[Callable[[], Any]] = []
+
+    async def start(self) -> None:
+        """Open the data directory, join the peers, listen. Raises CorruptData or OSError."""
+        config, loop = self._config, asyncio.get_running_loop()
+        rng = random.SystemRandom()
+        opened = open_directory(OsDisk(), config.data_dir, _bootstrap(config), rng)
+        metrics = Metrics()
+        worker = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
+        self._closers.append(lambda: worker.shutdown(wait=False, cancel_futures=True))
+        node = Node(
+            opened=opened,
+            settings=_raft_settings(config),
+            clock=SystemClock(),
+            rng=rng,
+            loop=loop,
+            offload=lambda work: loop.run_in_executor(worker, work),
+            synced=metrics.journal_sync_seconds.observe,
+            on_failure=lambda _error: self._stop(EXIT_INTERNAL),
+        )
+        self._closers.append(node.close)
+        door = HttpServer(node, metrics, listen=(config.listen.host, config.listen.port))
+        await door.start()
+        self._closers.append(door.close)
+        host, port = door.address
+        http = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        transport = _transport(config, opened, node, http)
+        _watch(metrics, node, transport)
+        node.start(transport, http)
+        await transport.start()
+        self._closers.append(transport.close)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, EXIT_OK)
+        gc.freeze()  # what has been loaded by now stays; the collector need not walk over it
+        log.info(
+            "serving",
+            node=node.name,
+            cluster_id=opened.identity.cluster_id,
+            http=f"{host}:{port}",
+            applied_index=opened.machine.applied_index,
+            keys=len(opened.machine),
+        )
+
+    def _stop(self, code: int) -> None:
+        if not self._stopped.done():
+            self._stopped.set_result(code)
+
+    async def until_stopped(self) -> int:
+        """The exit code, once a signal or a failure asks for the end."""
+        return await self._stopped
+
+    async def close(self) -> None:
+        """Stop in the reverse order of starting."""
+        while self._closers:
+            done = self._closers.pop()()
+            if done is not None:
+                await done
+
+
+def _bootstrap(config: ServerConfig) -> Bootstrap:
+    members = {name: str(address) for name, address in config.peers.items()}
+    members[config.name] = str(config.listen_peer)
+    return Bootstrap(config.name, members, config.cluster_token)
+
+
+def _raft_settings(config: ServerConfig) -> RaftSettings:
+    return RaftSettings(
+        heartbeat_s=config.heartbeat_ms / 1000,
+        election_s_min=config.election_ms_min / 1000,
+        election_s_max=config.election_ms_max / 1000,
+        snapshot_log_bytes=config.snapshot_log_bytes,
+        log_keep_bytes=config.log_keep_bytes,
+    )
+
+
+def _transport(config: ServerConfig, opened: Opened, node: Node, http: str) -> PeerTransport:
+    identity = opened.identity
+    members = node.engine.configuration.names
+
+    def authorise(peer: Peer) -> str | None:
+        return None if peer.name in members else f"{peer.name} is not a member of this cluster"
+
+    peers = {name: (address.host, address.port) for name, address in config.peers.items() if name in members}
+    return PeerTransport(
+        hello=Peer(identity.name, identity.identity, identity.incarnation, http),
+        cluster_id=identity.cluster_id,
+        listen=(config.listen_peer.host, config.listen_peer.port) if config.peers else None,
+        peers=peers,
+        events=node,
+        authorise=authorise,
+    )
+
+
+def _watch(metrics: Metrics, node: Node, transport: PeerTransport) -> None:
+    """Publish what the parts count by themselves; read only when metrics are asked for."""
+    engine, stats = node.engine, transport.stats
+    for name, text, read in (
+        ("kv_raft_term", "Current term.", lambda: engine.term),
+        ("kv_raft_is_leader", "1 while this node leads.", lambda: int(engine.leads)),
+        ("kv_raft_commit_index", "Highest log index known to be committed.", lambda: engine.status().commit_index),
+        ("kv_raft_applied_index", "Highest log index applied.", lambda: engine.applied_index),
+        ("kv_raft_last_index", "Last log index.", lambda: engine.status().last_index),
+        ("kv_store_revision", "Revision of the store.", lambda: node.machine.revision),
+        ("kv_store_keys", "Keys in the store.", lambda: len(node.machine)),
+    ):
+        metrics.watch(name, text, read)
+    for name, text, read in (
+        ("kv_raft_leader_changes", "Times that a new leader became known.", lambda: engine.leader_changes_total),
+        ("kv_raft_dropped_messages", "Messages that a safety rule refused.", lambda: engine.dropped_total),
+        ("kv_raft_read_rounds", "ReadIndex rounds begun as leader.", lambda: engine.reads_served()[0]),
+        ("kv_raft_reads", "Reads that those rounds confirmed.", lambda: engine.reads_served()[1]),
+        ("kv_snapshots_taken", "Snapshots taken of this node's own state.", lambda: node.compaction.taken_total),
+        ("kv_peer_bad_frames", "Frames from peers that could not be read.", lambda: stats.bad_frames),
+        ("kv_peer_refused_handshakes", "Handshakes refused.", lambda: stats.handshakes_refused),
+        ("kv_peer_reconnects", "Connections to peers made again.", lambda: stats.reconnects),
+    ):
+        metrics.watch(name, text, read, kind="counter")

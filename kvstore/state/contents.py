@@ -1,0 +1,46 @@
+"""Everything that is replicated, as one plain object: what `machine` changes, and what `snapshot` writes and reads.
+
+Records and tombstones are plain tuples of bytes, integers and plain tuples, never NamedTuples: the garbage collector
+stops tracking those, so that its full collections do not walk millions of objects.
+"""
+
+from kvstore.model.stamp import ZERO_STAMP
+from kvstore.state.digest import RawStamp, raw_stamp
+from kvstore.state.keyspace import Keyspace
+from kvstore.state.settings import default_settings
+
+RawRecord = tuple[bytes, int, int, int, int, RawStamp, int]
+"""(value, create_revision, mod_revision, version, lease, stamp, hash)"""
+
+RawTombstone = tuple[RawStamp, int, int]
+"""(stamp, revision, hash)"""
+
+
+class Contents:
+    """The state after the first no-op of a fresh log (index 1, term 0), until something fills it.
+
+    `stamp_floor`: no tombstone above it was ever dropped. `digest`: the sum of the hashes of records and tombstones.
+    """
+
+    __slots__ = (
+        "digest",
+        "index",
+        "last_stamp",
+        "records",
+        "revision",
+        "settings",
+        "stamp_floor",
+        "term",
+        "tombstones",
+    )
+
+    def __init__(self) -> None:
+        self.index = 1
+        self.term = 0
+        self.revision = 0
+        self.last_stamp: RawStamp = raw_stamp(ZERO_STAMP)
+        self.stamp_floor: RawStamp = raw_stamp(ZERO_STAMP)
+        self.settings = default_settings()
+        self.digest = 0
+        self.records: Keyspace[RawRecord] = Keyspace()
+        self.tombstones: Keyspace[RawTombstone] = Keyspace(by_age=True)

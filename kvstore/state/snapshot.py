@@ -1,0 +1,220 @@
+"""The contents as a stream of frames, and back.
+
+A frame is a msgpack array `[type, payload]`, bounded by SNAPSHOT_FRAME_RECORDS and SNAPSHOT_FRAME_BYTES_MAX (a single
+larger record travels alone). In this order:
+
+    0 header      a map, see `_header`; the lists that are reserved for later are empty
+    1 records     [[key, value, create_revision, mod_revision, version, lease, stamp], ...], keys rising over all frames
+    2 tombstones  [[key, stamp, revision], ...], keys rising over all frames
+
+The same contents give the same bytes, unless they changed while the stream was drained: then only the division into
+frames differs, and a frame may be empty. Checksums of bytes are the business of whoever stores the frames; here the
+counts and the digest are checked, which are computed anew from what was read.
+"""
+
+import sys
+from collections.abc import Generator
+from typing import Any, Final
+
+import msgpack
+
+from kvstore.limits import SNAPSHOT_FRAME_BYTES_MAX, SNAPSHOT_FRAME_RECORDS
+from kvstore.state.contents import Contents, RawRecord, RawTombstone
+from kvstore.state.digest import DIGEST_MASK, RawStamp, record_hasher, tombstone_hasher
+
+FORMAT: Final = 1
+
+_HEADER: Final = 0
+_RECORDS: Final = 1
+_TOMBSTONES: Final = 2
+
+# All that a record has besides key and value: seven integers, a node name, and msgpack's own bytes.
+_OVERHEAD_BYTES: Final = 400
+
+
+class SnapshotActive(Exception):
+    """A snapshot of this machine is being drained; a second one must wait until it has ended or was closed."""
+
+
+class CorruptSnapshot(Exception):
+    """The frames are not what a snapshot of a known format gave, or they are not all there."""
+
+
+def snapshot(contents: Contents) -> Generator[bytes, None, None]:
+    """Frames of `contents` as they are at this call, however they change while the generator is drained.
+
+    Raises SnapshotActive, at this call, while an earlier one is open. Closing or dropping the generator ends it.
+    """
+    if contents.records.walked or contents.tombstones.walked:
+        raise SnapshotActive("one snapshot at a time: drain or close the one before")
+    frames = _frames(contents)
+    # Up to its first yield: a generator that never ran holds nothing of this moment, and does not clean up when closed.
+    next(frames)
+    return frames
+
+
+def _frames(contents: Contents) -> Generator[bytes, None, None]:
+    header = _pack(_HEADER, _header(contents))
+    records = contents.records.walk()
+    tombstones = contents.tombstones.walk()
+    try:
+        yield b""
+        yield header
+        while not records.done:
+            found = records.chunk(SNAPSHOT_FRAME_RECORDS, SNAPSHOT_FRAME_BYTES_MAX - _OVERHEAD_BYTES, _record_size)
+            yield _pack(_RECORDS, [(key, *record[:6]) for key, record in found])
+        records.close()
+        while not tombstones.done:
+            graves = tombstones.chunk(
+                SNAPSHOT_FRAME_RECORDS, SNAPSHOT_FRAME_BYTES_MAX - _OVERHEAD_BYTES, _tombstone_size
+            )
+            yield _pack(_TOMBSTONES, [(key, *tombstone[:2]) for key, tombstone in graves])
+    finally:
+        records.close()
+        tombstones.close()
+
+
+def _header(contents: Contents) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "index": contents.index,
+        "term": contents.term,
+        "revision": contents.revision,
+        "last_stamp": contents.last_stamp,
+        "stamp_floor": contents.stamp_floor,
+        "settings": dict(sorted(contents.settings.items())),
+        "digest": contents.digest,
+        "records": len(contents.records),
+        "tombstones": len(contents.tombstones),
+        "sessions": [],
+        "marks": [],
+        "history": [],
+        "compaction_revision": 0,
+    }
+
+
+def _record_size(key: bytes, record: RawRecord) -> int:
+    return len(key) + len(record[0]) + _OVERHEAD_BYTES
+
+
+def _tombstone_size(key: bytes, tombstone: RawTombstone) -> int:
+    return len(key) + _OVERHEAD_BYTES
+
+
+def _pack(frame_type: int, payload: Any) -> bytes:
+    packed: bytes = msgpack.packb((frame_type, payload))
+    return packed
+
+
+class SnapshotLoader:
+    """Reads frames into new contents. A frame is validated whole before anything of it is used."""
+
+    def __init__(self) -> None:
+        self._contents = Contents()
+        self._expected = _header(self._contents).keys()
+        self._header: dict[str, Any] | None = None
+        self._digest = 0
+        self._last_key: bytes | None = None
+        self._graves: list[tuple[int, bytes, RawTombstone]] = []
+        self._stamps: dict[RawStamp, RawStamp] = {}
+
+    def add(self, frame: bytes) -> None:
+        """Take the next frame. Raises CorruptSnapshot."""
+        try:
+            frame_type, payload = msgpack.unpackb(frame, use_list=False, strict_map_key=True)
+            if frame_type == _HEADER and self._header is None:
+                self._add_header(payload)
+            elif frame_type == _RECORDS and self._header is not None and not self._graves:
+                self._add_records(payload)
+            elif frame_type == _TOMBSTONES and self._header is not None:
+                self._add_tombstones(payload)
+            else:
+                raise CorruptSnapshot(f"a frame of type {frame_type!r} where it cannot stand")
+        except CorruptSnapshot:
+            raise
+        # Whatever the bytes are, there is one answer; struct.error, for example, comes from numbers out of range.
+        except Exception as broken:
+            raise CorruptSnapshot(f"not a snapshot frame: {broken!r}") from broken
+
+    def finish(self) -> Contents:
+        """The contents, once every frame was added. Raises CorruptSnapshot if counts or digest are not the header's."""
+        header, contents = self._header, self._contents
+        if header is None:
+            raise CorruptSnapshot("no header")
+        # Age is the order of insertion.
+        for _, key, tombstone in sorted(self._graves):
+            contents.tombstones.put(key, tombstone)
+        contents.digest = self._digest
+        for name, told, found in (
+            ("records", header["records"], len(contents.records)),
+            ("tombstones", header["tombstones"], len(contents.tombstones)),
+            ("digest", header["digest"], contents.digest),
+        ):
+            if told != found:
+                raise CorruptSnapshot(f"{name}: the header says {told}, the frames hold {found}")
+        return contents
+
+    def _add_header(self, header: dict[str, Any]) -> None:
+        if header["format"] != FORMAT or header.keys() != self._expected:
+            raise CorruptSnapshot(f"format {header['format']!r} with {sorted(header)} is not known to this build")
+        if header["sessions"] or header["marks"] or header["history"] or header["compaction_revision"]:
+            raise CorruptSnapshot("it holds sessions, marks or history, which this build does not know")
+        for name in ("index", "term", "revision", "digest", "records", "tombstones"):
+            _check(type(header[name]) is int and header[name] >= 0, name)
+        settings = header["settings"]
+        _check(all(type(name) is str and type(value) is int for name, value in settings.items()), "settings")
+        _check(settings.keys() >= self._contents.settings.keys(), "settings")
+        contents = self._contents
+        contents.index, contents.term, contents.revision = header["index"], header["term"], header["revision"]
+        contents.last_stamp = self._stamp(header["last_stamp"])
+        contents.stamp_floor = self._stamp(header["stamp_floor"])
+        contents.settings = dict(settings)
+        self._header = header
+
+    def _add_records(self, rows: tuple[Any, ...]) -> None:
+        revision_max = self._contents.revision
+        added: list[tuple[bytes, RawRecord]] = []
+        for key, value, create, mod, version, lease, raw_stamp in rows:
+            self._in_order(key)
+            _check(type(value) is bytes and type(create) is type(mod) is type(version) is type(lease) is int, "record")
+            _check(0 < create <= mod <= revision_max and version > 0 and lease >= 0, "revisions")
+            stamp = self._stamp(raw_stamp)
+            digest = record_hasher(stamp)(key, value, create, mod, version, lease)
+            # One object for both revisions where they are equal, as `apply` leaves it.
+            added.append((key, (value, mod if create == mod else create, mod, version, lease, stamp, digest)))
+        for key, record in added:
+            self._contents.records.put(key, record)
+            self._digest = (self._digest + record[6]) & DIGEST_MASK
+
+    def _add_tombstones(self, rows: tuple[Any, ...]) -> None:
+        if not self._graves:
+            self._last_key = None
+        for key, raw_stamp, revision in rows:
+            self._in_order(key)
+            _check(type(revision) is int and 0 < revision <= self._contents.revision, "revision")
+            _check(self._contents.records.get(key) is None, "a key and its tombstone at once")
+            stamp = self._stamp(raw_stamp)
+            digest = tombstone_hasher(stamp)(key, revision)
+            self._graves.append((revision, key, (stamp, revision, digest)))
+            self._digest = (self._digest + digest) & DIGEST_MASK
+
+    def _in_order(self, key: Any) -> None:
+        _check(type(key) is bytes and (self._last_key is None or key > self._last_key), "order of keys")
+        self._last_key = key
+
+    def _stamp(self, raw: Any) -> RawStamp:
+        """`raw` as the one object for all records of its envelope, which is what keeps restored memory small."""
+        known = self._stamps.get(raw)
+        if known is not None:
+            return known
+        ms, counter, node, sequence = raw
+        _check(type(ms) is type(counter) is type(sequence) is int and type(node) is str, "stamp")
+        _check(ms >= 0 and counter >= 0 and sequence >= 0, "stamp")
+        stamp = (ms, counter, sys.intern(node), sequence)
+        self._stamps[stamp] = stamp
+        return stamp
+
+
+def _check(holds: bool, what: str) -> None:
+    if not holds:
+        raise CorruptSnapshot(f"bad {what}")

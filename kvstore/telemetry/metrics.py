@@ -1,0 +1,135 @@
+"""Metrics: one registry for each server, nothing global, so that several nodes can live in one process.
+
+Two kinds. What happens often is counted where it happens, through children resolved beforehand (`HttpMeter`,
+`journal_sync_seconds`). What is merely true at the moment is read by a callable when somebody asks (`watch`).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Literal, NamedTuple
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+_log = structlog.get_logger("kvstore.telemetry")
+
+# Seconds. The lower end tells an in-memory read from one that took a round, the upper end is the default deadline.
+_REQUEST_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_SYNC_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+
+Kind = Literal["gauge", "counter"]
+Value = float | Mapping[str, float]
+
+
+class _Watched(NamedTuple):
+    name: str
+    help: str
+    kind: Kind
+    label: str | None
+    read: Callable[[], Value]
+
+
+class _Watches(Collector):
+    """Turns the callables given to `Metrics.watch` into samples at scrape time."""
+
+    def __init__(self) -> None:
+        self.watched: dict[str, _Watched] = {}
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        for watched in self.watched.values():
+            try:
+                value = watched.read()
+            except Exception as failed:
+                # One broken number must not hide all the others from whoever is looking for the fault.
+                _log.warning("metric_unreadable", metric=watched.name, error=repr(failed))
+                continue
+            yield _family(watched, value)
+
+
+def _family(watched: _Watched, value: Value) -> Metric:
+    kind = GaugeMetricFamily if watched.kind == "gauge" else CounterMetricFamily
+    family = kind(watched.name, watched.help, labels=[watched.label] if watched.label else None)
+    if isinstance(value, Mapping):
+        for label, number in value.items():
+            family.add_metric([label], number)
+    else:
+        family.add_metric([], value)
+    return family
+
+
+class HttpMeter:
+    """The children of one method on one route; resolved once, so that a request pays for two dictionary lookups."""
+
+    __slots__ = ("_levels", "_method", "_metrics", "_route", "_statuses")
+
+    def __init__(self, metrics: "Metrics", method: str, route: str) -> None:
+        self._metrics = metrics
+        self._method = method
+        self._route = route
+        self._statuses: dict[int, Counter] = {}
+        self._levels: dict[str, Histogram] = {}
+
+    def done(self, status: int, level: str, seconds: float) -> None:
+        """Counts one answered request. `level` is "" where levels mean nothing."""
+        counter = self._statuses.get(status)
+        if counter is None:
+            counter = self._statuses[status] = self._metrics.http_requests.labels(
+                self._method, self._route, str(status)
+            )
+        histogram = self._levels.get(level)
+        if histogram is None:
+            histogram = self._levels[level] = self._metrics.http_seconds.labels(self._method, self._route, level)
+        counter.inc()
+        histogram.observe(seconds)
+
+
+class Metrics:
+    """All metrics of one server."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self.http_requests = Counter(
+            "kv_http_requests", "HTTP requests answered.", ["method", "route", "status"], registry=self.registry
+        )
+        self.http_seconds = Histogram(
+            "kv_http_request_seconds",
+            "Seconds from the head of a request to its answer being ready to send.",
+            ["method", "route", "level"],
+            buckets=_REQUEST_BUCKETS,
+            registry=self.registry,
+        )
+        self.journal_sync_seconds = Histogram(
+            "kv_journal_sync_seconds",
+            "Seconds that one sync of the journal took.",
+            buckets=_SYNC_BUCKETS,
+            registry=self.registry,
+        )
+        self._watches = _Watches()
+        self.registry.register(self._watches)
+
+    def http_meter(self, method: str, route: str) -> HttpMeter:
+        """The meter of `method` on `route`, a path template. Both must come from a bounded set."""
+        return HttpMeter(self, method, route)
+
+    def watch(
+        self, name: str, text: str, read: Callable[[], Value], *, kind: Kind = "gauge", label: str | None = None
+    ) -> None:
+        """Publishes what `read` returns at each scrape: a number, or with `label` a number for each of its values.
+
+        A counter's name goes without `_total`, which the exposition adds. Raises ValueError if `name` is taken.
+        """
+        if name in self._watches.watched:
+            raise ValueError(f"the metric {name} is watched already")
+        self._watches.watched[name] = _Watched(name, text, kind, label, read)
+
+    def exposition(self, accept: str) -> tuple[bytes, str]:
+        """All samples in the text format that `accept` prefers, and the content type of that format."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type

@@ -1,0 +1,594 @@
+"""The HTTP door over a real socket: a listening server on loopback, a store in memory."""
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+from kvstore import limits
+from kvstore.errors import DeadlineExceeded, MembersUnreachable, NoQuorum, Overloaded
+from kvstore.http import HttpServer, app
+from kvstore.model.levels import Level
+from kvstore.telemetry.metrics import Metrics
+from tests.integration.memory_store import MemoryStore
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "http"
+
+
+class Reply(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Wire:
+    """One raw connection, so that every byte of a request is the test's own."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def ask(self, method: str, target: str | bytes, *lines: str, body: bytes | None = None) -> Reply:
+        raw = target if isinstance(target, bytes) else target.encode()
+        head = [b"%b %b HTTP/1.1" % (method.encode(), raw), b"Host: x", *(line.encode() for line in lines)]
+        if body is not None:
+            head.append(b"Content-Length: %d" % len(body))
+        await self.send(b"\r\n".join(head) + b"\r\n\r\n" + (body or b""))
+        return await self.reply(method)
+
+    async def reply(self, method: str = "GET") -> Reply:
+        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)).decode().split("\r\n")
+        headers = dict(line.split(": ", 1) for line in head[1:] if line)
+        body = b""
+        if method == "HEAD":
+            pass
+        elif headers.get("Transfer-Encoding") == "chunked":
+            while size := int(await self.reader.readline(), 16):
+                body += (await self.reader.readexactly(size + 2))[:-2]
+            await self.reader.readline()
+        else:
+            body = await self.reader.readexactly(int(headers["Content-Length"]))
+        return Reply(int(head[0].split()[1]), headers, body)
+
+    async def closed(self) -> bool:
+        return await asyncio.wait_for(self.reader.read(), 10) == b""
+
+
+class House:
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.metrics = Metrics()
+        self.server = HttpServer(self.store, self.metrics, listen=("127.0.0.1", 0), shutdown_s=2.0)
+        self.wires: list[Wire] = []
+
+    async def wire(self) -> Wire:
+        wire = Wire(*await asyncio.open_connection(*self.server.address))
+        self.wires.append(wire)
+        return wire
+
+    async def ask(self, method: str, target: str | bytes, *lines: str, body: bytes | None = None) -> Reply:
+        return await (await self.wire()).ask(method, target, *lines, body=body)
+
+
+@pytest.fixture
+async def house(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
+    monkeypatch.setitem(app._CONNECTION_BOUNDS, "lingering_time", 0.05)
+    house = House()
+    await house.server.start()
+    yield house
+    for wire in house.wires:
+        wire.writer.close()
+    await house.server.close()
+
+
+def golden(name: str, reply: Reply) -> None:
+    """Compares with tests/golden/http/NAME.json; KV_GOLDEN=write writes it instead."""
+    headers = {key: value for key, value in reply.headers.items() if key != "Date"}
+    seen = {"status": reply.status, "headers": headers, "body": reply.json}
+    path = GOLDEN / f"{name}.json"
+    if os.environ.get("KV_GOLDEN") == "write":
+        path.write_text(json.dumps(seen, indent=2) + "\n")
+    expected = json.loads(path.read_text())
+    assert seen == expected
+    # Equal dictionaries may differ in order, and people read answers in order.
+    assert list(seen["body"]) == list(expected["body"])
+
+
+async def test_the_shapes_of_the_answers(house: House) -> None:
+    wire = await house.wire()
+    rid = "X-Request-Id: golden-1"
+    golden("put", await wire.ask("PUT", "/v1/kv/caf%C3%A9?level=all", rid, body=b"au lait"))
+    golden("put_key_base64", await wire.ask("PUT", "/v1/kv/%ff%00", rid, body=b"\xfe"))
+    golden("record", await wire.ask("GET", "/v1/kv/caf%C3%A9", rid, "Accept: application/json"))
+    golden("record_key_base64", await wire.ask("GET", "/v1/kv/%ff%00", rid, "Accept: application/json"))
+    golden("range", await wire.ask("GET", "/v1/kv?limit=1", rid))
+    golden("range_keys_only", await wire.ask("GET", "/v1/kv?keys_only=true", rid))
+    golden("range_count_only", await wire.ask("GET", "/v1/kv?count_only=true", rid))
+    golden("delete", await wire.ask("DELETE", "/v1/kv/caf%C3%A9", rid))
+    golden("cluster", await wire.ask("GET", "/v1/cluster", rid))
+    golden("problem_read_absent", await wire.ask("GET", "/v1/kv/caf%C3%A9", rid))
+    golden("problem_delete_absent", await wire.ask("DELETE", "/v1/kv/caf%C3%A9", rid))
+    golden("problem_bad_level", await wire.ask("PUT", "/v1/kv/a?level=QUORUM", rid, body=b"v"))
+    house.store.fail = NoQuorum("1 of 3 voters can be reached", leader=None, retry_after_s=0.2)
+    golden("problem_no_quorum", await wire.ask("PUT", "/v1/kv/a", rid, body=b"v"))
+    house.store.fail = DeadlineExceeded(
+        "n3 has not confirmed", outcome="committed", level="all", required=3, acked=2, missing=("n3",), leader="n1"
+    )
+    golden("problem_level_not_met", await wire.ask("PUT", "/v1/kv/a?level=all", rid, body=b"v"))
+
+
+async def test_a_value_comes_back_as_it_was_put_with_all_headers(house: House) -> None:
+    wire = await house.wire()
+    value = bytes(range(256))
+    assert (await wire.ask("PUT", "/v1/kv/a", body=b"first")).status == 200
+    put = await wire.ask("PUT", "/v1/kv/a", body=value)
+    assert put.headers["ETag"] == '"2"'
+    got = await wire.ask("GET", "/v1/kv/a")
+    assert (got.status, got.body) == (200, value)
+    expected = {
+        "Content-Type": "application/octet-stream",
+        "ETag": '"2"',
+        "KV-Revision": "2",
+        "KV-Version": "2",
+        "KV-Applied-Index": "3",
+        "KV-Leader": "n1",
+        "KV-Stamp": "1700000000000.2.n1.0",
+    }
+    assert {name: got.headers[name] for name in expected} == expected
+    head = await wire.ask("HEAD", "/v1/kv/a")
+    assert (head.status, head.body, head.headers["Content-Length"]) == (200, b"", "256")
+    assert {name: head.headers[name] for name in expected} == expected
+    assert (await wire.ask("GET", "/v1/kv/a")).body == value
+
+
+@pytest.mark.parametrize(
+    ("raw", "key"),
+    [
+        (b"a//b", b"a//b"),
+        (b"../../etc/passwd", b"../../etc/passwd"),
+        (b"a%2Fb", b"a/b"),
+        (b"%252F", b"%2F"),
+        (b"%00%ff", b"\x00\xff"),
+        (b"a+b", b"a+b"),
+        (b"caf%C3%A9", "café".encode()),
+        (b"%fe%ff", b"\xfe\xff"),
+        (b"/", b"/"),
+        (b"http://x", b"http://x"),
+    ],
+)
+async def test_keys_survive_the_wire(house: House, raw: bytes, key: bytes) -> None:
+    assert (await house.ask("PUT", b"/v1/kv/" + raw, body=b"v")).status == 200
+    assert list(house.store.records) == [key]
+    assert (await house.ask("GET", b"http://anything:1/v1/kv/" + raw)).body == b"v"
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "lines", "status", "code"),
+    [
+        ("PUT", "/v1/kv/", (), 400, "bad_request"),
+        ("GET", "/v1/kv/", (), 400, "bad_request"),
+        ("PUT", "/v1/kv/%zz", (), 400, "bad_request"),
+        ("PUT", "/v1/kv/a%4", (), 400, "bad_request"),
+        ("PUT", "/v1/kv/" + "k" * 4_097, (), 414, "too_large"),
+        ("PUT", "/v1/kv/" + "%6b" * 4_097, (), 414, "too_large"),
+        ("PUT", "/v1/kv/" + "k" * 20_000, (), 414, "too_large"),
+        ("PUT", "/v1/kv/a?level=strong", (), 400, "bad_request"),
+        ("PUT", "/v1/kv/a?level=one", (), 400, "bad_request"),
+        ("PUT", "/v1/kv/a?levle=all", (), 400, "bad_request"),
+        ("GET", "/v1/kv/a?level=all", (), 400, "bad_request"),
+        ("PUT", "/v1/kv/a", ("If-Match: 42",), 400, "bad_request"),
+        ("PUT", "/v1/kv/a", ('If-None-Match: "1"',), 400, "bad_request"),
+        ("PUT", "/v1/kv/a", ("Idempotency-Key: 7",), 400, "bad_request"),
+        ("GET", "/v1/kv?limit=0", (), 400, "bad_request"),
+        ("GET", "/livez?x=1", (), 400, "bad_request"),
+        ("GET", "/v1/kv?count_only=true", ("Accept: application/x-ndjson",), 400, "bad_request"),
+        ("GET", "/nowhere", (), 404, "route_not_found"),
+        ("GET", "/v1/%6bv/a", (), 404, "route_not_found"),
+        ("GET", "//v1/kv/a", (), 404, "route_not_found"),
+        ("OPTIONS", "*", (), 404, "route_not_found"),
+        ("POST", "/v1/kv/a", (), 405, "method_not_allowed"),
+        ("DELETE", "/v1/kv", (), 405, "method_not_allowed"),
+        ("GET", "/livez", tuple(f"H{i}: x" for i in range(100)), 400, "bad_request"),
+        ("GET", "/livez", ("H: " + "x" * 20_000,), 400, "bad_request"),
+    ],
+)
+async def test_a_bad_request_gets_its_problem_and_the_server_goes_on(
+    house: House, method: str, target: str, lines: tuple[str, ...], status: int, code: str
+) -> None:
+    reply = await house.ask(method, target, *lines, body=b"v" if method == "PUT" else None)
+    assert (reply.status, reply.headers["Content-Type"]) == (status, "application/problem+json")
+    problem = reply.json
+    assert (problem["code"], problem["status"]) == (code, status)
+    assert problem["request_id"] == reply.headers["X-Request-Id"]
+    assert problem["outcome"] in (None, "not_applied")
+    assert house.store.calls == []
+    assert (await house.ask("GET", "/livez")).status == 200
+
+
+async def test_a_refused_method_names_the_allowed_ones(house: House) -> None:
+    reply = await house.ask("POST", "/v1/kv/a")
+    assert reply.headers["Allow"] == "DELETE, GET, HEAD, PUT"
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",
+        b"hello\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET /v1/kv/\xff HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /v1/kv/a b HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ],
+)
+async def test_garbage_is_answered_and_ends_the_connection(house: House, garbage: bytes) -> None:
+    wire = await house.wire()
+    await wire.send(garbage)
+    reply = await wire.reply()
+    assert (reply.status, reply.json["code"]) == (400, "bad_request")
+    assert await wire.closed()
+    assert (await house.ask("GET", "/livez")).status == 200
+
+
+async def test_the_largest_value_fits_and_one_byte_more_does_not(house: House) -> None:
+    largest = os.urandom(limits.VALUE_BYTES_MAX)
+    wire = await house.wire()
+    assert (await wire.ask("PUT", "/v1/kv/a", body=largest)).status == 200
+    assert (await wire.ask("GET", "/v1/kv/a")).body == largest
+    assert (await wire.ask("PUT", "/v1/kv/empty", body=b"")).status == 200
+    assert (await wire.ask("GET", "/v1/kv/empty")).body == b""
+    over = await house.ask("PUT", "/v1/kv/b", body=largest + b"x")
+    assert (over.status, over.json["code"], over.json["outcome"]) == (413, "too_large", "not_applied")
+    assert b"b" not in house.store.records
+
+
+async def test_a_declared_length_above_the_bound_is_refused_before_the_body(house: House) -> None:
+    wire = await house.wire()
+    await wire.send(b"PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\nContent-Length: 1048577\r\nExpect: 100-continue\r\n\r\n")
+    reply = await wire.reply()
+    assert (reply.status, reply.headers["Connection"]) == (413, "close")
+
+
+async def test_a_client_that_waits_for_100_continue_gets_it(house: House) -> None:
+    wire = await house.wire()
+    await wire.send(b"PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
+    assert await wire.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    await wire.send(b"abc")
+    assert (await wire.reply()).status == 200
+    assert house.store.records[b"a"].value == b"abc"
+
+
+CHUNKED = b"PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+async def test_a_chunked_body_is_taken_whole(house: House) -> None:
+    wire = await house.wire()
+    await wire.send(CHUNKED + b"3\r\nabc\r\n")
+    await wire.send(b"2\r\nde\r\n0\r\n\r\n")
+    assert (await wire.reply()).status == 200
+    assert house.store.records[b"a"].value == b"abcde"
+
+
+async def test_a_chunked_body_above_the_bound_is_refused(house: House) -> None:
+    wire = await house.wire()
+    await wire.send(CHUNKED + b"100001\r\n" + b"x" * 0x100001 + b"\r\n")
+    reply = await wire.reply()
+    assert (reply.status, reply.json["code"]) == (413, "too_large")
+    assert house.store.calls == []
+
+
+@pytest.mark.parametrize(
+    "begun", [CHUNKED + b"5\r\nab", b"PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab"]
+)
+async def test_a_body_that_stops_midway_is_refused_after_a_bound(
+    house: House, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setattr(limits, "HTTP_BODY_READ_S_MAX", 0.05)
+    wire = await house.wire()
+    await wire.send(begun)
+    reply = await wire.reply()
+    assert (reply.status, reply.json["code"], reply.json["outcome"]) == (400, "bad_request", "not_applied")
+    assert await wire.closed()
+    assert house.store.calls == []
+
+
+async def test_a_body_cut_off_by_its_client_is_never_applied(house: House) -> None:
+    for begun in (CHUNKED + b"5\r\nab", b"PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab"):
+        wire = await house.wire()
+        await wire.send(begun)
+        wire.writer.close()
+    await until(lambda: '_total{method="PUT",route="/v1/kv/{key}",status="400"} 2.0' in exposition(house))
+    assert house.store.calls == []
+
+
+async def test_a_malformed_chunk_is_never_applied(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "HTTP_BODY_READ_S_MAX", 0.05)
+    wire = await house.wire()
+    await wire.send(CHUNKED + b"3\r\nabc\r\nzz\r\nGET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await wire.reply()).status == 400
+    assert await wire.closed()
+    assert house.store.calls == []
+
+
+async def test_a_compressed_body_is_stored_as_it_came(house: House) -> None:
+    await house.ask("PUT", "/v1/kv/a", "Content-Encoding: gzip", body=b"not gzip at all")
+    assert house.store.records[b"a"].value == b"not gzip at all"
+
+
+async def test_conditions_reach_the_store(house: House) -> None:
+    wire = await house.wire()
+    assert (await wire.ask("PUT", "/v1/kv/a", "If-Match: *", body=b"1")).status == 412
+    assert (await wire.ask("PUT", "/v1/kv/a", "If-None-Match: *", body=b"1")).status == 200
+    assert (await wire.ask("PUT", "/v1/kv/a", "If-None-Match: *", body=b"2")).status == 412
+    assert (await wire.ask("PUT", "/v1/kv/a", 'If-Match: "1"', body=b"2")).status == 200
+    failed = await wire.ask("DELETE", "/v1/kv/a", 'If-Match: "1"')
+    assert (failed.status, failed.json["code"], failed.json["outcome"]) == (412, "precondition_failed", "not_applied")
+    assert (await wire.ask("DELETE", "/v1/kv/a", 'If-Match: "2"')).status == 200
+
+
+async def test_level_deadline_and_min_revision_reach_the_store(house: House) -> None:
+    wire = await house.wire()
+    await wire.ask("PUT", "/v1/kv/a?level=all&timeout_ms=1500", body=b"1")
+    await wire.ask("GET", "/v1/kv/a?level=one&min_revision=1")
+    assert house.store.calls == [
+        ("put", b"a", Level.ALL, None, 1.5),
+        ("get", b"a", Level.ONE, 1, limits.TIMEOUT_MS_DEFAULT / 1_000),
+    ]
+
+
+async def test_msgpack_has_the_shapes_of_json(house: House) -> None:
+    wire = await house.wire()
+    for method, target in (("PUT", "/v1/kv/%ff"), ("GET", "/v1/kv/%ff"), ("GET", "/v1/kv"), ("GET", "/v1/cluster")):
+        body = b"v" if method == "PUT" else None
+        packed = await wire.ask(method, target, "Accept: application/msgpack", body=body)
+        assert packed.headers["Content-Type"] == "application/msgpack"
+        plain = await wire.ask(method, target, "Accept: application/json", body=body)
+        expected = plain.json
+        if method == "PUT":
+            expected |= {"revision": 1, "version": 1}
+        else:
+            assert list(msgspec.msgpack.decode(packed.body)) == list(expected)
+        assert msgspec.msgpack.decode(packed.body) == expected
+
+
+async def test_pages_follow_each_other_in_both_directions(house: House) -> None:
+    wire = await house.wire()
+    for name in ("a", "b/1", "b/2", "b/3", "c"):
+        await wire.ask("PUT", f"/v1/kv/{name}", body=name.encode())
+    for reverse in ("false", "true"):
+        seen, cursor = [], ""
+        while True:
+            more = f"&cursor={cursor}" if cursor else ""
+            page = (await wire.ask("GET", f"/v1/kv?prefix=b/&limit=2&reverse={reverse}{more}")).json
+            assert page["count"] == 3
+            seen += [record["key"] for record in page["records"]]
+            cursor = page["cursor"]
+            if cursor is None:
+                break
+        assert seen == sorted(("b/1", "b/2", "b/3"), reverse=reverse == "true")
+    bounded = (await wire.ask("GET", "/v1/kv?start=b/2&end=c&level=one")).json
+    assert [record["key"] for record in bounded["records"]] == ["b/2", "b/3"]
+
+
+async def test_ndjson_streams_the_whole_range(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "RANGE_LIMIT_DEFAULT", 2)
+    wire = await house.wire()
+    await wire.ask("PUT", "/v1/kv/%ff", body=b"\xfe")
+    for i in range(5):
+        await wire.ask("PUT", f"/v1/kv/k{i}", body=b'"quoted"\n')
+    reply = await wire.ask("GET", "/v1/kv", "Accept: application/x-ndjson")
+    assert reply.headers["Content-Type"] == "application/x-ndjson"
+    lines = [json.loads(line) for line in reply.body.splitlines()]
+    assert lines == [{"key": f"k{i}", "value": '"quoted"\n'} for i in range(5)] + [
+        {"key_base64": "/w==", "value_base64": "/g=="}
+    ]
+    limited = await wire.ask("GET", "/v1/kv?limit=3&keys_only=true&reverse=true", "Accept: application/x-ndjson")
+    assert [json.loads(line) for line in limited.body.splitlines()] == [
+        {"key_base64": "/w=="},
+        {"key": "k4"},
+        {"key": "k3"},
+    ]
+    empty = await wire.ask("GET", "/v1/kv?prefix=none", "Accept: application/x-ndjson")
+    assert (empty.status, empty.body) == (200, b"")
+    assert (await wire.ask("HEAD", "/v1/kv", "Accept: application/x-ndjson")).status == 200
+    assert (await wire.ask("GET", "/livez")).status == 200
+
+
+async def test_a_stream_that_fails_midway_ends_as_a_truncated_body(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "RANGE_LIMIT_DEFAULT", 1)
+    wire = await house.wire()
+    for i in range(2):
+        await wire.ask("PUT", f"/v1/kv/k{i}", body=b"v")
+    first_page = house.store.range
+
+    async def fails_on_the_second(*args: Any, **options: Any) -> Any:
+        if options["after"] is not None:
+            raise NoQuorum("lost", read=True)
+        return await first_page(*args, **options)
+
+    monkeypatch.setattr(house.store, "range", fails_on_the_second)
+    await wire.send(b"GET /v1/kv HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\n\r\n")
+    raw = await asyncio.wait_for(wire.reader.read(), 10)
+    assert raw.startswith(b"HTTP/1.1 200 ")
+    assert b'{"key":"k0","value":"v"}' in raw
+    assert not raw.endswith(b"0\r\n\r\n")
+
+
+async def test_an_old_client_gets_a_stream_without_chunks(house: House) -> None:
+    await house.ask("PUT", "/v1/kv/a", body=b"v")
+    wire = await house.wire()
+    await wire.send(b"GET /v1/kv HTTP/1.0\r\nConnection: keep-alive\r\nAccept: application/x-ndjson\r\n\r\n")
+    head, body = (await asyncio.wait_for(wire.reader.read(), 10)).split(b"\r\n\r\n", 1)
+    assert b"Connection: close" in head
+    assert body == b'{"key":"a","value":"v"}\n'
+
+
+async def test_errors_of_the_store_become_problems(house: House) -> None:
+    wire = await house.wire()
+    house.store.fail = Overloaded("too many writes wait", retry_after_s=0.3)
+    reply = await wire.ask("PUT", "/v1/kv/a", body=b"v")
+    assert (reply.status, reply.headers["Retry-After"], reply.json["outcome"]) == (429, "1", "not_applied")
+    assert reply.headers["KV-Stamp"] == "1700000000000.0.n1.0"
+    house.store.fail = MembersUnreachable("n3 is down", missing=("n3",), level="all", retry_after_s=2.0)
+    reply = await wire.ask("PUT", "/v1/kv/a?level=all", body=b"v")
+    assert (reply.status, reply.headers["Retry-After"], reply.json["missing"]) == (503, "2", ["n3"])
+    house.store.fail = DeadlineExceeded("too late")
+    reply = await wire.ask("PUT", "/v1/kv/a", body=b"v")
+    assert (reply.status, reply.json["outcome"], reply.json["retry_safe"]) == (504, "unknown", False)
+    reply = await wire.ask("GET", "/v1/kv/a")
+    assert (reply.status, reply.json["outcome"], reply.json["retry_safe"]) == (504, None, True)
+    reply = await wire.ask("DELETE", "/v1/kv/a")
+    assert (reply.status, reply.json["outcome"]) == (504, "unknown")
+
+
+async def test_a_fault_of_the_server_tells_its_request_id_and_no_secrets(house: House) -> None:
+    wire = await house.wire()
+    house.store.fail = RuntimeError("password is hunter2")
+    for method, outcome in (("PUT", "unknown"), ("DELETE", "unknown"), ("GET", None)):
+        reply = await wire.ask(method, "/v1/kv/a", body=b"v" if method == "PUT" else None)
+        assert (reply.status, reply.json["code"], reply.json["outcome"]) == (500, "internal", outcome)
+        assert reply.json["request_id"]
+        assert b"hunter2" not in reply.body
+        assert b"Traceback" not in reply.body
+    house.store.fail = None
+    assert (await wire.ask("PUT", "/v1/kv/a", body=b"v")).status == 200
+
+
+async def test_request_ids_are_echoed_or_made(house: House) -> None:
+    wire = await house.wire()
+    assert (await wire.ask("GET", "/livez", "X-Request-Id: mine:1/2")).headers["X-Request-Id"] == "mine:1/2"
+    made = [
+        (await wire.ask("GET", "/livez", *lines)).headers["X-Request-Id"]
+        for lines in ((), (), ("X-Request-Id: has space",), ("X-Request-Id: " + "x" * 129,))
+    ]
+    assert len(set(made)) == 4
+    assert all(re.fullmatch(r"[0-9a-f]{12}-[0-9a-f]+", text) for text in made)
+
+
+async def test_health_and_readiness(house: House) -> None:
+    wire = await house.wire()
+    assert (await wire.ask("GET", "/livez")).body == b"ok\n"
+    assert (await wire.ask("GET", "/readyz")).status == 200
+    house.store.not_ready = "no leader is known yet"
+    reply = await wire.ask("GET", "/readyz")
+    assert (reply.status, reply.json["detail"]) == (503, "no leader is known yet")
+    assert (await wire.ask("HEAD", "/readyz")).body == b""
+    assert (await wire.ask("GET", "/livez")).status == 200
+
+
+async def test_metrics_count_by_route_not_by_key(house: House) -> None:
+    wire = await house.wire()
+    await wire.ask("PUT", "/v1/kv/secret-name?level=all", body=b"v")
+    await wire.ask("GET", "/v1/kv/other")
+    await wire.ask("GET", "/made/up")
+    reply = await wire.ask("GET", "/metrics")
+    assert reply.headers["Content-Type"].startswith("text/plain")
+    text = reply.body.decode()
+    for line in (
+        'kv_http_requests_total{method="PUT",route="/v1/kv/{key}",status="200"} 1.0',
+        'kv_http_requests_total{method="GET",route="/v1/kv/{key}",status="404"} 1.0',
+        'kv_http_requests_total{method="GET",route="other",status="404"} 1.0',
+        'kv_http_request_seconds_count{level="all",method="PUT",route="/v1/kv/{key}"} 1.0',
+        "kv_http_connections 1.0",
+    ):
+        assert line in text
+    assert "secret-name" not in text
+    assert "made" not in text
+
+
+async def test_requests_sent_ahead_are_answered_in_order(house: House) -> None:
+    wire = await house.wire()
+    put = "PUT /v1/kv/k{0} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nX-Request-Id: r{0}\r\n\r\n{0}"
+    await wire.send("".join(put.format(i % 10) for i in range(100)).encode())
+    assert [(await wire.reply()).headers["X-Request-Id"] for _ in range(100)] == [f"r{i % 10}" for i in range(100)]
+
+
+async def test_an_old_client_may_keep_its_connection(house: House) -> None:
+    wire = await house.wire()
+    for _ in range(2):
+        await wire.send(b"GET /livez HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        assert (await wire.reply()).headers["Connection"] == "keep-alive"
+    await wire.send(b"GET /livez HTTP/1.0\r\n\r\n")
+    assert (await wire.reply()).headers["Connection"] == "close"
+    assert await wire.closed()
+
+
+async def test_a_write_goes_on_when_its_client_goes_away(house: House) -> None:
+    house.store.gate = asyncio.Event()
+    wire = await house.wire()
+    await wire.send(b"PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nv")
+    await house.store.entered.wait()
+    wire.writer.transport.abort()
+    connections = house.server._connections
+    assert connections is not None
+    await until(lambda: not any(connection.connected for connection in connections.connections))
+    assert b"a" not in house.store.records
+    house.store.gate.set()
+    await until(lambda: b"a" in house.store.records)
+
+
+async def test_closing_lets_a_request_finish_and_takes_no_new_ones(house: House) -> None:
+    house.store.gate = asyncio.Event()
+    busy, idle = await house.wire(), await house.wire()
+    assert (await idle.ask("GET", "/livez")).status == 200
+    await busy.send(b"PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nv")
+    await house.store.entered.wait()
+    address = house.server.address
+    closing = asyncio.create_task(house.server.close())
+    assert await idle.closed()
+    with pytest.raises(OSError, match="Connect"):
+        await asyncio.open_connection(*address)
+    house.store.gate.set()
+    reply = await busy.reply()
+    assert (reply.status, reply.headers["Connection"]) == (200, "close")
+    assert await busy.closed()
+    await closing
+
+
+async def test_closing_does_not_wait_for_ever() -> None:
+    house = House()
+    house.server = HttpServer(house.store, Metrics(), listen=("127.0.0.1", 0), shutdown_s=0.05)
+    await house.server.start()
+    house.store.gate = asyncio.Event()
+    wire = await house.wire()
+    await wire.send(b"PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nv")
+    await house.store.entered.wait()
+    await asyncio.wait_for(house.server.close(), 5)
+    assert await wire.closed()
+    wire.writer.close()
+
+
+async def test_the_address_is_taken_only_once(house: House) -> None:
+    second = HttpServer(house.store, Metrics(), listen=house.server.address)
+    with pytest.raises(OSError, match="in use"):
+        await second.start()
+    with pytest.raises(RuntimeError):
+        _ = second.address
+    await second.close()
+
+
+def exposition(house: House) -> str:
+    return house.metrics.exposition("")[0].decode()
+
+
+async def until(condition: Any) -> None:
+    """Lets the loop turn until `condition` holds; for what the server does without telling anybody."""
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.001)

@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# Everything that must hold before a change goes in: style, types, layers, then the tests from quick to slow.
+#
+#   ./tests/run.sh            without the tests marked `long`
+#   ./tests/run.sh --long     all of them, and the measurements
+#
+# Needs git, Python 3.11+ with venv, nothing else; makes .venv and installs the locked versions if they are not there.
+# Stops at the first stage that fails, with a status other than zero. Temporary files are removed unless a stage failed.
+set -uo pipefail
+
+usage() { sed -n '2,8s/^# \{0,1\}//p' "$0"; }
+
+long=no
+for argument in "$@"; do
+    case $argument in
+        --long) long=yes ;;
+        -h | --help) usage && exit 0 ;;
+        *) usage >&2 && exit 2 ;;
+    esac
+done
+
+. "$(dirname "${BASH_SOURCE[0]}")/../cluster/setup.sh"
+cd "$KV_ROOT" || exit 1
+
+scratch=$(mktemp -d)
+export TMPDIR=$scratch
+unset PYTHONPATH
+stages=() seconds=() closings=()
+
+# The closing lines of all pytest runs, added up into one of the same form.
+total() {
+    [ ${#closings[@]} -gt 0 ] || return 0
+    printf '%s\n' "${closings[@]}" | "$KV_VENV/bin/python" "$KV_ROOT/tests/add_closings.py"
+}
+
+finish() {
+    local status=$1 i
+    trap - EXIT
+    echo
+    for i in "${!stages[@]}"; do
+        printf '%5d s  %s\n' "${seconds[$i]}" "${stages[$i]}"
+    done
+    printf '%5d s  in all\n' "$SECONDS"
+    if [ "$status" -eq 0 ] || rmdir "$scratch" 2>/dev/null; then
+        rm -rf "$scratch"
+    else
+        echo "Failed. Temporary files are kept in $scratch"
+    fi
+    total
+    exit "$status"
+}
+trap 'finish $?' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+stage() {
+    local name=$1 started=$SECONDS status=0
+    shift
+    printf '\n== %s\n' "$name"
+    "$@" || status=$?
+    stages+=("$name$([ "$status" -eq 0 ] || echo ": FAILED")")
+    seconds+=($((SECONDS - started)))
+    [ "$status" -eq 0 ] || exit "$status"
+}
+
+# Folders of one tier, without those that do not exist; a tier without a single test is a failure of pytest's (status 5).
+tier() {
+    local folders=() folder marks=() status=0 log=$scratch/closing
+    for folder in "$@"; do
+        [ ! -d "tests/$folder" ] || folders+=("tests/$folder")
+    done
+    [ "$long" = yes ] || marks=(-m "not long")
+    "$KV_VENV/bin/python" -m pytest --basetemp="$scratch/pytest-$1" --durations=5 --durations-min=1 \
+        ${marks[@]+"${marks[@]}"} "${folders[@]}" 2>&1 | tee "$log" || status=${PIPESTATUS[0]}
+    closings+=("$(tail -n 1 "$log")")
+    return "$status"
+}
+
+# A process that still names our scratch folder was started by a test and not stopped.
+nothing_left_behind() {
+    local process line left=0
+    for process in /proc/[0-9]*; do
+        [ "${process#/proc/}" != "$$" ] || continue
+        line=$(tr '\0' ' ' <"$process/cmdline" 2>/dev/null) || continue
+        case $line in
+            *"$scratch"*) echo "left behind: ${process#/proc/} $line" && left=1 ;;
+        esac
+    done
+    return "$left"
+}
+
+stage "set-up" setup_venv dev
+stage "ruff check" "$KV_VENV/bin/ruff" check .
+stage "ruff format" "$KV_VENV/bin/ruff" format --check .
+stage "mypy --strict" "$KV_VENV/bin/mypy"
+stage "import layers" "$KV_VENV/bin/lint-imports"
+stage "tests: unit, property" tier unit property golden docs
+stage "tests: integration" tier integration
+stage "tests: e2e" tier e2e
+[ "$long" = no ] || [ ! -d tests/bench ] || [ -z "$(find tests/bench -name 'test_*.py')" ] || stage "tests: bench" tier bench
+stage "nothing left behind" nothing_left_behind
