@@ -144,6 +144,10 @@ class _Killer:
         self._progress(f"kill {self._outcome.kills}: {victim} ({what})")
 
 
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
 class _DiedByItself(LocalError):
     """A node ended without having been asked to."""
 
@@ -159,12 +163,11 @@ def main(kills: int, seed: int, nodes: int, directory: Path | None) -> None:
     Exit code 0 if the run passed, 1 if it failed, 5 if it was vacuous. The directory is deleted after a pass.
     """
     where = Path(tempfile.mkdtemp(prefix="kv-crashloop-")) if directory is None else directory
-    say = lambda line: click.echo(line, err=True)  # noqa: E731 - a name for a short callback
     cluster: Cluster | None = None
     outcome = Outcome(problem="the cluster did not start")
     try:
-        cluster = bring_up(where, nodes, progress=say, env=NODE_SETTINGS)
-        outcome = asyncio.run(crash_loop(cluster, kills=kills, seed=seed, progress=say))
+        cluster = bring_up(where, nodes, progress=_say, env=NODE_SETTINGS)
+        outcome = asyncio.run(crash_loop(cluster, kills=kills, seed=seed, progress=_say))
     finally:
         if cluster is None and (where / "cluster.json").exists():
             cluster = Cluster.open(where)
@@ -172,11 +175,11 @@ def main(kills: int, seed: int, nodes: int, directory: Path | None) -> None:
             purge(cluster)
         elif cluster is not None:
             cluster.down()
-            say(f"data and logs are kept in {where}")
+            _say(f"data and logs are kept in {where}")
     for finding in outcome.findings[:_SHOWN]:
-        say(f"{finding.kind}: {finding.key!r}, {finding.where}: {finding.detail}")
+        _say(f"{finding.kind}: {finding.key!r}, {finding.where}: {finding.detail}")
     if outcome.problem is not None:
-        say(outcome.problem)
+        _say(outcome.problem)
     for name, value in [("seed, nodes", f"{seed}, {nodes}"), *outcome.rows()]:
         click.echo(f"{name:<30}{value}")
     sys.exit({"passed": 0, "failed": 1, "vacuous": 5}[outcome.verdict])

@@ -1,7 +1,8 @@
 """The durability ledger: what a cluster acknowledged, and whether a record read later agrees with it. No I/O.
 
-Each key has at most one write under way at a time, no value is written twice under one key (but again after an unknown
-outcome), and the ledger knows of every write before it is sent. Then a key whose newest acknowledged write got revision r must hold, for ever:
+Each key has at most one write under way at a time, no value is written twice under one key (unless to repeat a write
+whose outcome is unknown), and the ledger knows of every write before it is sent. Then a key whose newest acknowledged
+write got revision r must hold, for ever:
 
 - exactly that value (or absence, for a delete) with mod_revision r, or
 - the value of a write whose outcome is unknown, with a mod_revision above r. A write that timed out may still take

@@ -14,6 +14,7 @@ class Elections:
         self._leader_heard_s = float("-inf")
         self._pre_votes: set[str] = set()
         self._pre_term = 0
+        self._pre_vote_won = False
         self._votes: set[str] = set()
         self._votes_term = 0
 
@@ -23,6 +24,7 @@ class Elections:
         """A message of the present term's leader arrived: any pre-vote of ours is pointless (R7, R8)."""
         self._leader_heard_s = self._context.now_s
         self._pre_votes.clear()
+        self._pre_vote_won = False
 
     def leader_lost(self) -> None:
         """The leader's process closed its connection: do not wait for its silence to last a whole timeout."""
@@ -34,6 +36,9 @@ class Elections:
         context = self._context
         core = context.core
         if core.role == LEADER or context.now_s < core.election_deadline or context.voters == (context.name,):
+            return
+        if self._pre_vote_won:
+            self._pre_vote_won = False
             return
         core.postpone_election()
         core.forget_leader()
@@ -95,6 +100,7 @@ class Elections:
                 self._pre_votes.add(peer)
                 if rules.is_majority(self._pre_votes, context.voters):
                     self._pre_votes.clear()
+                    self._pre_vote_won = True
                     core.call_election()
             return
         if core.role != CANDIDATE or message.term != core.term or peer not in context.voters:

@@ -13,7 +13,7 @@ import pytest
 
 from kvstore import limits
 from kvstore.consensus import wire
-from kvstore.consensus.messages import Append, AppendReply, BadMessage, Call, TimeoutNow, to_array
+from kvstore.consensus.messages import Append, AppendReply, BadMessage, Call, Message, TimeoutNow, to_array
 
 HELLO = wire.Hello(1, "cluster", "n1", "id1", 7, "http://127.0.0.1:8480")
 
@@ -51,8 +51,12 @@ def test_a_frame_is_length_checksum_flags_and_the_msgpack_of_the_message() -> No
 
 
 def test_frames_are_found_in_pieces_of_any_size() -> None:
-    messages = [TimeoutNow(1), Append(1, 2, 3, 1, 2, False, [(1, bytes(range(256)) * 40)]), TimeoutNow(2)]
-    data = b"".join(map(wire.encode_message, messages))
+    messages: list[Message] = [
+        TimeoutNow(1),
+        Append(1, 2, 3, 1, 2, False, [(1, bytes(range(256)) * 40)]),
+        TimeoutNow(2),
+    ]
+    data = b"".join(wire.encode_message(message) for message in messages)
     for piece in (1, 2, 3, 7, 8, 9, 100, len(data)):
         assert [wire.decode_message(payload) for payload in payloads(data, piece)] == messages
 
