@@ -1,6 +1,7 @@
 """The entry point of `kv`: the table of commands, and the one place where errors become messages and exit codes."""
 
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -13,6 +14,10 @@ from kvcli.exit_codes import Exit, exit_code, explain
 from kvcli.options import global_options
 from kvstore import __version__
 from kvstore.errors import KvError, LocalError
+
+
+# Shells ask for completions through this variable: eval "$(_KV_COMPLETE=bash_source kv)".
+_COMPLETE: Final = "_KV_COMPLETE"
 
 
 class Entry(NamedTuple):
@@ -80,7 +85,9 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     try:
-        result: Any = cli.main(args=list(arguments), prog_name="kv", standalone_mode=False)
+        result = _dispatch(list(arguments))
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
     except click.UsageError as wrong:
         wrong.show()
         return Exit.USAGE
@@ -103,6 +110,16 @@ def _run(arguments: Sequence[str]) -> int:
         output.message(f"a fault in kv itself; please report it with what follows\n{traceback.format_exc()}")
         return Exit.INTERNAL
     return result if isinstance(result, int) else Exit.OK
+
+
+def _dispatch(arguments: list[str]) -> Any:
+    # Not click's own main(): it would turn a reader that has left into exit code 1, which means "key absent" here.
+    if instruction := os.environ.get(_COMPLETE):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(cli, {}, "kv", _COMPLETE, instruction)
+    with cli.make_context("kv", arguments) as context:
+        return cli.invoke(context)
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ A configuration is effective when it is appended and is refolded from snapshot a
 log entries, segment headers and snapshots in one form, `as_wire`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 
@@ -24,11 +24,11 @@ class Configuration:
 
     index: int
     members: tuple[Member, ...]
+    voters: tuple[str, ...] = field(init=False, compare=False)
 
-    @property
-    def voters(self) -> tuple[str, ...]:
-        """Names of the voting members, sorted."""
-        return tuple(member.name for member in self.members if member.voter)
+    def __post_init__(self) -> None:
+        """`voters`: names of the voting members, sorted; asked for many times in every step."""
+        object.__setattr__(self, "voters", tuple(member.name for member in self.members if member.voter))
 
     @property
     def names(self) -> tuple[str, ...]:

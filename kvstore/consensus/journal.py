@@ -80,6 +80,7 @@ class Journal:
     ) -> "Journal":
         """Recover the journal in `directory`, or begin one there. All that is in it is durable on return.
 
+        The directory that `directory` lies in must be durable already if it is to outlive a loss of power.
         `entropy(n)` gives the n random bytes that mark each segment. Raises CorruptData, StorageFull (a new journal
         only) and OSError.
         """

@@ -21,6 +21,10 @@ from kvstore.consensus.reads import ReadRounds
 from kvstore.errors import NoLeader
 
 
+# A new commit index travels with the next entries; without any it is told after this time, so that followers can apply.
+COMMIT_UNTOLD_S_MAX = 0.002
+
+
 class Leadership:
     """The leader's side of replication in one term."""
 
@@ -33,6 +37,7 @@ class Leadership:
         self._seq = 0
         self._all: list[tuple[int, AllDone]] = []
         self._told_commit = 0
+        self._tell_commit_at = float("inf")
 
     def end(self) -> None:
         """This node leads no more: whoever waits for it is told so. Nothing was applied by a read or by waiting."""
@@ -43,6 +48,11 @@ class Leadership:
         waiting, self._all = self._all, []
         for _, all_done in waiting:
             all_done(NoLeader("the leader changed"))
+
+    @property
+    def append_at(self) -> float:
+        """When followers must be told something at the latest, apart from heartbeats; monotonic seconds."""
+        return self._tell_commit_at
 
     # -- connections
 
@@ -63,8 +73,11 @@ class Leadership:
     def replicate(self, due: bool) -> None:
         """Send every follower what it lacks, within the bounds; something in any case when a heartbeat is due."""
         core = self._context.core
-        due = due or core.commit_index > self._told_commit or bool(self._all)
-        self._told_commit = core.commit_index
+        due = due or bool(self._all) or self._tell_commit_at < self._context.now_s
+        if due:
+            self._told_commit, self._tell_commit_at = core.commit_index, float("inf")
+        elif core.commit_index > self._told_commit and self._tell_commit_at == float("inf"):
+            self._tell_commit_at = self._context.now_s + COMMIT_UNTOLD_S_MAX
         for peer, progress in self.progress.items():
             if self._context.transport.peer(peer) is None:
                 continue
@@ -90,6 +103,7 @@ class Leadership:
                 entries.append((term, command))
                 size += len(command)
             self._send_append(peer, entries)
+            self._told_commit, self._tell_commit_at = core.commit_index, float("inf")
             progress.sent(self._seq, size)
             core.set_next_index(peer, core.next_index(peer) + len(entries))
             sent = True

@@ -252,7 +252,8 @@ class Member:
 
     def _schedule_deadline(self) -> None:
         core = self._core
-        due = core.append_at if self.leadership is not None else core.election_deadline
+        lead = self.leadership
+        due = min(core.append_at, lead.append_at) if lead is not None else core.election_deadline
         if self._timer is not None:
             if self._timer_at <= due:
                 return

@@ -12,14 +12,14 @@ from kvstore.consensus.configuration import Configuration, Member
 from kvstore.consensus.journal import Journal, JournalFailed
 from kvstore.errors import StorageFull
 from tests.support.crash_disk import KEPT, LOST, CrashDisk, Fate, PowerLoss
-from tests.support.journal_model import DIRECTORY, Promise
+from tests.support.journal_model import DIRECTORY, Promise, node_disk
 
 SEGMENT_BYTES = 8192 + 900
 SEEDS = range(5)
 
 
 def members(*names: str, index: int = 0) -> Configuration:
-    return Configuration(index, tuple(Member(name, f"{name}:1", f"http://{name}", True, "") for name in names))
+    return Configuration(index, tuple(Member(name, f"{name}:1", f"http://{name}", True, "") for name in sorted(names)))
 
 
 def workload(promise: Promise) -> None:
@@ -56,7 +56,7 @@ def workload(promise: Promise) -> None:
 
 
 def run_until_crash(crash_at: int | None) -> tuple[CrashDisk, Promise | None]:
-    disk = CrashDisk()
+    disk = node_disk()
     disk.crash_at = crash_at
     promise = None
     try:
@@ -118,7 +118,7 @@ class JournalOnABadDisk(RuleBasedStateMachine):
 
     @initialize(segment_bytes=st.sampled_from([8192, 8192 + 300, 8192 + 900, 20_000]))
     def begin(self, segment_bytes: int) -> None:
-        self.disk = CrashDisk()
+        self.disk = node_disk()
         self.promise = Promise(self.disk, segment_bytes)
 
     @rule(sizes=st.lists(st.integers(0, 700), min_size=1, max_size=6))

@@ -11,8 +11,18 @@ from kvstore.consensus.configuration import Configuration
 from kvstore.consensus.disk import Disk
 from kvstore.consensus.journal import Journal
 from kvstore.consensus.journal_format import NOOP
+from tests.support.crash_disk import CrashDisk
 
 DIRECTORY = "data/journal"
+
+
+def node_disk() -> CrashDisk:
+    """A disk on which the data directory is durable; that much is up to whoever starts a node."""
+    disk = CrashDisk()
+    disk.mkdir("data")
+    disk.sync_dir("")
+    disk.operations = 0
+    return disk
 
 
 class Log(NamedTuple):

@@ -1,0 +1,150 @@
+"""`kv cluster` as a user runs it: processes, exit codes, and the JSON that scripts read."""
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kvcluster.supervisor import Cluster
+from kvcluster.topology import FILE_NAME
+
+ROOT = Path(__file__).parents[2]
+
+
+def kv(*arguments: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join(str(ROOT / folder) for folder in (".", "cli", "cluster", "jepsen-like"))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("KV_")}
+    return subprocess.run(
+        [sys.executable, "-m", "kvcli", *arguments],
+        env=environment | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def kv_json(*arguments: str) -> dict[str, Any]:
+    done = kv(*arguments, "-o", "json")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 1
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def stop(directory: Path) -> None:
+    if (directory / FILE_NAME).exists():
+        cluster = Cluster.open(directory)
+        for name in cluster.topology.names:
+            cluster.kill(name)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A running cluster of three nodes, shared by the tests that leave it so."""
+    directory = tmp_path_factory.mktemp("commands") / "shared"
+    try:
+        assert kv("cluster", "up", "--dir", str(directory)).returncode == 0
+        yield directory
+    finally:
+        stop(directory)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[Path]:
+    """A place for a cluster of the test's own."""
+    yield tmp_path / "cluster"
+    stop(tmp_path / "cluster")
+
+
+def test_up_prints_one_json_line_when_every_node_is_ready(directory: Path) -> None:
+    done = kv("cluster", "up", "--nodes", "3", "--dir", str(directory), "-o", "json")
+    assert done.returncode == 0, done.stderr
+    assert "n3 is ready" in done.stderr
+    document = json.loads(done.stdout)
+    assert list(document) == ["dir", "cluster_id", "endpoints", "nodes"]
+    assert document["dir"] == str(directory)
+    assert document["cluster_id"]
+    assert document["endpoints"] == [node["http"] for node in document["nodes"]]
+    for number, node in enumerate(document["nodes"], start=1):
+        assert list(node) == ["name", "http", "peer", "pid", "data_dir"]
+        assert node["name"] == f"n{number}"
+        assert Path(node["data_dir"]).is_dir()
+        os.kill(node["pid"], 0)
+        with urllib.request.urlopen(f"{node['http']}/readyz", timeout=5) as answer:
+            assert answer.status == 200
+
+
+def test_status_adds_state_and_role(cluster: Path) -> None:
+    nodes = kv_json("cluster", "status", "--dir", str(cluster))["nodes"]
+    assert [list(node) for node in nodes] == [["name", "http", "peer", "pid", "data_dir", "state", "role"]] * 3
+    assert [node["state"] for node in nodes] == ["running"] * 3
+    assert sorted(node["role"] for node in nodes) == ["follower", "follower", "leader"]
+
+
+def test_a_paused_node_is_shown_as_such_and_resumes(cluster: Path) -> None:
+    paused = kv_json("cluster", "pause", "n1", "--dir", str(cluster))["nodes"]
+    assert [(node["name"], node["state"]) for node in paused] == [("n1", "paused")]
+    shown = kv_json("cluster", "status", "--dir", str(cluster))["nodes"][0]
+    assert (shown["state"], shown["role"]) == ("paused", None)
+    assert kv_json("cluster", "resume", "n1", "--dir", str(cluster))["nodes"][0]["state"] == "running"
+
+
+def test_up_again_brings_back_a_killed_leader_as_it_was(cluster: Path) -> None:
+    before = kv_json("cluster", "up", "--dir", str(cluster))
+    killed = kv_json("cluster", "kill", "leader", "--dir", str(cluster))["nodes"][0]
+    assert (killed["state"], killed["pid"]) == ("dead", None)
+    after = kv_json("cluster", "up", "--dir", str(cluster))
+    assert after["cluster_id"] == before["cluster_id"]
+    for old, new in zip(before["nodes"], after["nodes"], strict=True):
+        assert (new["pid"] != old["pid"]) == (new["name"] == killed["name"])
+        assert new | {"pid": None} == old | {"pid": None}
+
+
+def test_restart_gives_a_node_a_new_process(cluster: Path) -> None:
+    before = kv_json("cluster", "status", "--dir", str(cluster))["nodes"][1]["pid"]
+    after = kv_json("cluster", "restart", "n2", "--dir", str(cluster))["nodes"][0]
+    assert after["state"] == "running"
+    assert after["pid"] != before
+
+
+def test_down_keeps_the_data_and_purge_deletes_it(directory: Path) -> None:
+    endpoint = kv_json("cluster", "up", "--nodes", "1", "--dir", str(directory))["endpoints"][0]
+    assert kv("put", "k", "kept", "--endpoints", endpoint).returncode == 0
+    down = kv_json("cluster", "down", "--dir", str(directory))
+    assert down == {"dir": str(directory), "nodes": [{"name": "n1", "state": "dead", "pid": None}]}
+    assert kv_json("cluster", "up", "--dir", str(directory))["endpoints"] == [endpoint]
+    assert kv("get", "k", "--endpoints", endpoint).stdout.strip() == "kept"
+    assert kv("cluster", "down", "--purge", "--dir", str(directory)).returncode == 0
+    assert not directory.exists()
+
+
+def test_no_leader_in_time_is_exit_code_4(directory: Path) -> None:
+    assert kv("cluster", "up", "--dir", str(directory)).returncode == 0
+    assert kv("cluster", "kill", "n1", "n2", "n3", "--dir", str(directory)).returncode == 0
+    late = kv("cluster", "restart", "n1", "--wait", "1", "--dir", str(directory))
+    assert (late.returncode, late.stdout) == (4, "")
+    assert "n1" in late.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["status", "--dir", "{}/nowhere"], "kv cluster up --dir"),
+        (["kill", "n4", "--dir", "{}"], "n1, n2, n3"),
+        (["up", "--nodes", "5", "--dir", "{}"], "holds a cluster of 3 nodes"),
+        (["up", "--nodes", "16", "--dir", "{}/new"], "1<=x<=15"),
+        (["up", "--nodes", "0", "--dir", "{}/new"], "1<=x<=15"),
+        (["kill", "--dir", "{}"], "NODE"),
+    ],
+)
+def test_what_cannot_be_done_is_exit_code_2_and_says_why(cluster: Path, arguments: list[str], told: str) -> None:
+    done = kv("cluster", *(argument.format(cluster) for argument in arguments))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr

@@ -1,0 +1,453 @@
+"""What `kv` prints, how it ends, and how it reads its options; without a server."""
+
+import asyncio
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from kvcli import exit_codes, main, output
+from kvcli.diagnosis import examine
+from kvcli.exit_codes import Exit, explain
+from kvcli.ndjson import decode_line, encode_line, read_lines
+from kvcli.options import global_options, settings
+from kvcli.output import Mode, printable
+from kvcli.progress import Progress, human_bytes
+from kvcli.sources import Item, Problem, Tree, from_ndjson
+from kvstore import errors, limits
+from kvstore.model.results import ClusterView, MemberView
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "golden" / "cli"
+
+# `cluster` is described where it is tested.
+OWN_COMMANDS = [name for name in main.COMMANDS if name != "cluster"]
+
+
+def kv(*arguments: str | bytes, env: dict[str, str] | None = None, stdin: bytes = b"") -> subprocess.CompletedProcess:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("KV_")}
+    path = os.pathsep.join(str(ROOT / part) for part in (".", "cli", "cluster", "jepsen-like"))
+    return subprocess.run(
+        [sys.executable, "-m", "kvcli.main", *arguments],
+        env={**clean, "PYTHONPATH": path, "COLUMNS": "100", **(env or {})},
+        input=stdin,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def golden(name: str, text: str) -> None:
+    """Compares with tests/golden/cli/NAME.txt; KV_GOLDEN=write writes it instead."""
+    path = GOLDEN / f"{name}.txt"
+    if os.environ.get("KV_GOLDEN") == "write":
+        path.write_text(text, encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == text
+
+
+class TestHelp:
+    @pytest.mark.parametrize("command", ["", *OWN_COMMANDS])
+    def test_help(self, command: str) -> None:
+        shown = kv(*command.split(), "--help")
+        assert (shown.returncode, shown.stderr) == (0, b"")
+        golden(f"help_{command or 'kv'}", shown.stdout.decode())
+
+    @pytest.mark.parametrize("command", OWN_COMMANDS)
+    def test_the_list_says_what_the_command_says(self, command: str) -> None:
+        """`kv --help` prints the table without importing the commands; the two must not drift apart."""
+        with click.Context(main.cli) as context:
+            found = main.cli.get_command(context, command)
+        assert found is not None
+        assert (found.name, found.short_help) == (command, main.COMMANDS[command].help)
+
+    def test_starting_up_imports_only_what_is_used(self) -> None:
+        code = (
+            "import sys; from kvcli.main import run; code = run(sys.argv[1:]);"
+            "print(code, sorted({'aiohttp','asyncio','numpy','rich','uvloop','msgspec'} & set(sys.modules)),"
+            " file=sys.stderr)"
+        )
+
+        def loaded(*arguments: str) -> str:
+            done = subprocess.run(
+                [sys.executable, "-c", code, *arguments],
+                env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}", "KV_ENDPOINTS": "127.0.0.1:1"},
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            return done.stderr.splitlines()[-1]
+
+        assert loaded("--help") == "0 []"
+        assert loaded("put", "--help") == "0 []"
+        assert loaded("put", "k", "v") == "3 ['aiohttp', 'asyncio']"
+
+
+class TestOptions:
+    @staticmethod
+    def resolve(*arguments: str, **env: str) -> tuple[object, ...]:
+        seen: list[object] = []
+
+        @click.group()
+        @global_options
+        def group() -> None: ...
+
+        @group.command()
+        @global_options
+        def command() -> None:
+            chosen = settings()
+            seen.extend([chosen.endpoints, chosen.output, chosen.timeout_s])
+
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("KV_ENDPOINTS", "KV_OUTPUT", "KV_TIMEOUT"):
+                patch.delenv(name, raising=False)
+            for name, value in env.items():
+                patch.setenv(name, value)
+            group.main(list(arguments), standalone_mode=False)
+        return tuple(seen)
+
+    def test_defaults(self) -> None:
+        assert self.resolve("command") == (("http://127.0.0.1:8480",), "simple", 5.0)
+
+    def test_before_and_after_the_command(self) -> None:
+        before = self.resolve("--endpoints", "a:1,b:2", "-o", "json", "--timeout", "2", "command")
+        after = self.resolve("command", "--endpoints", "a:1,b:2", "-o", "json", "--timeout", "2")
+        assert before == after == (("http://a:1", "http://b:2"), "json", 2.0)
+
+    def test_the_one_nearest_to_the_command_wins(self) -> None:
+        assert self.resolve("-o", "json", "command", "-o", "raw", KV_OUTPUT="table")[1] == "raw"
+
+    def test_a_flag_before_the_command_wins_over_the_variable(self) -> None:
+        assert self.resolve("-o", "json", "command", KV_OUTPUT="table")[1] == "json"
+
+    def test_variables_win_over_defaults_and_empty_ones_do_not_count(self) -> None:
+        assert self.resolve("command", KV_ENDPOINTS="a:1", KV_TIMEOUT="9", KV_OUTPUT="") == (
+            ("http://a:1",),
+            "simple",
+            9.0,
+        )
+
+    @pytest.mark.parametrize(
+        "flag", [["--timeout", "0"], ["-o", "xml"], ["--endpoints", "ftp://a"], ["--timeout", "nan"]]
+    )
+    def test_what_cannot_be_used_is_wrong_usage(self, flag: list[str]) -> None:
+        with pytest.raises(click.BadParameter):
+            self.resolve("command", *flag)
+
+    def test_a_variable_that_cannot_be_used_is_named(self) -> None:
+        with pytest.raises(click.UsageError, match="KV_TIMEOUT"):
+            self.resolve("command", KV_TIMEOUT="soon")
+
+
+class TestExitCodes:
+    @pytest.mark.parametrize(
+        ("arguments", "code", "says"),
+        [
+            (["get", "k"], Exit.CANNOT_CONNECT, "Nothing was sent, so nothing was applied."),
+            (["nonsense"], Exit.USAGE, "No such command"),
+            ([], Exit.USAGE, "Usage: kv"),
+            (["put", "k"], Exit.USAGE, "Missing argument 'VALUE'"),
+            (["put", "k", "v", "--if-absent", "--if-revision", "1"], Exit.USAGE, "exclude each other"),
+            (["put", "", "v"], Exit.INVALID, "the key is empty"),
+            (["get", "k" * 4_097], Exit.INVALID, "4,097 bytes"),
+            (["get", "k", "--limit", "1"], Exit.USAGE, "go with --prefix"),
+            (["get", "k", "-o", "xml"], Exit.USAGE, "not one of simple, table, json, raw"),
+            (["import"], Exit.USAGE, "one of them"),
+            (["import", "-", "--prefix", "x"], Exit.USAGE, "go with --tree"),
+            (["export", "/nowhere/file"], Exit.INTERNAL, "No such file or directory"),
+            (["bench", "put", "--level", "one"], Exit.USAGE, "not available"),
+            (["serve", "--heartbeat-ms", "200"], Exit.USAGE, "election_ms_min"),
+        ],
+    )
+    def test_exit_code_and_message(self, arguments: list[str], code: int, says: str) -> None:
+        done = kv(*arguments, env={"KV_ENDPOINTS": "127.0.0.1:1", "KV_TIMEOUT": "1"})
+        assert (done.returncode, done.stdout) == (code, b"")
+        assert says in done.stderr.decode()
+        assert "Traceback" not in done.stderr.decode()
+
+    def test_a_value_above_the_limit_on_standard_input(self) -> None:
+        done = kv("put", "k", "-", stdin=bytes(limits.VALUE_BYTES_MAX + 1), env={"KV_ENDPOINTS": "127.0.0.1:1"})
+        assert done.returncode == Exit.INVALID
+        assert b"1,048,577 bytes" in done.stderr
+
+    def test_a_fault_of_ours_never_looks_like_an_absent_key(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fails(*_: object, **__: object) -> None:
+            raise ZeroDivisionError("a bug")
+
+        monkeypatch.setattr(main.cli, "make_context", fails)
+        assert main.run(["get", "k"]) == Exit.INTERNAL
+
+    def test_interrupted(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        def interrupted(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(main.cli, "make_context", interrupted)
+        assert main.run(["put", "k", "v"]) == Exit.INTERRUPTED
+        assert "may have taken effect" in capsys.readouterr().err
+
+    def test_every_error_has_its_code(self) -> None:
+        for error in (errors.NotFound("x"), errors.NoQuorum("x"), errors.DeadlineExceeded("x"), errors.TooLarge("x")):
+            assert exit_codes.exit_code(error) == type(error).exit_code
+            assert Exit(exit_codes.exit_code(error))
+
+    def test_the_reader_of_the_output_may_leave(self) -> None:
+        arguments = [sys.executable, "-m", "kvcli.main", "--help"]
+        env = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'cli'}"}
+        read, write = os.pipe()
+        os.close(read)
+        done = subprocess.run(arguments, env=env, stdout=write, stderr=subprocess.PIPE, check=False)
+        os.close(write)
+        assert (done.returncode, done.stderr) == (Exit.READER_GONE, b"")
+
+
+def test_messages() -> None:
+    """Each says what happened, whether it took effect, and what to do."""
+    samples: list[errors.KvError | errors.LocalError] = [
+        errors.CannotConnect("http://127.0.0.1:8480: connection refused"),
+        errors.ConnectionLost("http://127.0.0.1:8480: connection reset by peer"),
+        errors.DeadlineExceeded("http://127.0.0.1:8480 gave no answer before the deadline"),
+        errors.DeadlineExceeded("no endpoint answered before the deadline", read=True),
+        errors.DeadlineExceeded("not every voter confirmed", outcome="committed", missing=("n2", "n3")),
+        errors.NoQuorum("1 of 3 voters is reachable"),
+        errors.NoLeader("an election is under way", read=True),
+        errors.MembersUnreachable("n3 is unreachable", missing=("n3",)),
+        errors.Overloaded("too many writes wait", retry_after_s=2.0),
+        errors.StorageFull("a majority lacks room"),
+        errors.PreconditionFailed("the key has mod_revision 7"),
+        errors.NotFound("the key is absent"),
+        errors.TooLarge("the value has 1,048,577 bytes"),
+        errors.BadRequest("the key is empty"),
+        errors.InternalError("something is wrong"),
+        errors.CorruptData("n1/journal/1.log", 4096, "a checksum is wrong", "Restore the node from the others."),
+    ]
+    golden("messages", "".join(f"{exit_codes.exit_code(error)} kv: {explain(error)}\n" for error in samples))
+
+
+class TestValues:
+    @pytest.mark.parametrize(
+        ("data", "shown"),
+        [(b"plain", "plain"), (b"\xff\n", "\\xff\\n"), ("Tür\t".encode(), "Tür\\t"), (b"\x1b[31m", "\\x1b[31m")],
+    )
+    def test_nothing_unprintable_leaves_as_it_is(self, data: bytes, shown: str) -> None:
+        assert printable(data) == shown
+
+    def test_long_values_are_cut(self) -> None:
+        assert printable(b"x" * 100, 10) == "xxxxxxxxx…"
+        assert printable(b"x" * 10, 10) == "x" * 10
+
+    @pytest.mark.parametrize(
+        ("terminal", "mode", "printed"),
+        [
+            (True, Mode.SIMPLE, b"v\n"),
+            (True, Mode.RAW, b"v"),
+            (False, Mode.SIMPLE, b"v"),
+            (False, Mode.RAW, b"v"),
+        ],
+    )
+    def test_a_line_end_is_added_on_a_terminal_only(
+        self, monkeypatch: pytest.MonkeyPatch, terminal: bool, mode: Mode, printed: bytes
+    ) -> None:
+        stdout = io.TextIOWrapper(io.BytesIO())
+        monkeypatch.setattr(stdout, "isatty", lambda: terminal, raising=False)
+        monkeypatch.setattr(sys, "stdout", stdout)
+        output.write_value(b"v", mode)
+        assert stdout.buffer.getvalue() == printed  # type: ignore[attr-defined]
+
+    def test_sizes(self) -> None:
+        assert [human_bytes(size) for size in (0, 1_023, 1_536, 5 << 20, 3 << 30)] == [
+            "0 B",
+            "1023 B",
+            "1.5 KiB",
+            "5.0 MiB",
+            "3.0 GiB",
+        ]
+
+    def test_progress_off_a_terminal_is_a_line_now_and_then(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        now = 0.0
+        monkeypatch.setattr("kvcli.progress.time.monotonic", lambda: now)
+        with Progress("imported", 1_000) as progress:
+            for _ in range(600):
+                now += 1 / 64
+                progress.advance(10)
+        assert capsys.readouterr().err == "kv: imported 320 of 1,000 keys, 3.1 KiB, 5 s\n"
+
+
+class TestNdjson:
+    @pytest.mark.parametrize(
+        "data", [b"", b"text", b"\xff\xfe", b"\x00" * 100, "Tür\n".encode(), bytes(range(256)) * 8]
+    )
+    def test_lines_come_back(self, data: bytes) -> None:
+        line = encode_line(data or b"k", data)
+        assert line.count(b"\n") == 1
+        assert decode_line(line) == (data or b"k", data)
+
+    @pytest.mark.parametrize("value", [b"\x00", b"\n", b"\xff", b"x", b"\\"])
+    def test_every_line_of_an_export_can_be_imported(self, value: bytes) -> None:
+        line = encode_line(b"\x01" * limits.KEY_BYTES_MAX, value * limits.VALUE_BYTES_MAX)
+        assert len(line) <= limits.IMPORT_LINE_BYTES_MAX
+
+    def test_text_stays_readable(self) -> None:
+        assert encode_line(b"k", b'say "hi"\n') == b'{"key": "k", "value": "say \\"hi\\"\\n"}\n'
+
+    @pytest.mark.parametrize(
+        ("line", "problem"),
+        [
+            (b"{", "not JSON"),
+            (b"[]", "not a JSON object"),
+            (b'{"key":"k"}', 'give "value" or "value_base64"'),
+            (b'{"key":"k","key_base64":"aw==","value":"v"}', 'give "key" or "key_base64"'),
+            (b'{"key":1,"value":"v"}', '"key" must be a string'),
+            (b'{"key":"k","value_base64":"%%%"}', '"value" cannot be decoded'),
+            (b'{"key":"\\ud800","value":"v"}', '"key" cannot be decoded'),
+        ],
+    )
+    def test_bad_lines_say_what_is_wrong(self, line: bytes, problem: str) -> None:
+        with pytest.raises(ValueError, match=re.escape(problem)):
+            decode_line(line)
+
+    async def test_bad_lines_are_told_with_their_number_and_the_rest_is_read(self) -> None:
+        source = io.BytesIO(b'{"key":"a","value":"1"}\n\nnonsense\n{"key":"","value":"1"}\n{"key":"b","value":"2"}')
+        found = [item async for item in from_ndjson(source, "f")]
+        assert [item.where for item in found] == ["f:1", "f:3", "f:4", "f:5"]
+        assert [isinstance(item, Item) for item in found] == [True, False, False, True]
+
+    async def test_a_line_without_end_is_not_read_into_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(limits, "IMPORT_LINE_BYTES_MAX", 1_000)
+        source = io.BytesIO(b'{"key":"a","value":"1"}\n' + b"x" * 5_000 + b'\n{"key":"b","value":"2"}\n')
+        found = [item async for item in from_ndjson(source, "f")]
+        assert isinstance(found[0], Item)
+        assert isinstance(found[1], Problem)
+        assert (len(found), found[1].where, found[1].by_rule) == (2, "f:2", False)
+
+    async def test_a_pipe_is_read_without_holding_up_the_loop(self) -> None:
+        read, write = os.pipe()
+        turns = 0
+        with open(read, "rb") as source, open(write, "wb", buffering=0) as sink:
+
+            async def slow_writer() -> None:
+                nonlocal turns
+                for part in (b"one\nt", b"wo\n", b"three"):
+                    await asyncio.sleep(0.01)
+                    turns += 1
+                    sink.write(part)
+                sink.close()
+
+            writing = asyncio.create_task(slow_writer())
+            assert [line async for line in read_lines(source)] == [b"one\n", b"two\n", b"three"]
+            await writing
+        assert turns == 3
+
+
+class TestTree:
+    @staticmethod
+    async def items(tree: Tree, prefix: bytes = b"p/") -> tuple[dict[bytes, bytes], list[Problem]]:
+        found = [item async for item in tree.items(prefix)]
+        values = {item.key: item.value for item in found if isinstance(item, Item)}
+        return values, [item for item in found if isinstance(item, Problem)]
+
+    async def test_every_file_becomes_a_key(self, tmp_path: Path) -> None:
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "x.py").write_bytes(b"\x00x")
+        (tmp_path / "y.txt").write_bytes(b"")
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff")).write_bytes(b"z")
+        values, problems = await self.items(Tree(str(tmp_path), (), False))
+        assert values == {b"p/a/x.py": b"\x00x", b"p/y.txt": b"", b"p/\xff": b"z"}
+        assert problems == []
+
+    async def test_include_takes_names_and_relative_paths(self, tmp_path: Path) -> None:
+        (tmp_path / "a").mkdir()
+        for name in ("a/x.py", "a/y.txt", "z.py"):
+            (tmp_path / name).write_bytes(b"")
+        assert set((await self.items(Tree(str(tmp_path), ("*.py",), False)))[0]) == {b"p/a/x.py", b"p/z.py"}
+        assert set((await self.items(Tree(str(tmp_path), ("a/*",), False)))[0]) == {b"p/a/x.py", b"p/a/y.txt"}
+
+    async def test_links_are_skipped_and_told(self, tmp_path: Path) -> None:
+        (tmp_path / "real").write_bytes(b"1")
+        (tmp_path / "link").symlink_to("real")
+        (tmp_path / "loop").symlink_to(tmp_path)
+        os.mkfifo(tmp_path / "pipe")
+        values, problems = await self.items(Tree(str(tmp_path), (), False))
+        assert values == {b"p/real": b"1"}
+        assert [(Path(p.where).name, p.by_rule) for p in problems] == [("link", True), ("loop", True), ("pipe", True)]
+
+    @pytest.mark.parametrize("allowed", [False, True])
+    async def test_a_file_above_the_limit_is_a_failure_unless_it_may_be_skipped(
+        self, tmp_path: Path, allowed: bool
+    ) -> None:
+        (tmp_path / "big").write_bytes(bytes(limits.VALUE_BYTES_MAX + 1))
+        values, problems = await self.items(Tree(str(tmp_path), (), allowed))
+        assert values == {}
+        assert [problem.by_rule for problem in problems] == [allowed]
+
+
+def member(
+    name: str, role: str = "follower", reachable: bool = True, digest: tuple[int, int] | None = None
+) -> MemberView:
+    found = None if digest is None else {"index": digest[0], "value": digest[1]}
+    return MemberView(name, role, True, reachable, f"http://{name}:1", f"{name}:2", 9, 9, 0, found)
+
+
+def view(node: str, leader: str | None, members: list[MemberView], term: int = 3, **changes: object) -> ClusterView:
+    return ClusterView("c1", node, leader, term, 9, 8, members, [])._replace(**changes)  # type: ignore[arg-type]
+
+
+class TestDoctor:
+    THREE = [member("n1", "leader"), member("n2"), member("n3")]
+
+    @staticmethod
+    def codes(*views: ClusterView | Exception) -> tuple[int, list[str]]:
+        report = examine({f"http://e{number}": view for number, view in enumerate(views)})
+        return report.exit_code, [finding.code for finding in report.findings]
+
+    def test_a_healthy_cluster_is_fine(self) -> None:
+        assert self.codes(*(view(name, "n1", self.THREE) for name in ("n1", "n2", "n3"))) == (Exit.OK, [])
+
+    def test_nobody_answers(self) -> None:
+        assert self.codes(errors.CannotConnect("refused")) == (Exit.CANNOT_CONNECT, ["endpoint_unreachable"])
+
+    def test_one_node_down(self) -> None:
+        members = [member("n1", "leader"), member("n2"), member("n3", reachable=False)]
+        code, found = self.codes(view("n1", "n1", members), errors.CannotConnect("refused"))
+        assert (code, found) == (Exit.ABSENT, ["endpoint_unreachable", "member_unreachable", "no_margin"])
+
+    def test_no_quorum(self) -> None:
+        members = [member("n1"), member("n2", reachable=False), member("n3", reachable=False)]
+        code, found = self.codes(view("n1", None, members))
+        assert code == Exit.REFUSED
+        assert {"no_leader", "no_quorum"} <= set(found)
+
+    def test_an_isolated_node_does_not_speak_for_the_majority(self) -> None:
+        alone = [member("n1", reachable=False), member("n2", reachable=False), member("n3", "candidate")]
+        code, found = self.codes(view("n1", "n1", self.THREE), view("n3", None, alone, term=7))
+        assert (code, found) == (Exit.ABSENT, ["leader_not_agreed"])
+
+    def test_two_leaders_in_one_term(self) -> None:
+        code, found = self.codes(view("n1", "n1", self.THREE), view("n2", "n2", self.THREE))
+        assert (code, found) == (Exit.INTERNAL, ["two_leaders"])
+
+    def test_even_size_is_advice(self) -> None:
+        assert self.codes(view("n1", "n1", [*self.THREE, member("n4")])) == (Exit.OK, ["even_size"])
+
+    def test_a_single_node_is_advice(self) -> None:
+        assert self.codes(view("n1", "n1", [member("n1", "leader")])) == (Exit.OK, ["single_node"])
+
+    def test_digests_are_compared_at_equal_indices_only(self) -> None:
+        lagging = [member("n1", "leader", digest=(20, 1)), member("n2", digest=(10, 2)), member("n3")]
+        differing = [member("n1", "leader", digest=(20, 1)), member("n2", digest=(20, 2)), member("n3")]
+        assert self.codes(view("n1", "n1", lagging)) == (Exit.OK, [])
+        assert self.codes(view("n1", "n1", differing)) == (Exit.INTERNAL, ["divergence"])
+
+    def test_different_clusters(self) -> None:
+        other = view("n2", "n1", self.THREE, cluster_id="c2")
+        assert self.codes(view("n1", "n1", self.THREE), other) == (Exit.ABSENT, ["different_clusters"])
+
+    def test_the_document(self) -> None:
+        report = examine({"http://e": view("n1", "n1", [*self.THREE, member("n4")])})
+        golden("doctor_json", json.dumps(report.to_json(), indent=1) + "\n")
