@@ -104,14 +104,14 @@ class Server:
         self._closers.append(node.close)
         door = HttpServer(node, metrics, listen=(config.listen.host, config.listen.port))
         await door.start()
-        self._closers.append(door.close)
+        self._closers.append(door.close)  # the first to close: what it has taken in is still answered
         host, port = door.address
         http = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         transport = _transport(config, opened, node, http)
         _watch(metrics, node, transport)
         node.start(transport, http)
+        self._closers.insert(-1, transport.close)
         await transport.start()
-        self._closers.append(transport.close)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, EXIT_OK)
         gc.freeze()  # what has been loaded by now stays; the collector need not walk over it

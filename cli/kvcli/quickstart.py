@@ -88,10 +88,13 @@ class _KillInTheMiddle(Progress):
 
     def advance(self, size: int) -> None:
         super().advance(size)
-        if self._killed_s is not None and self._story.next_write_s is None:
-            self._story.next_write_s = time.monotonic() - self._killed_s
         if self._killing is None and self.keys >= self._story.files // 2:
             self._killing = asyncio.create_task(self._kill())
+
+    def acknowledged(self, begun_s: float) -> None:
+        """A write counts as the next one only if it was begun after the kill: no answer of the victim's is among them."""
+        if self._killed_s is not None and self._story.next_write_s is None and begun_s >= self._killed_s:
+            self._story.next_write_s = time.monotonic() - self._killed_s
 
     async def done(self) -> None:
         """Wait for the kill; raises what went wrong with it."""
@@ -104,7 +107,6 @@ class _KillInTheMiddle(Progress):
             raise NotConverged("no node said who leads, so no leader could be killed")
         output.message(f"killing {leader}, which leads, with {signal.SIGKILL.name}")
         await asyncio.to_thread(self._cluster.kill, leader)
-        # Counted from after the kill: a write that was acknowledged until now may have been acknowledged by the victim.
         self._story.victim, self._story.written_before, self._killed_s = leader, self.keys, time.monotonic()
 
 
@@ -133,21 +135,22 @@ async def _import(cluster: Cluster, tree: Tree, story: Story, ledger: Ledger) ->
     version = "python-{}.{}.{}".format(*sys.version_info[:3])
     prefixes: list[bytes] = []
     with _KillInTheMiddle(cluster, story) as progress:
-        async with RecordingClient(cluster.topology.endpoints, ledger) as client:
-            while story.import_s < _IMPORT_S_MIN and story.bytes < _IMPORT_BYTES_MAX:
-                prefixes.append(f"{version}/{len(prefixes) + 1}/".encode())
+        while story.import_s < _IMPORT_S_MIN and story.bytes < _IMPORT_BYTES_MAX:
+            prefixes.append(f"{version}/{len(prefixes) + 1}/".encode())
+            endpoints = cluster.topology.endpoints
+            async with RecordingClient(endpoints, ledger, on_acknowledged=progress.acknowledged) as client:
                 importer = Importer(
                     client, level="quorum", in_flight=_IN_FLIGHT, give_up_s=_GIVE_UP_S, progress=progress
                 )
                 summary = await importer.run(tree.items(prefixes[-1]))
-                if summary.fatal is not None:
-                    raise summary.fatal
-                story.passes += 1
-                story.keys += summary.keys
-                story.bytes += summary.bytes
-                story.import_s += summary.seconds
-                story.retries = summary.retries
-            await progress.done()
+            if summary.fatal is not None:
+                raise summary.fatal
+            story.passes += 1
+            story.keys += summary.keys
+            story.bytes += summary.bytes
+            story.import_s += summary.seconds
+            story.retries += summary.retries
+        await progress.done()
     return prefixes
 
 

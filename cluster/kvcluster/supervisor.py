@@ -27,6 +27,7 @@ START_S_DEFAULT: Final = 30.0
 STOP_S_MAX: Final = 10.0
 
 _POLL_S: Final = 0.02
+_PORT_S_MAX: Final = 2.0
 _LOG_TAIL_BYTES: Final = 2_000
 _EXIT_CORRUPT: Final = 7
 _PACKAGES: Final = ("kvstore", "kvcli")
@@ -219,10 +220,7 @@ class Cluster:
     def _start(self, name: str) -> None:
         if self.state(name) != "dead":
             return
-        node = self.topology.node(name)
-        for port in (node.http_port, node.peer_port):
-            if not port_is_free(port):
-                raise PortTaken(name, f"port {port} of {name} is in use by another program")
+        self._wait_for_ports(name)
         self.topology.home(name).mkdir(parents=True, exist_ok=True)
         with self.topology.log_path(name).open("ab") as log:
             child = subprocess.Popen(
@@ -239,6 +237,16 @@ class Cluster:
         assert process is not None, "a child that was not waited for keeps its pid"
         write_atomically(self.topology.pid_path(name), json.dumps(process))
         self._progress(f"started {name}, pid {child.pid}")
+
+    def _wait_for_ports(self, name: str) -> None:
+        """The kernel closes the sockets of a killed process a little after its end (with io_uring, 10 to 30 ms)."""
+        node = self.topology.node(name)
+        deadline = time.monotonic() + _PORT_S_MAX
+        for port in (node.http_port, node.peer_port):
+            while not port_is_free(port):
+                if time.monotonic() >= deadline:
+                    raise PortTaken(name, f"port {port} of {name} is in use by another program")
+                time.sleep(_POLL_S)
 
     def _command(self, name: str) -> list[str]:
         me = self.topology.node(name)

@@ -12,6 +12,7 @@ from kvstore.model.results import Record
 LEVELS: Final = ("quorum", "one")
 
 _IN_FLIGHT: Final = 16
+_PAGE_S_MAX: Final = 30.0
 
 
 class Audit(NamedTuple):
@@ -41,26 +42,32 @@ async def audit(ledger: Ledger, nodes: Mapping[str, str], levels: Sequence[str] 
 async def audit_by_range(
     ledger: Ledger, nodes: Mapping[str, str], prefixes: Iterable[bytes], levels: Sequence[str] = LEVELS
 ) -> Audit:
-    """The same by ranges over `prefixes`, which must cover the ledger's keys; it finds invented keys too."""
-    findings: list[Finding] = list(ledger.findings)
-    reads = 0
+    """The same by ranges over `prefixes`, which must cover the ledger's keys; it finds invented keys too.
+
+    All nodes are read at the same time.
+    """
     covering = list(prefixes)
-    for name, endpoint in nodes.items():
-        async with AsyncClient([endpoint], timeout_s=30.0) as client:
-            for level in levels:
-                where = f"{name} at {level.upper()}"
-                missing = set(ledger.keys())
-                try:
-                    async for key, record in _records(client, covering, level):
-                        missing.discard(key)
-                        reads += 1
-                        findings += _judged(ledger, key, record, where)
-                except (KvError, LocalError) as error:
-                    findings.append(Finding("unreadable", b"", where, str(error)))
-                    continue
-                for key in missing:
+    parts = await asyncio.gather(*(_read_ranges(ledger, *node, covering, levels) for node in nodes.items()))
+    return Audit(sum(part.reads for part in parts), ledger.findings + [f for part in parts for f in part.findings])
+
+
+async def _read_ranges(ledger: Ledger, name: str, endpoint: str, prefixes: list[bytes], levels: Sequence[str]) -> Audit:
+    reads, findings = 0, []
+    async with AsyncClient([endpoint], timeout_s=_PAGE_S_MAX) as client:
+        for level in levels:
+            where = f"{name} at {level.upper()}"
+            missing = set(ledger.keys())
+            try:
+                async for key, record in _records(client, prefixes, level):
+                    missing.discard(key)
                     reads += 1
-                    findings += _judged(ledger, key, None, where)
+                    findings += _judged(ledger, key, record, where)
+            except (KvError, LocalError) as error:
+                findings.append(Finding("unreadable", b"", where, str(error)))
+                continue
+            for key in missing:
+                reads += 1
+                findings += _judged(ledger, key, None, where)
     return Audit(reads, findings)
 
 

@@ -38,17 +38,23 @@ async def load(
     An error that is none of the store's ends the run: it is raised on leaving.
     """
     stop = asyncio.Event()
-    async with AsyncExitStack() as clients, asyncio.TaskGroup() as tasks:
+    async with AsyncExitStack() as clients:
+        tasks = []
         for number in range(writers):
             # Starting each at another endpoint spreads the load over all nodes; failover does the rest.
             turn = number % len(endpoints)
-            client = await clients.enter_async_context(RecordingClient([*endpoints[turn:], *endpoints[:turn]], ledger))
+            client = RecordingClient([*endpoints[turn:], *endpoints[:turn]], ledger)
+            await clients.enter_async_context(client)
             writer = _Writer(number, client, random.Random(f"{seed}/{number}"), keys_per_writer)
-            tasks.create_task(writer.run(stop))
+            tasks.append(asyncio.create_task(writer.run(stop)))
         try:
             yield
         finally:
             stop.set()
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
 
 
 class _Writer:

@@ -1,5 +1,6 @@
 """The client library with a ledger behind it: every write is noted before it is sent, and then what became of it."""
 
+import time
 from collections.abc import Callable, Sequence
 
 from kvjepsen.ledger import Attempt, Ledger
@@ -8,7 +9,10 @@ from kvstore.errors import CannotConnect, KvError
 
 
 class RecordingClient(AsyncClient):
-    """An AsyncClient whose writes are in `ledger`; `on_acknowledged` is called after each that was acknowledged."""
+    """An AsyncClient whose writes are in `ledger`.
+
+    After each acknowledged write `on_acknowledged` gets the moment it was begun, by the monotonic clock.
+    """
 
     def __init__(
         self,
@@ -16,7 +20,7 @@ class RecordingClient(AsyncClient):
         ledger: Ledger,
         *,
         timeout_s: float = 5.0,
-        on_acknowledged: Callable[[], None] = lambda: None,
+        on_acknowledged: Callable[[float], None] = lambda begun_s: None,
     ) -> None:
         super().__init__(endpoints, timeout_s=timeout_s)
         self._ledger = ledger
@@ -32,7 +36,7 @@ class RecordingClient(AsyncClient):
         if_absent: bool = False,
         timeout_s: float | None = None,
     ) -> WriteResult:
-        attempt = self._ledger.attempt(key, value)
+        attempt, begun_s = self._ledger.attempt(key, value), time.monotonic()
         try:
             result = await super().put(
                 key, value, level=level, if_revision=if_revision, if_absent=if_absent, timeout_s=timeout_s
@@ -40,26 +44,26 @@ class RecordingClient(AsyncClient):
         except (KvError, CannotConnect) as error:
             self._failed(attempt, error)
             raise
-        return self._done(attempt, result, level)
+        return self._done(attempt, result, level, begun_s)
 
     async def delete(
         self, key: bytes, *, level: str = "quorum", if_revision: int | None = None, timeout_s: float | None = None
     ) -> WriteResult:
-        attempt = self._ledger.attempt(key, None)
+        attempt, begun_s = self._ledger.attempt(key, None), time.monotonic()
         try:
             result = await super().delete(key, level=level, if_revision=if_revision, timeout_s=timeout_s)
         except (KvError, CannotConnect) as error:
             self._failed(attempt, error)
             raise
-        return self._done(attempt, result, level)
+        return self._done(attempt, result, level, begun_s)
 
     def _failed(self, attempt: Attempt, error: KvError | CannotConnect) -> None:
         """Anything but a plain "not applied" leaves the attempt open: it may still take effect."""
         if isinstance(error, CannotConnect) or error.outcome == "not_applied":
             self._ledger.refuse(attempt)
 
-    def _done(self, attempt: Attempt, result: WriteResult, level: str) -> WriteResult:
+    def _done(self, attempt: Attempt, result: WriteResult, level: str, begun_s: float) -> WriteResult:
         assert result.revision is not None, "a write at QUORUM or ALL has a revision"
         self._ledger.acknowledge(attempt, result.revision, level)
-        self._on_acknowledged()
+        self._on_acknowledged(begun_s)
         return result

@@ -73,10 +73,11 @@ class Leadership:
     def replicate(self, due: bool) -> None:
         """Send every follower what it lacks, within the bounds; something in any case when a heartbeat is due."""
         core = self._context.core
-        due = due or bool(self._all) or self._tell_commit_at < self._context.now_s
+        untold = core.commit_index > self._told_commit
+        due = due or self._tell_commit_at < self._context.now_s or (untold and bool(self._all))
         if due:
             self._told_commit, self._tell_commit_at = core.commit_index, float("inf")
-        elif core.commit_index > self._told_commit and self._tell_commit_at == float("inf"):
+        elif untold and self._tell_commit_at == float("inf"):
             self._tell_commit_at = self._context.now_s + COMMIT_UNTOLD_S_MAX
         for peer, progress in self.progress.items():
             if self._context.transport.peer(peer) is None:
@@ -212,6 +213,7 @@ class Leadership:
     def when_all_have(self, index: int, done: AllDone) -> None:
         """Call `done` once every voter has applied `index` and made a commit index that covers it durable."""
         self._all.append((index, done))
+        self._tell_commit_at = 0.0  # at once, with the wish to make it durable
 
     def behind(self, index: int) -> list[str]:
         """Voters that are not known to have applied `index` and made its commit durable."""

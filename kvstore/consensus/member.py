@@ -101,8 +101,8 @@ class Member:
 
     @property
     def leader(self) -> str | None:
-        """The leader of the present term, as far as known."""
-        return self._core.leader
+        """The leader of the present term, as far as known; none for a member that has stopped."""
+        return None if self._stopped else self._core.leader
 
     @property
     def term(self) -> int:
@@ -293,6 +293,9 @@ class Member:
 
     def _receive(self, peer: str, message: wire.Message) -> None:
         core = self._core
+        if not core.knows(peer):
+            self._context.drop()
+            return
         match message:
             case wire.Append():
                 self._following.append(peer, message)
@@ -473,4 +476,9 @@ class Member:
 
     def compact(self, info: SnapshotInfo) -> None:
         """A snapshot of this node's own is durable: drop the log that it covers, but for a tail."""
-        self._journal.compact(info.index, self._settings.log_keep_bytes)
+        if self._stopped:
+            return
+        try:
+            self._journal.compact(info.index, self._settings.log_keep_bytes)
+        except Exception as error:
+            self._fail(error)

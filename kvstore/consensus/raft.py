@@ -272,6 +272,10 @@ class Core(SyncObj):
         """Election, commit, check-quorum, apply and append, as far as each is due."""
         self._onTick(0.0)
 
+    def knows(self, peer: str) -> bool:
+        """Whether `peer` is one of the other voters."""
+        return peer in self._peers
+
     def deliver(self, peer: str, message: dict[str, Any]) -> None:
         """Hand the engine a message that has passed the gate."""
         self._SyncObj__onMessageReceived(self._peers[peer], message)

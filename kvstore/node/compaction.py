@@ -11,6 +11,7 @@ import structlog
 
 from kvstore.consensus.journal import Journal
 from kvstore.consensus.snapshots import SnapshotInfo, SnapshotStore
+from kvstore.errors import StorageFull
 from kvstore.state.machine import Machine
 
 log = structlog.get_logger()
@@ -39,46 +40,53 @@ class Compaction:
         self._offload = offload
         self._done = done
         self._task: asyncio.Task[None] | None = None
+        self._abandoned = False
         self._covered = info.index if (info := snapshots.latest()) is not None else 1
         self.taken_total = 0
 
     def consider(self, machine: Machine) -> None:
         """Begin a snapshot of `machine` as it is now, if the log has grown enough."""
         if self._task is None and self._journal.bytes_since(self._covered) >= self._log_bytes:
+            self._abandoned = False
             self._task = self._loop.create_task(self._take(machine))
 
     def installed(self, index: int) -> None:
         """A leader's snapshot took the place of the state: one of this node's own that is under way is pointless."""
         self._covered = max(self._covered, index)
-        if self._task is not None:
-            self._task.cancel()
+        self._abandoned = True
 
     async def _take(self, machine: Machine) -> None:
+        try:
+            info = await self._write(machine)
+        except (OSError, StorageFull) as error:
+            log.warning("snapshot_failed", error=str(error))
+            # Not again at once: a full disk does not become emptier by trying.
+            self._covered = self._journal.entries[-1][1]
+        else:
+            if info is not None:
+                self._covered = max(self._covered, info.index)
+                self.taken_total += 1
+                self._done(info)
+        finally:
+            self._task = None
+
+    async def _write(self, machine: Machine) -> SnapshotInfo | None:
+        """The finished snapshot, or None if it was abandoned. Nothing is left of one that was not finished."""
         writer = self._snapshots.writer(machine.applied_index, machine.applied_term, self._journal.configuration)
         frames = machine.snapshot()
         try:
             for frame in frames:
                 await self._offload(partial(writer.add, frame))
-            info = await self._offload(writer.commit)
-        except OSError as error:
-            writer.abort()
-            log.warning("snapshot_failed", error=str(error))
-            # Not again at once: a full disk does not become emptier by trying.
-            self._covered = self._journal.entries[-1][1]
-        except BaseException:
-            writer.abort()
-            raise
-        else:
-            self._covered = info.index
-            self.taken_total += 1
-            self._done(info)
+                if self._abandoned:
+                    return None
+            info: SnapshotInfo = await self._offload(writer.commit)
+            return info
         finally:
             frames.close()
-            self._task = None
+            writer.abort()
 
     async def close(self) -> None:
-        """Give up a snapshot that is under way."""
-        task = self._task
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        """Give up a snapshot that is under way, once the piece that is being written is written."""
+        self._abandoned = True
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)

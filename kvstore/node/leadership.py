@@ -24,7 +24,7 @@ class LeaderWatch:
         self._patience_s = patience_s
         self._leaderless_since: float | None = loop.time()
         self._heard: dict[str, float] = {}
-        self._changed: list[asyncio.Future[None]] = []
+        self._changed: set[asyncio.Future[None]] = set()
 
     def heard(self, peer: str) -> None:
         """Something arrived from `peer`."""
@@ -36,7 +36,7 @@ class LeaderWatch:
             self._leaderless_since = None
         elif self._leaderless_since is None:
             self._leaderless_since = self._loop.time()
-        waiting, self._changed = self._changed, []
+        waiting, self._changed = self._changed, set()
         for future in waiting:
             if not future.done():
                 future.set_result(None)
@@ -77,7 +77,7 @@ class LeaderWatch:
     async def wait_change(self, at: float, *, read: bool) -> None:
         """Return when role, term or leader changes; raises NoQuorum or NoLeader at loop time `at`."""
         future: asyncio.Future[None] = self._loop.create_future()
-        self._changed.append(future)
+        self._changed.add(future)
         try:
             await self._deadlines.wait(future, at)
         except Expired:
@@ -85,3 +85,5 @@ class LeaderWatch:
             raise self._refusal(read=read) or NoLeader(
                 "no leader was elected in time", read=read, missing=tuple(missing)
             ) from None
+        finally:
+            self._changed.discard(future)

@@ -18,8 +18,8 @@ from kvstore.consensus.engine import Peer, ProposalDone, Transport
 from kvstore.consensus.member import Member
 from kvstore.consensus.messages import Call, Message, Return
 from kvstore.consensus.snapshots import SnapshotInfo
-from kvstore.errors import BadRequest, DeadlineExceeded, NotFound, PreconditionFailed
-from kvstore.limits import RANGE_PAGE_BYTES_MAX
+from kvstore.errors import BadRequest, DeadlineExceeded, NotFound, Overloaded, PreconditionFailed
+from kvstore.limits import RANGE_PAGE_BYTES_MAX, READS_PENDING_MAX
 from kvstore.model import commands
 from kvstore.model.commands import Op
 from kvstore.model.levels import Level
@@ -63,6 +63,7 @@ class Node:
         self._on_failure = on_failure
         self._applied_waits = AppliedWaits()
         self._revision_waits = AppliedWaits()
+        self._reads_open = 0
         self.deadlines = Deadlines(loop)
         self.engine = Member(
             name=self.name,
@@ -187,7 +188,17 @@ class Node:
 
     async def _freshen(self, level: Level, min_revision: int | None, timeout_s: float) -> None:
         """Wait until the applied state is as fresh as `level` asks, and has reached `min_revision`."""
-        at = self._loop.time() + timeout_s
+        if level is Level.ONE and (min_revision is None or min_revision <= self._machine.revision):
+            return
+        if self._reads_open >= READS_PENDING_MAX:
+            raise Overloaded(f"{self._reads_open} reads are waiting already", read=True, level=level, retry_after_s=1.0)
+        self._reads_open += 1
+        try:
+            await self._wait_fresh(level, min_revision, self._loop.time() + timeout_s)
+        finally:
+            self._reads_open -= 1
+
+    async def _wait_fresh(self, level: Level, min_revision: int | None, at: float) -> None:
         if level is Level.QUORUM:
             await self._reach(self._applied_waits, await self._reads.index(at), self._machine.applied_index, at)
         elif level is Level.ALL:

@@ -6,7 +6,6 @@ the removed ones, in order, where a saved value stands above the present one. So
 memory grows only with what is changed during the walk.
 """
 
-from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Final, Generic, TypeVar
@@ -40,9 +39,9 @@ class Walk(Generic[V]):
         self.done = False
 
     @property
-    def saved_count(self) -> int:
-        """How many old values are held for this walk."""
-        return len(self._saved)
+    def held(self) -> int:
+        """How much is kept for this walk: old values, and keys that were removed."""
+        return len(self._saved) + len(self._removed)
 
     def before_put(self, key: bytes) -> None:
         """`key` is about to get another value."""
@@ -67,13 +66,10 @@ class Walk(Generic[V]):
         present = list(islice(self._keys.irange(self._cursor), count_max))
         removed = list(islice(self._removed.irange(self._cursor), count_max)) if self._removed else []
         candidates = sorted({*present, *removed}) if removed else present
-        # Beyond the last key of a list that was cut off, the other list says nothing about what lies between.
-        ends = [part[-1] for part in (present, removed) if len(part) == count_max]
-        if ends:
-            del candidates[bisect_right(candidates, min(ends)) :]
         found: list[tuple[bytes, V]] = []
         room = bytes_max
         passed = 0
+        # Where a list was cut off no key is left out: its own `count_max` keys precede all that lies beyond its end.
         for key in candidates[:count_max]:
             value = self._saved[key] if key in self._saved else self._values[key]
             if not isinstance(value, _Absent):
@@ -82,7 +78,7 @@ class Walk(Generic[V]):
                     break
                 found.append((key, value))
             passed += 1
-        self.done = not ends and passed == len(candidates)
+        self.done = passed == len(candidates) and max(len(present), len(removed)) < count_max
         self._pass(candidates[:passed])
         return found
 

@@ -366,9 +366,8 @@ async def test_a_dialer_refuses_whoever_is_not_the_one_it_dialed() -> None:
     a = Node("a", peers={"c": ("127.0.0.1", 1)}, authorise=lambda peer: None if peer.identity == "id-b" else "wiped")
     async with raw_listener() as (address, accepted), started(a):
         a.transport.add_peer("b", address)
-        for number, said in enumerate(
-            ({"name": "c"}, {"name": "b", "cluster_id": "c2"}, {"name": "b", "identity": "x"})
-        ):
+        wrong: list[dict[str, Any]] = [{"name": "c"}, {"name": "b", "cluster_id": "c2"}, {"name": "b", "identity": "x"}]
+        for number, said in enumerate(wrong):
             there = await accepted.get()
             assert isinstance(await there.hear(), wire.Hello)
             there.say(**said)
@@ -642,6 +641,23 @@ async def test_close_tells_nothing_more_and_may_come_at_any_moment() -> None:
         await b.events.until("lost", "a")
     never_started = Node("d", peers={"a": ("127.0.0.1", 1)})
     await never_started.transport.close()
+
+
+@on_every_loop
+async def test_no_task_and_no_socket_is_left_when_close_returns() -> None:
+    tasks, sockets = asyncio.all_tasks(), open_sockets()
+    a, b = Node("a"), Node("b")
+    await a.transport.start()
+    await b.transport.start()
+    await pair(a, b)
+    dialing = Node("c", listen=None, peers={"b": b.address})
+    await dialing.transport.start()
+    await dialing.transport.close()
+    assert len(asyncio.all_tasks()) == len(tasks)
+    await a.transport.close()
+    await b.transport.close()
+    assert asyncio.all_tasks() == tasks
+    assert open_sockets() == sockets
 
 
 @on_every_loop

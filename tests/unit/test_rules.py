@@ -65,7 +65,8 @@ def test_repeated_appends_bring_any_two_logs_together_and_keep_what_is_committed
 ) -> None:
     """The follower's log, normalised and applied as the engine would, ends equal to the leader's, in bounded steps."""
     common = data.draw(st.integers(0, min(len(follower), len(leader))))
-    follower = leader[:common] + [term for term in follower[common:] if not leader[:common] or term >= leader[common - 1]]
+    floor = leader[common - 1] if common else 0
+    follower = leader[:common] + [term for term in follower[common:] if term >= floor]
     mine, theirs = log(0, *follower), log(0, *leader)
     for place in range(common + 1, min(len(mine), len(theirs))):  # log matching: equal terms at an index, equal prefix
         if mine[place][2] == theirs[place][2] and mine[:place] != theirs[:place]:

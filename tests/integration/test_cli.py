@@ -1,0 +1,239 @@
+"""`kv` as a process, against the HTTP door with a store in memory: what people and scripts see."""
+
+import asyncio
+import io
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from kvcli import main
+from kvcli.output import printable
+from kvstore.errors import DeadlineExceeded, NoQuorum
+from kvstore.http.app import HttpServer
+from kvstore.telemetry.metrics import Metrics
+from tests.integration.memory_store import MemoryStore
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "golden" / "cli"
+MODES = ("simple", "table", "json", "raw")
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: bytes
+    err: str
+
+
+class Kv:
+    """Runs `kv` with a clean environment and the server's endpoint."""
+
+    def __init__(self, endpoint: str, directory: Path) -> None:
+        path = os.pathsep.join(str(ROOT / part) for part in (".", "cli", "cluster", "jepsen-like"))
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("KV_")}
+        self.env = {**clean, "PYTHONPATH": path, "COLUMNS": "100", "KV_ENDPOINTS": endpoint, "KV_TIMEOUT": "2"}
+        self.directory = directory
+
+    async def __call__(self, *arguments: str | bytes, stdin: bytes = b"") -> Done:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "kvcli.main",
+            *arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=self.env,
+            cwd=self.directory,
+        )
+        async with asyncio.timeout(60):
+            out, err = await process.communicate(stdin)
+        assert process.returncode is not None
+        return Done(process.returncode, out, err.decode())
+
+
+@pytest.fixture
+async def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+async def kv(store: MemoryStore, tmp_path: Path) -> AsyncIterator[Kv]:
+    server = HttpServer(store, Metrics(), listen=("127.0.0.1", 0))
+    await server.start()
+    host, port = server.address
+    yield Kv(f"http://{host}:{port}", tmp_path)
+    await server.close()
+
+
+def golden(name: str, text: str) -> None:
+    """Compares with tests/golden/cli/NAME.txt; KV_GOLDEN=write writes it instead."""
+    path = GOLDEN / f"{name}.txt"
+    if os.environ.get("KV_GOLDEN") == "write":
+        path.write_text(text, encoding="utf-8")
+    assert path.read_text(encoding="utf-8") == text
+
+
+def in_process(arguments: list[str]) -> tuple[int, bytes]:
+    """Runs `kv` in this process, which is much quicker than one process each."""
+    stdout, sys.stdout = sys.stdout, io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    try:
+        code = main.run(arguments)
+        return code, sys.stdout.buffer.getvalue()  # type: ignore[attr-defined]
+    finally:
+        sys.stdout = stdout
+
+
+async def test_what_each_command_prints_in_each_mode(kv: Kv, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("KV_ENDPOINTS", "KV_TIMEOUT", "COLUMNS"):
+        monkeypatch.setenv(name, kv.env[name])
+    monkeypatch.delenv("KV_OUTPUT", raising=False)
+    commands = [
+        ["put", "greeting", "hello"],
+        ["put", b"\xff/odd", "line\nline"],
+        ["get", "greeting"],
+        ["get", "", "--prefix"],
+        ["get", "", "--prefix", "--keys-only"],
+        ["status"],
+        ["doctor"],
+    ]
+    once = [["get", "", "--prefix", "--limit", "1", "-o", "json"], ["export"], ["delete", "greeting", "-o", "json"]]
+    shown: list[str] = []
+    for command in [[*command, "-o", mode] for mode in MODES for command in commands] + once:
+        code, out = await asyncio.to_thread(in_process, [os.fsdecode(word) for word in command])
+        assert code == 0, command
+        words = " ".join(printable(os.fsencode(word)) or "''" for word in command)
+        shown.append(f"$ kv {words}\n{out.decode('utf-8', 'backslashreplace')}\n")
+    golden("outputs", "".join(shown))
+
+
+async def test_options_before_the_command_count_too(kv: Kv) -> None:
+    await kv("put", "k", "v")
+    before, after = await kv("-o", "json", "get", "k"), await kv("get", "k", "-o", "json")
+    assert before == after
+    assert json.loads(before.out)["value_base64"] == "dg=="
+
+
+async def test_absent_keys_and_conditions_end_with_one(kv: Kv) -> None:
+    for arguments in (["get", "nothing"], ["delete", "nothing"], ["put", "k", "v", "--if-revision", "9"]):
+        done = await kv(*arguments)
+        assert (done.code, done.out) == (1, b""), arguments
+        assert done.err.startswith("kv: ")
+    assert (await kv("put", "k", "v", "--if-absent")).code == 0
+    assert (await kv("put", "k", "w", "--if-absent")).code == 1
+    assert (await kv("get", "k")).out == b"v"
+
+
+async def test_values_come_from_standard_input_byte_for_byte(kv: Kv, store: MemoryStore) -> None:
+    value = bytes(range(256)) + b"\n"
+    assert (await kv("put", "k", "-", stdin=value)).code == 0
+    assert store.records[b"k"].value == value
+    assert (await kv("get", "k", "-o", "raw")).out == value
+    assert (await kv("get", "k")).out == value
+
+
+async def test_a_refusal_and_an_unknown_outcome_can_be_told_apart(kv: Kv, store: MemoryStore) -> None:
+    store.fail = NoQuorum("1 of 3 voters is reachable")
+    refused = await kv("put", "k", "v")
+    store.fail = DeadlineExceeded("the write was appended but not committed in time")
+    unknown = await kv("put", "k", "v")
+    assert (refused.code, refused.out) == (4, b"")
+    assert "Nothing was applied." in refused.err
+    assert (unknown.code, unknown.out) == (5, b"")
+    assert "read the key back" in unknown.err
+
+
+async def test_a_tree_goes_in_and_comes_out(kv: Kv, store: MemoryStore, tmp_path: Path) -> None:
+    (tmp_path / "tree" / "sub").mkdir(parents=True)
+    (tmp_path / "tree" / "a.py").write_bytes(b"print()\n")
+    (tmp_path / "tree" / "sub" / "b.bin").write_bytes(b"\xff\x00")
+    (tmp_path / "tree" / "link").symlink_to("a.py")
+    done = await kv("import", "--tree", "tree", "--prefix", "src/", "-o", "json")
+    summary = json.loads(done.out)
+    assert done.code == 0
+    assert (summary["keys"], summary["bytes"], summary["retries"], summary["complete"]) == (2, 10, 0, True)
+    assert [Path(skipped["where"]).name for skipped in summary["skipped"]] == ["link"]
+    assert {key: record.value for key, record in store.records.items()} == {
+        b"src/a.py": b"print()\n",
+        b"src/sub/b.bin": b"\xff\x00",
+    }
+
+    exported = await kv("export", "out.ndjson")
+    assert (exported.code, exported.out, exported.err) == (0, b"", "kv: exported 2 keys to out.ndjson\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.ndjson", "tree"]
+    before = dict(store.records)
+    store.records.clear()
+    lines = (tmp_path / "out.ndjson").read_bytes()
+    for arguments, stdin in ((["out.ndjson"], b""), (["-"], lines)):
+        store.records.clear()
+        done = await kv("import", *arguments, stdin=stdin)
+        assert (done.code, done.out) == (0, b"")
+        assert done.err.startswith("kv: imported 2 keys, 10 B in ")
+        assert {k: r.value for k, r in store.records.items()} == {k: r.value for k, r in before.items()}
+
+
+async def test_an_import_with_bad_lines_says_which(kv: Kv, store: MemoryStore) -> None:
+    done = await kv("import", "-", stdin=b'{"key":"a","value":"1"}\nnonsense\n{"key":"b","value":"2"}\n')
+    assert done.code == 7
+    assert "not imported: -:2: not JSON" in done.err
+    assert list(store.records) == [b"a", b"b"]
+
+
+async def test_an_import_outlives_a_cluster_without_quorum(kv: Kv, store: MemoryStore) -> None:
+    store.fail = NoQuorum("1 of 3 voters is reachable")
+    importing = asyncio.create_task(kv("import", "-", "-o", "json", stdin=b'{"key":"a","value":"1"}\n'))
+    while len(store.calls) < 12:
+        await store.entered.wait()
+        await asyncio.sleep(0.01)
+    store.fail = None
+    done = await importing
+    assert done.code == 0
+    assert json.loads(done.out)["retries"] >= 11
+    assert store.records[b"a"].value == b"1"
+
+
+async def test_an_import_that_gives_up_says_what_to_do(kv: Kv, store: MemoryStore) -> None:
+    store.fail = NoQuorum("1 of 3 voters is reachable")
+    done = await kv("import", "-", "--give-up", "0", stdin=b'{"key":"a","value":"1"}\n')
+    assert done.code == 4
+    assert "gave up: 1 of 3 voters is reachable. Nothing was applied." in done.err
+    assert "may be run again" in done.err
+
+
+async def test_an_export_that_fails_leaves_no_file(kv: Kv, store: MemoryStore, tmp_path: Path) -> None:
+    (tmp_path / "out.ndjson").write_bytes(b"older")
+    store.fail = NoQuorum("1 of 3 voters is reachable")
+    done = await kv("export", "out.ndjson")
+    assert done.code == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["out.ndjson"]
+    assert (tmp_path / "out.ndjson").read_bytes() == b"older"
+
+
+async def test_a_reader_that_leaves_an_export_ends_it_quietly(kv: Kv) -> None:
+    await kv("put", "k", "-", stdin=b"x" * 1_000_000)
+    read, write = os.pipe()
+    os.close(read)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "kvcli.main", "export", stdout=write, stderr=asyncio.subprocess.PIPE, env=kv.env
+    )
+    os.close(write)
+    _, err = await process.communicate()
+    assert (process.returncode, err) == (141, b"")
+
+
+@pytest.mark.parametrize("operation", ["put", "get"])
+async def test_bench_measures_and_cleans_up(kv: Kv, store: MemoryStore, operation: str) -> None:
+    done = await kv("bench", operation, "--seconds", "0.3", "--clients", "4", "--keys", "20", "-o", "json")
+    result = json.loads(done.out)
+    assert (done.code, done.err) == (0, "")
+    assert result["operations"] > 0
+    assert result["errors"] == {}
+    assert 0 < result["latency_ms"]["p50"] <= result["latency_ms"]["p99"] <= result["latency_ms"]["max"]
+    assert not store.records
+    assert any(call[0] == operation for call in store.calls)

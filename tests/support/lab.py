@@ -1,0 +1,187 @@
+"""A small cluster of members in one process, stepped by hand: virtual time, single messages, disks in memory.
+
+For directed schedules: a test decides which message arrives when, and which disk fails.
+"""
+
+import random
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from kvstore.consensus.configuration import Configuration
+from kvstore.consensus.configuration import Member as Seat
+from kvstore.consensus.context import RaftSettings
+from kvstore.consensus.engine import Peer, ProposalDone
+from kvstore.consensus.journal import Journal
+from kvstore.consensus.member import Member
+from kvstore.consensus.messages import Call, Message, Return
+from kvstore.consensus.snapshots import SnapshotStore
+from tests.support.crash_disk import CrashDisk
+
+
+class _Timer:
+    def __init__(self, at: float, callback: Callable[[], None]) -> None:
+        self.at, self.callback, self.cancelled = at, callback, False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class LabNode:
+    """One member with its host, loop, clock and transport, all by hand."""
+
+    def __init__(self, lab: "Lab", name: str, disk: CrashDisk) -> None:
+        self.lab, self.name, self.disk = lab, name, disk
+        self.soon: deque[Callable[[], None]] = deque()
+        self.timers: list[_Timer] = []
+        self.queue: list[tuple[bytes, ProposalDone]] = []
+        self.log: list[bytes] = []
+        self.error: Exception | None = None
+        self.journal = Journal.open(disk, "/journal")
+        if not self.journal.configuration.members:
+            seats = tuple(Seat(each, "", "", True, "") for each in lab.names)
+            self.journal.set_configuration(Configuration(1, seats))
+            self.journal.sync()
+        self.snapshots = SnapshotStore(disk, "/snapshots")
+        self.member = Member(
+            name=name,
+            settings=RaftSettings(),
+            clock=lab,
+            rng=random.Random(name),
+            loop=self,
+            journal=self.journal,
+            snapshots=self.snapshots,
+            host=self,
+            applied_index=1,
+            synced=lambda _seconds: None,
+        )
+
+    # loop
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self.soon.append(callback)
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> _Timer:
+        timer = _Timer(self.lab.now + delay, callback)
+        self.timers.append(timer)
+        return timer
+
+    def run(self) -> None:
+        """Everything that is due now."""
+        due = [timer for timer in self.timers if timer.at <= self.lab.now]
+        self.timers = [timer for timer in self.timers if timer.at > self.lab.now]
+        for timer in due:
+            if not timer.cancelled:
+                timer.callback()
+        while self.soon:
+            self.soon.popleft()()
+
+    # transport
+
+    def send(self, peer: str, message: Message) -> bool:
+        self.lab.wires[self.name, peer].append(message)
+        return True
+
+    def peer(self, name: str) -> Peer | None:
+        return Peer(name, "", 1, "")
+
+    # host
+
+    def apply(self, index: int, term: int, command: bytes) -> Any:
+        self.log.append(command)
+        return command
+
+    def skip(self, index: int, term: int) -> None:
+        pass
+
+    def applied(self, index: int) -> None:
+        pass
+
+    def proposals(self) -> list[tuple[bytes, ProposalDone]]:
+        queue, self.queue = self.queue, []
+        return queue
+
+    def restore(self, frames: Iterator[bytes]) -> None:
+        raise AssertionError("no snapshots here")
+
+    def leadership_changed(self) -> None:
+        pass
+
+    def call(self, peer: str, message: Call | Return) -> None:
+        pass
+
+    def peer_gone(self, peer: str) -> None:
+        pass
+
+    def failed(self, error: Exception) -> None:
+        self.error = error
+
+    def propose(self, command: bytes) -> list[Any]:
+        """Queue `command`; the list gets its outcome."""
+        outcome: list[Any] = []
+        self.queue.append((command, lambda result, _index, error: outcome.append(error or result)))
+        self.member.kick()
+        self.run()
+        return outcome
+
+
+class Lab:
+    """The cluster. `wires[a, b]` holds what a has sent to b and what has not been delivered yet."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+        self.now = 100.0
+        self.wires: dict[tuple[str, str], deque[Message]] = defaultdict(deque)
+        self.nodes = {name: LabNode(self, name, CrashDisk()) for name in names}
+        for node in self.nodes.values():
+            node.member.start(node)
+            for other in names:
+                if other != node.name:
+                    node.member.peer_connected(Peer(other, "", 1, ""))
+            node.run()
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def wall_ms(self) -> int:
+        return int(self.now * 1000)
+
+    def deliver(self, *pairs: tuple[str, str]) -> bool:
+        """Deliver one message on each of these wires (all of them by default); whether there was any."""
+        found = False
+        for source, target in pairs or list(self.wires):
+            if self.wires[source, target]:
+                found = True
+                self.nodes[target].member.peer_message(source, self.wires[source, target].popleft())
+                self.nodes[target].run()
+        return found
+
+    def settle(self, *cut: str) -> None:
+        """Deliver everything, but lose what goes to or comes from the nodes in `cut`."""
+        while True:
+            for (source, target), wire in self.wires.items():
+                if source in cut or target in cut:
+                    wire.clear()
+            if not self.deliver():
+                return
+
+    def advance(self, seconds: float, *cut: str, step: float = 0.01) -> None:
+        """Let time pass, everything being delivered at once, the nodes in `cut` cut off."""
+        end = self.now + seconds
+        while self.now < end:
+            self.now += step
+            for node in self.nodes.values():
+                node.run()
+            self.settle(*cut)
+
+    def elect(self) -> LabNode:
+        """Wait until there is one leader and everything is quiet."""
+        for _ in range(50):
+            self.advance(0.1)
+            leaders = self.leaders()
+            if len(leaders) == 1:
+                return leaders[0]
+        raise AssertionError("nobody was elected")
+
+    def leaders(self) -> list[LabNode]:
+        return [node for node in self.nodes.values() if node.member.leads]

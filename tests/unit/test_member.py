@@ -1,0 +1,197 @@
+"""Directed schedules on members stepped by hand: what the gate and the step contract promise."""
+
+import errno
+
+import pytest
+
+from kvstore.consensus import messages as wire
+from kvstore.consensus.journal import JournalFailed
+from kvstore.errors import DeadlineExceeded, Discarded
+from tests.support.lab import Lab, LabNode
+
+
+@pytest.fixture
+def lab() -> Lab:
+    return Lab("n1", "n2", "n3")
+
+
+def others(lab: Lab, leader: LabNode) -> list[LabNode]:
+    return [node for node in lab.nodes.values() if node is not leader]
+
+
+def test_a_proposal_is_answered_once_a_majority_has_it_on_disk(lab: Lab) -> None:
+    leader = lab.elect()
+    follower = others(lab, leader)[0]
+    outcome = leader.propose(b"x")
+    assert outcome == []
+    lab.deliver((leader.name, follower.name))
+    assert follower.journal.durable_index == leader.journal.durable_index
+    assert outcome == []
+    lab.deliver((follower.name, leader.name))
+    assert outcome == [b"x"]
+
+
+def test_a_leader_that_hears_nobody_steps_down_within_one_election_timeout(lab: Lab) -> None:
+    leader = lab.elect()
+    lab.advance(0.3 + 0.05, leader.name)
+    assert not leader.member.leads
+    assert leader.member.leader is None
+
+
+def test_an_isolated_node_raises_no_term_and_comes_back_without_an_election(lab: Lab) -> None:
+    leader = lab.elect()
+    isolated = others(lab, leader)[0]
+    term = leader.member.term
+    lab.advance(20.0, isolated.name, step=0.05)
+    lab.advance(1.0)
+    assert lab.leaders() == [leader]
+    assert {node.member.term for node in lab.nodes.values()} == {term}
+
+
+def test_a_read_is_confirmed_only_by_a_round_that_began_after_it(lab: Lab) -> None:
+    leader = lab.elect()
+    follower = others(lab, leader)[0]
+    confirmed: list[int] = []
+    leader.member.read_index(lambda index, _error: confirmed.append(index))
+    leader.run()
+    leader.member.read_index(lambda index, _error: confirmed.append(-index))
+    leader.run()
+    assert confirmed == []
+    lab.deliver((leader.name, follower.name))
+    lab.deliver((follower.name, leader.name))
+    assert len(confirmed) == 1, "the second read came after the round was sent and must wait for the next"
+    lab.settle()
+    assert len(confirmed) == 2
+
+
+def test_a_deposed_leader_confirms_no_read(lab: Lab) -> None:
+    leader = lab.elect()
+    answers: list[object] = []
+    lab.advance(0.2, leader.name)
+    leader.member.read_index(lambda _index, error: answers.append(error))
+    lab.advance(1.5, leader.name)
+    assert len(lab.leaders()) == 1
+    assert lab.leaders() != [leader]
+    lab.advance(0.5)
+    assert len(answers) == 1
+    assert answers[0] is not None
+
+
+def test_answers_of_an_older_term_count_for_nothing(lab: Lab) -> None:
+    leader = lab.elect()
+    follower = others(lab, leader)[0]
+    leader.propose(b"x")
+    before = leader.member.dropped_total
+    forged = wire.AppendReply(leader.member.term - 1, 1, True, leader.journal.entries[-1][1], 0, 0, 0)
+    leader.member.peer_message(follower.name, forged)
+    leader.run()
+    assert leader.member.dropped_total == before + 1
+    assert leader.log == []
+
+
+def test_one_voter_cannot_answer_twice_for_another(lab: Lab) -> None:
+    lab = Lab("n1", "n2", "n3", "n4", "n5")
+    leader = lab.elect()
+    candidate = others(lab, leader)[0]
+    alone = [node.name for node in lab.nodes.values() if node is not candidate]
+    candidate.member.peer_lost(leader.name)
+    lab.advance(0.3, *alone)
+    term = candidate.member.term + 1
+    for _ in range(3):
+        candidate.member.peer_message("n5" if candidate.name != "n5" else "n4", wire.VoteReply(term, True, True))
+        candidate.member.peer_message("n5" if candidate.name != "n5" else "n4", wire.VoteReply(term, True, False))
+        candidate.run()
+    assert not candidate.member.leads
+
+
+def test_a_failed_fsync_stops_the_node_and_nothing_that_was_held_leaves(lab: Lab) -> None:
+    leader = lab.elect()
+    follower = others(lab, leader)[0]
+    leader.propose(b"x")
+    follower.disk.failing["sync"] = errno.EIO
+    lab.deliver((leader.name, follower.name))
+    assert isinstance(follower.error, JournalFailed)
+    assert not lab.wires[follower.name, leader.name]
+
+
+def test_pickled_kinds_of_entries_are_refused_from_the_wire(lab: Lab) -> None:
+    leader = lab.elect()
+    follower = others(lab, leader)[0]
+    leader.propose(b"x")
+    message = lab.wires[leader.name, follower.name].popleft()
+    assert isinstance(message, wire.Append)
+    for kind in (b"\x02", b"\x03", b"\x09", b""):
+        entries = [(message.term, kind + b"cos\n")]
+        bad = wire.Append(message.term, message.seq, message.prev_index, message.prev_term, 0, False, entries)
+        before = follower.journal.entries[-1]
+        follower.member.peer_message(leader.name, bad)
+        follower.run()
+        assert follower.journal.entries[-1] == before
+    assert follower.error is None
+
+
+def test_a_write_that_another_leader_replaced_is_discarded_and_one_that_nobody_knows_of_is_unknown(lab: Lab) -> None:
+    old = lab.elect()
+    replaced = old.propose(b"lost")
+    lab.advance(1.5, old.name)
+    (new,) = lab.leaders()
+    new.propose(b"kept")
+    lab.advance(0.2, old.name)
+    assert len(replaced) == 1
+    assert isinstance(replaced[0], DeadlineExceeded)
+    assert replaced[0].outcome == "unknown"
+    lab.advance(0.5)
+    assert [node.log for node in lab.nodes.values()] == [[b"kept"]] * 3
+
+
+def test_a_write_in_the_place_of_which_another_was_committed_is_discarded(lab: Lab) -> None:
+    old = lab.elect()
+    outcome = old.propose(b"lost")
+    lab.advance(0.95, old.name)
+    (new,) = lab.leaders()
+    new.propose(b"kept")
+    lab.advance(0.1)
+    assert len(outcome) == 1
+    assert isinstance(outcome[0], Discarded)
+    assert outcome[0].outcome == "not_applied"
+
+
+def test_level_all_waits_for_every_voter_to_know_durably_that_it_is_committed(lab: Lab) -> None:
+    leader = lab.elect()
+    first, second = others(lab, leader)
+    leader.propose(b"x")
+    lab.settle(second.name)
+    index = leader.journal.commit_index
+    done: list[object] = []
+    leader.member.when_all_have(index, done.append)
+    leader.run()
+    lab.advance(0.1, second.name)
+    assert done == []
+    assert leader.member.behind(index) == [second.name]
+    lab.advance(0.2)
+    assert done == [None]
+    assert all(node.journal.durable_commit >= index for node in lab.nodes.values())
+
+
+def test_a_single_voter_answers_only_after_its_own_fsync() -> None:
+    lab = Lab("n1")
+    node = lab.elect()
+    syncs = node.journal.durable_index
+    outcome = node.propose(b"x")
+    assert outcome == [b"x"]
+    assert node.journal.durable_index == syncs + 1
+    node.disk.failing["sync"] = errno.EIO
+    outcome = node.propose(b"y")
+    assert len(outcome) == 1
+    assert isinstance(outcome[0], DeadlineExceeded)
+    assert node.log == [b"x"]
+
+
+def test_a_restarted_member_remembers_its_term_its_vote_and_its_log(lab: Lab) -> None:
+    leader = lab.elect()
+    leader.propose(b"x")
+    lab.settle()
+    term = leader.member.term
+    again = LabNode(lab, leader.name, leader.disk)
+    assert (again.member.term, again.journal.voted_for) == (term, leader.name)
+    assert again.journal.entries == leader.journal.entries
