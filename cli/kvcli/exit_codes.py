@@ -18,7 +18,7 @@ from kvstore.errors import (
 
 
 class Exit(IntEnum):
-    """What a script may rely on (docs/cli.md)."""
+    """What a script may rely on; `kv --help` names the codes."""
 
     OK = 0
     ABSENT = 1

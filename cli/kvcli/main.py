@@ -15,7 +15,6 @@ from kvcli.options import global_options
 from kvstore import __version__
 from kvstore.errors import KvError, LocalError
 
-
 # Shells ask for completions through this variable: eval "$(_KV_COMPLETE=bash_source kv)".
 _COMPLETE: Final = "_KV_COMPLETE"
 

@@ -6,7 +6,6 @@ acknowledged stands in a ledger with the SHA-256 of each value; the exit code is
 """
 
 import asyncio
-import os
 import shlex
 import signal
 import sys
@@ -84,7 +83,8 @@ class _KillInTheMiddle(Progress):
         self._cluster = cluster
         self._story = story
         self._killing: asyncio.Task[None] | None = None
-        self._killed_s: float | None = None
+        self._killed_s = 0.0
+        self._dead_s: float | None = None
 
     def advance(self, size: int) -> None:
         super().advance(size)
@@ -92,8 +92,8 @@ class _KillInTheMiddle(Progress):
             self._killing = asyncio.create_task(self._kill())
 
     def acknowledged(self, begun_s: float) -> None:
-        """A write counts as the next one only if it was begun after the kill: no answer of the victim's is among them."""
-        if self._killed_s is not None and self._story.next_write_s is None and begun_s >= self._killed_s:
+        """A write counts as the next one only if it was begun when the victim was certainly dead."""
+        if self._dead_s is not None and self._story.next_write_s is None and begun_s >= self._dead_s:
             self._story.next_write_s = time.monotonic() - self._killed_s
 
     async def done(self) -> None:
@@ -106,8 +106,9 @@ class _KillInTheMiddle(Progress):
         if leader is None:
             raise NotConverged("no node said who leads, so no leader could be killed")
         output.message(f"killing {leader}, which leads, with {signal.SIGKILL.name}")
+        self._killed_s = time.monotonic()
         await asyncio.to_thread(self._cluster.kill, leader)
-        self._story.victim, self._story.written_before, self._killed_s = leader, self.keys, time.monotonic()
+        self._story.victim, self._story.written_before, self._dead_s = leader, self.keys, time.monotonic()
 
 
 async def run(cluster: Cluster, story: Story, ledger: Ledger) -> None:
@@ -184,9 +185,8 @@ def rows(story: Story, seconds: float) -> list[tuple[str, str]]:
 
 
 def _how_to_go_on(cluster: Cluster, example: str) -> str:
-    kv = str(Path(sys.executable).with_name("kv"))
-    shown = shlex.quote(os.path.relpath(kv) if kv.startswith(os.getcwd() + os.sep) else kv)
-    where = shlex.quote(os.path.relpath(cluster.topology.directory))
+    shown = _path_from_here(Path(sys.executable).with_name("kv"))
+    where = _path_from_here(cluster.topology.directory)
     return f"""
 Three nodes are running: {" ".join(cluster.topology.endpoints)}
 
@@ -198,6 +198,10 @@ Try:
 
 Stop them, and delete their data:
   {shown} cluster down --purge --dir {where}"""
+
+
+def _path_from_here(path: Path) -> str:
+    return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
 
 
 @click.command()

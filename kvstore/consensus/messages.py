@@ -141,17 +141,3 @@ Message = (
 
 class BadMessage(ValueError):
     """Bytes from a peer that are not one of the messages above."""
-
-
-def to_array(message: Message) -> tuple[Any, ...]:
-    """The message as a plain tuple, tag first, ready for msgpack."""
-    return (message.__struct_config__.tag, *msgspec.structs.astuple(message))
-
-
-def from_array(array: Any) -> Message:
-    """The reverse of `to_array`, every field checked. Raises BadMessage."""
-    try:
-        message: Message = msgspec.convert(array, Message, strict=True)
-    except msgspec.ValidationError as broken:
-        raise BadMessage(str(broken)) from broken
-    return message

@@ -13,6 +13,7 @@ Operations are plain tuples, because tens of thousands a second pass through her
 `condition`: None for none; 0, the key must be absent; -1, it must exist; n > 0, its mod_revision must be n.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import msgpack
@@ -39,7 +40,7 @@ class Command(NamedTuple):
     """A decoded envelope. `session` and `origin` are reserved and None until something writes them."""
 
     kind: int
-    ops: list[Op]
+    ops: Sequence[Op]
     stamp: Stamp
     session: Any = None
     origin: Any = None
@@ -70,8 +71,9 @@ def decode(data: bytes) -> Command:
     """The envelope in `data`. Raises UnknownCommand for anything that `encode` of a known version did not write."""
     try:
         version, kind, ops, stamp, session, origin = msgpack.unpackb(data, use_list=False, strict_map_key=True)
+        stamp = Stamp(*stamp)
     except (ValueError, TypeError, msgpack.UnpackException) as broken:
         raise UnknownCommand(f"not a command envelope: {broken}") from broken
     if version != ENVELOPE_VERSION or kind != KIND_OPS:
         raise UnknownCommand(f"command version {version!r}, kind {kind!r} is not known to this build")
-    return Command(kind, ops, Stamp(*stamp), session, origin)
+    return Command(kind, ops, stamp, session, origin)

@@ -85,7 +85,7 @@ def in_process(arguments: list[str]) -> tuple[int, bytes]:
     stdout, sys.stdout = sys.stdout, io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     try:
         code = main.run(arguments)
-        return code, sys.stdout.buffer.getvalue()  # type: ignore[attr-defined]
+        return code, sys.stdout.buffer.getvalue()
     finally:
         sys.stdout = stdout
 
@@ -94,7 +94,7 @@ async def test_what_each_command_prints_in_each_mode(kv: Kv, monkeypatch: pytest
     for name in ("KV_ENDPOINTS", "KV_TIMEOUT", "COLUMNS"):
         monkeypatch.setenv(name, kv.env[name])
     monkeypatch.delenv("KV_OUTPUT", raising=False)
-    commands = [
+    commands: list[list[str | bytes]] = [
         ["put", "greeting", "hello"],
         ["put", b"\xff/odd", "line\nline"],
         ["get", "greeting"],
@@ -103,7 +103,11 @@ async def test_what_each_command_prints_in_each_mode(kv: Kv, monkeypatch: pytest
         ["status"],
         ["doctor"],
     ]
-    once = [["get", "", "--prefix", "--limit", "1", "-o", "json"], ["export"], ["delete", "greeting", "-o", "json"]]
+    once: list[list[str | bytes]] = [
+        ["get", "", "--prefix", "--limit", "1", "-o", "json"],
+        ["export"],
+        ["delete", "greeting", "-o", "json"],
+    ]
     shown: list[str] = []
     for command in [[*command, "-o", mode] for mode in MODES for command in commands] + once:
         code, out = await asyncio.to_thread(in_process, [os.fsdecode(word) for word in command])

@@ -77,17 +77,29 @@ OPERATIONS = run_until_crash(None)[0].operations
 @pytest.mark.parametrize("crash_at", range(1, OPERATIONS + 2))
 def test_power_lost_before_any_one_disk_operation_loses_nothing_that_was_promised(crash_at: int) -> None:
     disk, promise = run_until_crash(crash_at)
-    for fate in fates():
-        found = disk.after_crash(fate)
-        if promise is None:
+    if promise is None:
+        for fate in fates():
+            found = disk.after_crash(fate)
             assert Journal.open(found, DIRECTORY, segment_bytes=SEGMENT_BYTES).entries == [(b"\x01", 1, 0)]
-            continue
-        before = [list(kept) for kept in (promise.logs, promise.votes, promise.configurations, promise.commits)]
+        return
+    kept = promise.remember()
+    for fate in fates():
+        promise.recall(kept)
+        found = disk.after_crash(fate)
         promise.reopen(found)
         promise.append(b"\0goes on")
         promise.sync()
         promise.reopen(found.after_crash(LOST))
-        promise.logs, promise.votes, promise.configurations, promise.commits = before  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("crash_at", range(1, OPERATIONS + 2))
+def test_what_is_found_after_a_killed_process_survives_the_loss_of_power_that_follows(crash_at: int) -> None:
+    disk, promise = run_until_crash(crash_at)
+    disk.crash_at = None
+    if promise is None:
+        promise = Promise(disk, SEGMENT_BYTES)
+    promise.reopen(disk)
+    promise.reopen(disk.after_crash(LOST))
 
 
 @pytest.mark.parametrize("crash_at", range(2, OPERATIONS + 2, 5))
@@ -95,14 +107,14 @@ def test_power_lost_again_during_recovery_loses_nothing_either(crash_at: int) ->
     disk, promise = run_until_crash(crash_at)
     if promise is None:
         return
-    before = [list(kept) for kept in (promise.logs, promise.votes, promise.configurations, promise.commits)]
+    kept = promise.remember()
     for seed in SEEDS:
         fate = random.Random(seed).randrange
         once = disk.after_crash(fate)
         for again_at in range(1, 40):
             twice = once.copy()
             twice.crash_at = again_at
-            promise.logs, promise.votes, promise.configurations, promise.commits = (list(kept) for kept in before)  # type: ignore[assignment]
+            promise.recall(kept)
             try:
                 promise.reopen(twice)
                 break
@@ -110,7 +122,6 @@ def test_power_lost_again_during_recovery_loses_nothing_either(crash_at: int) ->
                 promise.reopen(twice.after_crash(fate))
         else:
             pytest.fail("recovery never ended")
-    promise.logs, promise.votes, promise.configurations, promise.commits = before  # type: ignore[assignment]
 
 
 class JournalOnABadDisk(RuleBasedStateMachine):

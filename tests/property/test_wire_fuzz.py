@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from kvstore import limits
 from kvstore.consensus import messages as m
 from kvstore.consensus import wire
+from tests.support.plain_messages import from_array, to_array
 
 index = st.integers(0, (1 << 63) - 1)
 name = st.text(max_size=limits.NAME_CHARS_MAX)
@@ -88,8 +89,8 @@ def test_the_payload_is_the_msgpack_array_of_the_message(sent: m.Message) -> Non
     decoder.feed(wire.encode_message(sent))
     payload = decoder.next_payload()
     assert payload is not None
-    assert m.from_array(msgpack.unpackb(payload)) == sent
-    assert wire.decode_message(msgpack.packb(m.to_array(sent))) == sent
+    assert from_array(msgpack.unpackb(payload)) == sent
+    assert wire.decode_message(msgpack.packb(to_array(sent))) == sent
 
 
 @given(st.binary(max_size=400), cuts)
@@ -121,7 +122,7 @@ def test_after_a_damaged_byte_only_the_messages_before_it_arrive(sent: list[m.Me
 def test_a_damaged_payload_under_a_right_checksum_raises_nothing_else(
     sent: m.Message, changes: list[tuple[int, int]], flags: int, positions: list[int]
 ) -> None:
-    payload = bytearray(msgpack.packb(m.to_array(sent)))
+    payload = bytearray(msgpack.packb(to_array(sent)))
     if flags == 1:
         payload = bytearray(lz4.frame.compress(bytes(payload)))
     for position, value in changes:

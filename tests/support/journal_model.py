@@ -5,7 +5,7 @@ journal has had since, term and vote are one of the pairs that it has had since,
 else, and nothing in part.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kvstore.consensus.configuration import Configuration
 from kvstore.consensus.disk import Disk
@@ -110,7 +110,7 @@ class Promise:
         assert (journal.term, journal.voted_for) in self.votes
         assert journal.configuration in self.configurations
         assert journal.commit_index in self.commits or journal.commit_index == journal.entries[0][1]
-        assert self.commits[0] <= journal.commit_index <= journal.entries[-1][1]
+        assert max(self.commits[0], journal.entries[0][1]) <= journal.commit_index <= journal.entries[-1][1]
         assert not journal.dirty
         assert (journal.durable_index, journal.durable_term) == (journal.entries[-1][1], journal.term)
         assert journal.durable_commit == journal.commit_index
@@ -118,6 +118,13 @@ class Promise:
         self.votes = [(journal.term, journal.voted_for)]
         self.configurations = [journal.configuration]
         self.commits = [journal.commit_index]
+
+    def remember(self) -> list[list[Any]]:
+        """What may be found from now on, to come back to it with `recall` after another try."""
+        return [list(kept) for kept in (self.logs, self.votes, self.configurations, self.commits)]
+
+    def recall(self, kept: list[list[Any]]) -> None:
+        self.logs, self.votes, self.configurations, self.commits = (list(states) for states in kept)
 
     def check_memory(self) -> None:
         """What can be read now is what the calls said, crash or not."""

@@ -30,7 +30,9 @@ GOLDEN = ROOT / "tests" / "golden" / "cli"
 OWN_COMMANDS = [name for name in main.COMMANDS if name != "cluster"]
 
 
-def kv(*arguments: str | bytes, env: dict[str, str] | None = None, stdin: bytes = b"") -> subprocess.CompletedProcess:
+def kv(
+    *arguments: str | bytes, env: dict[str, str] | None = None, stdin: bytes = b""
+) -> subprocess.CompletedProcess[bytes]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("KV_")}
     path = os.pathsep.join(str(ROOT / part) for part in (".", "cli", "cluster", "jepsen-like"))
     return subprocess.run(
@@ -256,7 +258,7 @@ class TestValues:
         monkeypatch.setattr(stdout, "isatty", lambda: terminal, raising=False)
         monkeypatch.setattr(sys, "stdout", stdout)
         output.write_value(b"v", mode)
-        assert stdout.buffer.getvalue() == printed  # type: ignore[attr-defined]
+        assert stdout.buffer.getvalue() == printed
 
     def test_sizes(self) -> None:
         assert [human_bytes(size) for size in (0, 1_023, 1_536, 5 << 20, 3 << 30)] == [

@@ -132,8 +132,8 @@ def test_operations_of_one_envelope_see_each_other_in_order() -> None:
 def test_stamps_rise_when_the_clock_of_a_new_leader_is_behind() -> None:
     machine = Machine()
     apply(machine, put(b"a", b"1"), put(b"b", b"1"), at=100)
-    apply(machine, put(b"c", b"1"), at=50)
-    machine.apply(4, 2, Command(0, [put(b"d", b"1")], stamp(100, "n2")))
+    apply(machine, put(b"c", b"1"), at=100)
+    machine.apply(4, 2, Command(0, [put(b"d", b"1")], stamp(50, "n2")))
     machine.apply(5, 2, Command(0, [], stamp(100, "n2")))
     stamps = [record.stamp for _, record in machine.range(b"", None, limit=9, bytes_max=PAGE_BYTES)[0]]
     assert stamps == [stamp(100), stamp(100), Stamp(100, 1, "n1", 0), Stamp(100, 2, "n2", 0)]

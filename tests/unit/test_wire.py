@@ -13,7 +13,8 @@ import pytest
 
 from kvstore import limits
 from kvstore.consensus import wire
-from kvstore.consensus.messages import Append, AppendReply, BadMessage, Call, Message, TimeoutNow, to_array
+from kvstore.consensus.messages import Append, AppendReply, BadMessage, Call, Message, TimeoutNow
+from tests.support.plain_messages import to_array
 
 HELLO = wire.Hello(1, "cluster", "n1", "id1", 7, "http://127.0.0.1:8480")
 
