@@ -52,7 +52,8 @@ class Journal:
         self._file = found.file
         self._salt = found.salt
         self._capacity = found.file.size()
-        self._offset = self._durable_offset = max(found.end, found.start)
+        self._offset = self._durable_offset = found.end
+        self._unmarked = found.end > found.last_group + form.GROUP_BYTES
 
         self.entries: list[Entry] = state.entries
         self._term, self._voted_for = state.term, state.voted_for
@@ -99,8 +100,7 @@ class Journal:
         disk.sync_dir(directory)
         files.remove_void(found.segments[0].sequence)
         journal = cls(files, found, entropy)
-        if found.end > found.last_group + form.GROUP_BYTES:
-            journal._write_mark()
+        journal._write_mark()
         files.replenish()
         return journal
 
@@ -228,6 +228,7 @@ class Journal:
             self._fail(error)
         self._offset += len(group)
         self._durable_offset = self._offset
+        self._unmarked = True
         if self._pending_cuts:
             self._note_cuts()
         self._forget_all_pending()
@@ -367,11 +368,12 @@ class Journal:
 
     def _write_mark(self) -> None:
         """Add an empty group, whose mark covers all before it. It need not be durable: it promises nothing itself."""
-        if self._offset + form.GROUP_BYTES > self._capacity:
+        if not self._unmarked or self._offset + form.GROUP_BYTES > self._capacity:
             return
         with self._fatal():
             self._file.pwrite(form.group_record(self._salt, self._offset, self._durable_offset), self._offset)
         self._offset += form.GROUP_BYTES
+        self._unmarked = False
 
     # -- failure
 

@@ -144,7 +144,7 @@ def _works(directory: Path, ours: str, etcd: str) -> list[Work]:
         "etcd-put": _script(directory, "etcd-put", "POST", etcd_put),
         "etcd-get": _script(directory, "etcd-get", "POST", etcd_get),
         "etcd-ser": _script(
-            directory, "etcd-ser", "POST", etcd_get.replace('.. \'"}\'', '.. \'","serializable":true}\'')
+            directory, "etcd-ser", "POST", etcd_get.replace(".. '\"}'", '.. \'","serializable":true}\'')
         ),
     }
     for name in ("etcd-put", "etcd-get", "etcd-ser"):
@@ -194,10 +194,14 @@ def main() -> int:
                 for turn in range(options.rounds):
                     for work in works:
                         figures[work].append(_run(work, options.connections, options.seconds))
-                        print(f"round {turn + 1}: {work.system} {work.name}: {figures[work][-1]:,.0f}/s", file=sys.stderr)
+                        print(
+                            f"round {turn + 1}: {work.system} {work.name}: {figures[work][-1]:,.0f}/s", file=sys.stderr
+                        )
         finally:
             cluster.down()
-    print(f"{_etcd_version()}; {options.connections} connections, medians of {options.rounds} rounds of {options.seconds} s")
+    print(
+        f"{_etcd_version()}; {options.connections} connections, medians of {options.rounds} rounds of {options.seconds} s"
+    )
     print(f"{'work':<12}{'kvstore/s':>12}{'etcd/s':>12}{'ratio':>8}")
     for mine, theirs in zip(works[::2], works[1::2], strict=True):
         a, b = statistics.median(figures[mine]), statistics.median(figures[theirs])

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,21 +11,7 @@ import pytest
 
 from kvcluster.supervisor import Cluster
 from kvcluster.topology import FILE_NAME
-
-ROOT = Path(__file__).parents[2]
-
-
-def kv(*arguments: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join(str(ROOT / folder) for folder in (".", "cli", "cluster", "jepsen-like"))
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("KV_")}
-    return subprocess.run(
-        [sys.executable, "-m", "kvcli", *arguments],
-        env=environment | {"PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+from tests.support.commands import kv
 
 
 def kv_json(*arguments: str) -> dict[str, Any]:

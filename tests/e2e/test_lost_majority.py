@@ -3,7 +3,6 @@
 import asyncio
 import json
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -14,6 +13,7 @@ import pytest
 from kvcluster.pytest_plugin import ClusterFactory
 from kvcluster.supervisor import Cluster
 from kvstore.client import AsyncClient
+from tests.support.commands import kv
 
 
 def put(endpoint: str, key: str, value: bytes) -> tuple[int, dict[str, Any], float]:
@@ -28,8 +28,7 @@ def put(endpoint: str, key: str, value: bytes) -> tuple[int, dict[str, Any], flo
 
 
 def kv_put(cluster: Cluster, key: str, value: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "kvcli", "--endpoints", ",".join(cluster.topology.endpoints), "put", key, value]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return kv("--endpoints", ",".join(cluster.topology.endpoints), "put", key, value)
 
 
 @pytest.mark.parametrize("survivor_leads", [True, False])
