@@ -33,6 +33,7 @@ log = structlog.get_logger("kvstore.server")
 EXIT_OK = 0
 EXIT_CANNOT_LISTEN = 3
 EXIT_INTERNAL = 8
+HAND_OVER_S_MAX = 1.0
 
 
 class DirectoryInUse(LocalError):
@@ -82,6 +83,7 @@ class Server:
         self._config = config
         self._stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._closers: list[Callable[[], Any]] = []
+        self._node: Node
 
     async def start(self) -> None:
         """Open the data directory, join the peers, listen. Raises CorruptData or OSError."""
@@ -101,6 +103,7 @@ class Server:
             synced=metrics.journal_sync_seconds.observe,
             on_failure=lambda _error: self._stop(EXIT_INTERNAL),
         )
+        self._node = node
         self._closers.append(node.close)
         door = HttpServer(node, metrics, listen=(config.listen.host, config.listen.port))
         await door.start()
@@ -129,8 +132,11 @@ class Server:
             self._stopped.set_result(code)
 
     async def until_stopped(self) -> int:
-        """The exit code, once a signal or a failure asks for the end."""
-        return await self._stopped
+        """The exit code, once a signal or a failure asks for the end and leadership was given away if it could be."""
+        code = await self._stopped
+        if code == EXIT_OK:
+            await self._node.hand_over(HAND_OVER_S_MAX)
+        return code
 
     async def close(self) -> None:
         """Stop in the reverse order of starting."""

@@ -15,6 +15,7 @@ class Elections:
         self._pre_votes: set[str] = set()
         self._pre_term = 0
         self._pre_vote_won = False
+        self._transfer_term = 0
         self._votes: set[str] = set()
         self._votes_term = 0
 
@@ -30,6 +31,17 @@ class Elections:
         """The leader's process closed its connection: do not wait for its silence to last a whole timeout."""
         self._leader_heard_s = float("-inf")
         self._context.core.hasten_election(2 * self._context.settings.heartbeat_s)
+
+    def campaign_at_once(self) -> None:
+        """The leader hands over (dissertation 3.10): no pre-vote, and its wish is told with the requests for votes."""
+        if self._context.name in self._context.voters:
+            self._transfer_term = self._context.core.term + 1
+            self._pre_vote_won = True
+            self._context.core.call_election()
+
+    def wished_by_leader(self, term: int) -> bool:
+        """Whether the election in `term` is one that the leader asked for."""
+        return term == self._transfer_term
 
     def hold_deadline(self) -> None:
         """R8: a deadline that has passed starts a pre-vote; the engine does not see it before that is won."""

@@ -31,8 +31,7 @@ class Transport(Protocol):
     """Sends to peers. One connection for each direction; FIFO within a connection; nothing survives a reconnect."""
 
     def send(self, peer: str, message: Message) -> bool:
-        """Hand over `message`. False if there is no connection, or its bounded buffer is full and it was therefore cut.
-        """
+        """Hand over `message`. False if there is no connection, or its bounded buffer is full and it was therefore cut."""
 
     def peer(self, name: str) -> Peer | None:
         """The handshake of the present outgoing connection to `name`, or None while there is none."""
@@ -145,6 +144,9 @@ class Engine(Protocol):
 
     def when_all_have(self, index: int, done: AllDone) -> None:
         """Tell when every voter has applied `index` and made a commit index that covers it durable."""
+
+    def transfer(self, target: str | None, done: AllDone) -> None:
+        """Hand leadership to `target`, or to whom is most current; told None once this node leads no more."""
 
     def behind(self, index: int) -> list[str]:
         """Voters that are not known to have that."""

@@ -28,8 +28,12 @@ changed in the very last group cannot be told from a torn write; therefore openi
 group, whose mark covers the one before it.
 
 The header region is so large that the records share no sector with the header itself and a cut of the last 4 KiB of
-what was written never reaches it. Sequence numbers have no gaps. A segment that starts the log anew (the first one of a
-node, and one made when a snapshot replaced the log) makes all segments before it void, whatever they hold.
+what was written never reaches it.
+
+Two kinds of segments are passed over, whatever they hold: those before one that starts the log anew (the first one of a
+node, and one made when a snapshot replaced the log), and those before a gap in the numbers, which a crash brought back
+from a compaction. A segment that is missing for another reason shows as a log that begins behind its snapshot; whoever
+opens the journal must compare the two and refuse to start.
 """
 
 import struct

@@ -20,7 +20,6 @@ from kvstore.consensus.progress import Progress, SnapshotSending
 from kvstore.consensus.reads import ReadRounds
 from kvstore.errors import NoLeader
 
-
 # A new commit index travels with the next entries; without any it is told after this time, so that followers can apply.
 COMMIT_UNTOLD_S_MAX = 0.002
 

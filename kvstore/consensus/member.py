@@ -26,13 +26,15 @@ from kvstore.consensus import messages as wire
 from kvstore.consensus.configuration import Configuration
 from kvstore.consensus.context import Context, RaftSettings
 from kvstore.consensus.elections import Elections
-from kvstore.consensus.engine import AllDone, Host, Loop, Peer, ProposalDone, ReadDone, Status, Transport
+from kvstore.consensus.engine import AllDone, Host, Loop, Peer, ReadDone, Status, Transport
 from kvstore.consensus.following import EngineFault, Following
+from kvstore.consensus.handover import Handover, best_target
 from kvstore.consensus.journal import Journal
 from kvstore.consensus.leading import Leadership
+from kvstore.consensus.pending import Pending
 from kvstore.consensus.raft import LEADER, REGULAR, ROLE_NAMES, Core
 from kvstore.consensus.snapshots import SnapshotInfo, SnapshotStore
-from kvstore.errors import DeadlineExceeded, Discarded, NoLeader
+from kvstore.errors import NoLeader
 
 
 class Member:
@@ -64,8 +66,8 @@ class Member:
         self._following = Following(context, self._elections.leader_heard, self._install)
         self.leadership: Leadership | None = None
         self._inbox: list[tuple[str, wire.Message]] = []
-        self._waiting: dict[int, tuple[int, ProposalDone]] = {}
-        self._resolved: list[Callable[[], None]] = []
+        self._pending = Pending()
+        self._handover: Handover | None = None
         self._append_due = False
         self._scheduled = False
         self._timer: Any = None
@@ -154,6 +156,19 @@ class Member:
             done(NoLeader("this node does not lead"))
             return
         self.leadership.when_all_have(index, done)
+        self.kick()
+
+    def transfer(self, target: str | None, done: AllDone) -> None:
+        """Hand leadership to `target`, or to whom is most current; `done(None)` once this node leads no more."""
+        self._enter()
+        if self.leadership is None or self._handover is not None:
+            done(NoLeader("this node does not lead" if self.leadership is None else "a transfer is under way"))
+            return
+        target = target or best_target(self._context, self.leadership)
+        if target not in self.leadership.peers:
+            done(NoLeader("there is no other voter to hand over to"))
+            return
+        self._handover = Handover(self._context, self.leadership, target, done)
         self.kick()
 
     def holders(self, index: int) -> int:
@@ -308,6 +323,9 @@ class Member:
             case wire.ReadRound():
                 if message.term == core.term and peer == core.leader:
                     self._context.send(peer, wire.ReadRoundReply(message.term, message.round))
+            case wire.TimeoutNow():
+                if message.term == core.term and peer == core.leader:
+                    self._elections.campaign_at_once()
             case wire.AppendReply() | wire.SnapshotReply() | wire.ReadRoundReply():
                 self._receive_answer(peer, message)
             case _:
@@ -349,24 +367,26 @@ class Member:
     def _end_leadership(self, lead: Leadership) -> None:
         self._reads_before = self.reads_served()
         self.leadership = None
+        if self._handover is not None:
+            self._pending.later(self._handover.ended)
+            self._handover = None
         lead.end()
 
     def _give_up_waiting(self) -> None:
         """A while after a lost leadership, proposals of that term that are still open have an unknown outcome."""
-        term = self._core.term
-        lost = [index for index, (proposed_in, _) in self._waiting.items() if proposed_in != term or not self.leads]
-        for index in lost:
-            _, done = self._waiting.pop(index)
-            done(None, 0, DeadlineExceeded("leadership was lost before the write was committed"))
+        self._pending.unknown(
+            "leadership was lost before the write was committed", but_term=self._core.term if self.leads else None
+        )
+        self._pending.resolve()
 
     def _take_proposals(self) -> None:
-        if self.leadership is None:
+        if self.leadership is None or self._handover is not None:
             return
         index = self._journal.entries[-1][1]
         for command, done in self._host.proposals():
             index += 1
             self._journal.append(REGULAR + command, index, self._core.term)
-            self._waiting[index] = (self._core.term, done)
+            self._pending.add(index, self._core.term, done)
 
     def _lead(self, lead: Leadership) -> None:
         if self._append_due:
@@ -374,6 +394,9 @@ class Member:
         lead.send_read_round()
         lead.replicate(self._append_due)
         self._append_due = False
+        if self._handover is not None and not self._handover.step():
+            self._handover = None
+            self.kick()
 
     def _sync(self) -> None:
         journal = self._journal
@@ -388,10 +411,7 @@ class Member:
                 self.kick()  # the only voter commits by its own fsync, at the next tick
 
     def _resolve(self) -> None:
-        if self._resolved:
-            resolved, self._resolved = self._resolved, []
-            for resolve in resolved:
-                resolve()
+        self._pending.resolve()
         if self.leadership is not None:
             self.leadership.resolve()
         if self._core.applied_index < self._core.commit_index:
@@ -399,9 +419,8 @@ class Member:
 
     def _fail(self, error: Exception) -> None:
         self.stop()
-        waiting, self._waiting = self._waiting, {}
-        for _, done in waiting.values():
-            done(None, 0, DeadlineExceeded("this node has stopped"))
+        self._pending.unknown("this node has stopped")
+        self._pending.resolve()
         self._host.failed(error)
 
     # -- what the engine asks (Hooks)
@@ -411,7 +430,11 @@ class Member:
         kind = message["type"]
         if kind == "request_vote":
             request = wire.VoteRequest(
-                message["term"], message["last_log_index"], message["last_log_term"], pre=False, transfer=False
+                message["term"],
+                message["last_log_index"],
+                message["last_log_term"],
+                pre=False,
+                transfer=self._elections.wished_by_leader(message["term"]),
             )
             self._context.hold(peer, request)
         elif kind == "response_vote":
@@ -441,20 +464,10 @@ class Member:
             else:
                 host.skip(index, term)
             core.applied_index = index
-            waiting = self._waiting.pop(index, None)
-            if waiting is not None:
-                self._resolve_later(waiting, index, term, result)
+            self._pending.applied(index, term, result)
             if self._clock.monotonic() > until:
                 break
         host.applied(core.applied_index)
-
-    def _resolve_later(self, waiting: tuple[int, ProposalDone], index: int, term: int, result: Any) -> None:
-        proposed_in, done = waiting
-        if proposed_in == term:
-            self._resolved.append(lambda: done(result, index, None))
-        else:
-            lost = Discarded("another leader's entry was committed in its place")
-            self._resolved.append(lambda: done(None, index, lost))
 
     # -- snapshots
 
@@ -465,9 +478,7 @@ class Member:
         goes_on = 0 <= offset < len(journal.entries) and journal.entries[offset][2] == info.term
         if not goes_on:
             journal.reset(info.index, info.term, info.configuration)
-        for index in [index for index in self._waiting if index <= info.index]:
-            _, done = self._waiting.pop(index)
-            done(None, 0, DeadlineExceeded("a snapshot took the place of the entry"))
+        self._pending.unknown("a snapshot took the place of the entry", up_to=info.index)
         self._host.restore(self._context.snapshots.frames(info))
         core.applied_index = info.index
         core.commit_index = max(core.commit_index, info.index)

@@ -112,18 +112,11 @@ class SegmentFiles:
         self._disk.sync_dir(self._directory)
         return Segment(header.sequence, path, header.base_index, header.base_term), file, len(head)
 
-    def remove(self, segment: Segment) -> None:
-        """Durably remove one. They go one by one, oldest first, so that what is left never has a gap."""
-        self._disk.remove(segment.path)
-        self._disk.sync_dir(self._directory)
-
     def remove_void(self, before: int) -> None:
-        """Remove all segments below `before`, in whose place a segment that starts the log anew has come."""
-        void = [sequence for sequence in self.sequences() if sequence < before]
-        for sequence in void:
-            self._disk.remove(self.path(sequence))
-        if void:
-            self._disk.sync_dir(self._directory)
+        """Remove all segments below `before`. A crash may bring back any of them: `recover` passes over those."""
+        for sequence in self.sequences():
+            if sequence < before:
+                self._disk.remove(self.path(sequence))
 
     def close(self) -> None:
         """Close spare and reserve; they stay for the next start."""
@@ -203,8 +196,6 @@ def first_segment(files: SegmentFiles, entropy: Callable[[int], bytes]) -> Recov
 def recover(disk: Disk, files: SegmentFiles, sequences: list[int]) -> Recovered:
     """Read the journal back by the rule at the head of `journal_format`. Changes nothing. Raises CorruptData."""
     heads = _headers(disk, files, sequences)
-    first = max((place for place, head in enumerate(heads) if head.flags & form.STARTS_LOG), default=0)
-    heads = heads[first:]
     state = form.LogState(heads[0])
     segments: list[Segment] = []
     for place, head in enumerate(heads):
@@ -245,13 +236,12 @@ def recover(disk: Disk, files: SegmentFiles, sequences: list[int]) -> Recovered:
 
 
 def _headers(disk: Disk, files: SegmentFiles, sequences: list[int]) -> list[form.SegmentHeader]:
-    """Headers of the segments that matter: from the last one that starts the log anew, if there is such a one."""
+    """Headers of the segments that matter, in order: behind the last gap, from the last that starts the log anew."""
     heads: list[form.SegmentHeader] = []
     for sequence in reversed(sequences):
-        path = files.path(sequence)
         if heads and sequence != heads[-1].sequence - 1:
-            missing = files.path(heads[-1].sequence - 1)
-            raise CorruptData(missing, 0, "this segment of the journal is missing", form.ADVICE)
+            break
+        path = files.path(sequence)
         file = disk.open(path)
         try:
             # The header is far smaller than this; the zeros behind it are looked at when all is read.

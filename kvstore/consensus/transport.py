@@ -39,17 +39,20 @@ class PeerTransport:
         events: TransportEvents,
         authorise: Callable[[Peer], str | None],
         call_later: CallLater | None = None,
+        rng: random.Random | None = None,
     ) -> None:
         """`listen` may name port 0 (see `address`), or be None for a node that nobody dials. `peers` are the others.
 
         `authorise` says why a peer is refused, or None; it judges those who dial and those who are dialed.
-        `call_later` stands in for the loop's own. Raises ValueError if `hello` breaks the bounds of a handshake.
+        `call_later` stands in for the loop's own, `rng` for the chance that spreads out dialing. Raises ValueError if
+        `hello` breaks the bounds of a handshake.
         """
         greeting = wire.checked(
             wire.Hello(wire.PROTOCOL_VERSION, cluster_id, hello.name, hello.identity, hello.incarnation, hello.http)
         )
         self._hub = Hub(greeting, events, authorise, call_later or _loop_call_later, RepeatLog(hello.name))
         self._ready = self._hub.ready
+        self._rng = rng or random.Random()
         self._listen = listen
         self._server: asyncio.Server | None = None
         self._dialers: dict[str, _Dialer] = {}
@@ -107,7 +110,7 @@ class PeerTransport:
                 return
             former.stop()
         self._hub.known.add(name)
-        dialer = self._dialers[name] = _Dialer(self._hub, name, address, self._tasks)
+        dialer = self._dialers[name] = _Dialer(self._hub, name, address, self._tasks, self._rng)
         if self._started and not self._hub.closing:
             dialer.dial()
 
@@ -150,8 +153,11 @@ class PeerTransport:
 class _Dialer:
     """Keeps one outgoing connection to one peer for ever: dials, waits a little longer after each failure, dials."""
 
-    def __init__(self, hub: Hub, name: str, address: Address, tasks: set[asyncio.Task[None]]) -> None:
+    def __init__(
+        self, hub: Hub, name: str, address: Address, tasks: set[asyncio.Task[None]], rng: random.Random
+    ) -> None:
         self.name = name
+        self._rng = rng
         self.address = address
         self.stopped = False
         self._hub = hub
@@ -216,7 +222,7 @@ class _Dialer:
     def _pause(self) -> None:
         if self.stopped or self._timer is not None or self._task is not None:
             return
-        pause_s = self._pause_s * random.uniform(0.5, 1.0)
+        pause_s = self._pause_s * self._rng.uniform(0.5, 1.0)
         self._pause_s = min(self._pause_s * 2, limits.PEER_REDIAL_S_MAX)
         self._timer = self._hub.call_later(pause_s, self._resume)
 

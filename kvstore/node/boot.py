@@ -12,6 +12,7 @@ import os
 import random
 from typing import NamedTuple
 
+from kvstore import limits
 from kvstore.consensus.configuration import Configuration, Member
 from kvstore.consensus.disk import Disk, read_whole, write_whole
 from kvstore.consensus.journal import Journal
@@ -51,20 +52,26 @@ class Opened(NamedTuple):
 
 
 def cluster_id_of(bootstrap: Bootstrap, rng: random.Random) -> str:
-    """Every first member computes the same id from names, peer addresses and token; a single node takes a random one.
-    """
+    """Every first member computes the same id from names, peer addresses and token; a single node takes a random one."""
     if len(bootstrap.members) == 1 and not bootstrap.cluster_token:
         return f"{rng.getrandbits(64):016x}"
     text = "\n".join([bootstrap.cluster_token, *(f"{name}={peer}" for name, peer in sorted(bootstrap.members.items()))])
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def open_directory(disk: Disk, directory: str, bootstrap: Bootstrap, rng: random.Random) -> Opened:
+def open_directory(
+    disk: Disk,
+    directory: str,
+    bootstrap: Bootstrap,
+    rng: random.Random,
+    *,
+    segment_bytes: int = limits.SEGMENT_BYTES,
+) -> Opened:
     """Recover, or start afresh in an empty directory. Raises CorruptData with file, offset and advice."""
     disk.mkdir(directory)
     identity = _identify(disk, directory, bootstrap, rng)
     snapshots = SnapshotStore(disk, os.path.join(directory, "snapshots"))
-    journal = Journal.open(disk, os.path.join(directory, "journal"))
+    journal = Journal.open(disk, os.path.join(directory, "journal"), segment_bytes=segment_bytes, entropy=rng.randbytes)
     machine = _recover(directory, journal, snapshots)
     if not journal.configuration.members:
         members = [Member(name, peer, "", True, "") for name, peer in bootstrap.members.items()]

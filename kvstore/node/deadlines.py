@@ -19,21 +19,22 @@ class Deadlines:
     def __init__(self, loop: asyncio.AbstractEventLoop, bucket_s: float = 0.05) -> None:
         self._loop = loop
         self._bucket_s = bucket_s
-        self._buckets: dict[int, set[asyncio.Future[Any]]] = {}
+        # Futures in the order in which they came, so that they also fail in that order.
+        self._buckets: dict[int, dict[asyncio.Future[Any], None]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     @contextmanager
     def within(self, future: "asyncio.Future[Any]", at: float) -> Iterator[None]:
         """While the block runs, `future` fails with Expired at loop time `at`."""
         number = int(at / self._bucket_s) + 1
-        bucket = self._buckets.setdefault(number, set())
-        bucket.add(future)
+        bucket = self._buckets.setdefault(number, {})
+        bucket[future] = None
         if self._timer is None:
             self._timer = self._loop.call_later(self._bucket_s, self._sweep)
         try:
             yield
         finally:
-            bucket.discard(future)
+            bucket.pop(future, None)
 
     async def wait(self, future: "asyncio.Future[Any]", at: float) -> Any:
         """The result of `future`, or Expired."""

@@ -24,7 +24,7 @@ class LeaderWatch:
         self._patience_s = patience_s
         self._leaderless_since: float | None = loop.time()
         self._heard: dict[str, float] = {}
-        self._changed: set[asyncio.Future[None]] = set()
+        self._changed: dict[asyncio.Future[None], None] = {}  # in the order in which they came
 
     def heard(self, peer: str) -> None:
         """Something arrived from `peer`."""
@@ -36,7 +36,7 @@ class LeaderWatch:
             self._leaderless_since = None
         elif self._leaderless_since is None:
             self._leaderless_since = self._loop.time()
-        waiting, self._changed = self._changed, set()
+        waiting, self._changed = self._changed, {}
         for future in waiting:
             if not future.done():
                 future.set_result(None)
@@ -77,7 +77,7 @@ class LeaderWatch:
     async def wait_change(self, at: float, *, read: bool) -> None:
         """Return when role, term or leader changes; raises NoQuorum or NoLeader at loop time `at`."""
         future: asyncio.Future[None] = self._loop.create_future()
-        self._changed.add(future)
+        self._changed[future] = None
         try:
             await self._deadlines.wait(future, at)
         except Expired:
@@ -86,4 +86,4 @@ class LeaderWatch:
                 "no leader was elected in time", read=read, missing=tuple(missing)
             ) from None
         finally:
-            self._changed.discard(future)
+            self._changed.pop(future, None)

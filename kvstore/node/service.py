@@ -18,7 +18,7 @@ from kvstore.consensus.engine import Peer, ProposalDone, Transport
 from kvstore.consensus.member import Member
 from kvstore.consensus.messages import Call, Message, Return
 from kvstore.consensus.snapshots import SnapshotInfo
-from kvstore.errors import BadRequest, DeadlineExceeded, NotFound, Overloaded, PreconditionFailed
+from kvstore.errors import BadRequest, DeadlineExceeded, KvError, NotFound, Overloaded, PreconditionFailed
 from kvstore.limits import RANGE_PAGE_BYTES_MAX, READS_PENDING_MAX
 from kvstore.model import commands
 from kvstore.model.commands import Op
@@ -113,6 +113,20 @@ class Node:
         """Take part in the cluster by way of `transport`; clients reach this node at the URL `http`."""
         self._overview.http = http
         self.engine.start(transport)
+
+    async def hand_over(self, timeout_s: float) -> None:
+        """Give leadership away before stopping, if this node leads and another can take it, within `timeout_s`."""
+        if not self.engine.leads:
+            return
+        future: asyncio.Future[KvError | None] = self._loop.create_future()
+        self.engine.transfer(None, lambda error: None if future.done() else future.set_result(error))
+        try:
+            refused = await self.deadlines.wait(future, self._loop.time() + timeout_s)
+            if refused is None:
+                await self._leaders.wait(self._loop.time() + timeout_s, read=True)
+        except (Expired, KvError) as gave_up:
+            refused = gave_up
+        log.info("handed_over", leader=self.engine.leader, refused=None if refused is None else str(refused))
 
     async def close(self) -> None:
         """Stop; requests that still wait end with their unknown outcome."""

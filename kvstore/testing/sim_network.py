@@ -74,7 +74,7 @@ class SimStream(asyncio.Transport):
         self.network = network
         self.loop = loop
         self.host = host
-        self.protocol: asyncio.Protocol
+        self.protocol: asyncio.Protocol | None = None  # until it was accepted
         self.flight: deque[tuple[float, bytes | None]] = deque()  # None: the end of the stream
         self.flight_bytes = 0
         self.armed = False
@@ -111,34 +111,34 @@ class SimStream(asyncio.Transport):
     def close(self) -> None:
         """Send what was written, then the end."""
         if not self.closed:
-            self.closed = True
             self._put(None)
-            self.loop.call_soon(self.protocol.connection_lost, None)
+            self.lose(None)
 
     def abort(self) -> None:
         """End it now; what was written may still arrive."""
         if not self.closed:
-            self.closed = True
-            self.loop.call_soon(self.protocol.connection_lost, None)
+            self.lose(None)
             self.network.hang_up(self)
 
     def lose(self, error: Exception | None) -> None:
         """The connection is gone, for this end."""
         if not self.closed:
             self.closed = True
-            self.loop.call_soon(self.protocol.connection_lost, error)
+            if self.protocol is not None:
+                self.loop.call_soon(self.protocol.connection_lost, error)
 
     def hear(self, data: bytes) -> None:
         """Bytes arrived."""
-        if not self.closed:
+        if not self.closed and self.protocol is not None:
             self.protocol.data_received(data)
 
     def heard_end(self) -> None:
         """The other end has closed the stream."""
         if not self.closed:
             self.closed = True
-            self.protocol.connection_lost(None)
             self.flight.clear()
+            if self.protocol is not None:
+                self.protocol.connection_lost(None)
 
 
 class SimNetwork:
@@ -242,14 +242,15 @@ class SimNetwork:
         near.other, far.other = far, near
         self.streams[near] = self.streams[far] = None
         far.loop.call_soon(self._accepted, far, accept)
-        near.protocol = factory()
-        near.protocol.connection_made(near)
-        return near, near.protocol
+        near.protocol = protocol = factory()
+        protocol.connection_made(near)
+        return near, protocol
 
     @staticmethod
     def _accepted(far: SimStream, accept: Callable[[], asyncio.Protocol]) -> None:
-        far.protocol = accept()
-        far.protocol.connection_made(far)
+        if not far.closed:
+            far.protocol = accept()
+            far.protocol.connection_made(far)
 
     # -- bytes on their way
 

@@ -195,3 +195,31 @@ def test_a_restarted_member_remembers_its_term_its_vote_and_its_log(lab: Lab) ->
     again = LabNode(lab, leader.name, leader.disk)
     assert (again.member.term, again.journal.voted_for) == (term, leader.name)
     assert again.journal.entries == leader.journal.entries
+
+
+def test_a_leader_hands_over_without_a_timeout_and_keeps_what_it_had_proposed(lab: Lab) -> None:
+    leader = lab.elect()
+    outcome = leader.propose(b"x")
+    told: list[object] = []
+    leader.member.transfer(None, told.append)
+    queued = leader.propose(b"y")
+    lab.advance(0.05)
+    assert told == [None]
+    assert outcome == [b"x"]
+    (new,) = lab.leaders()
+    assert new is not leader
+    assert queued == [], "what was not proposed is left to the layer above, which sends it to the new leader"
+
+
+def test_a_transfer_to_a_silent_node_is_given_up_and_proposing_goes_on(lab: Lab) -> None:
+    leader = lab.elect()
+    silent = others(lab, leader)[0]
+    leader.propose(b"x")
+    told: list[object] = []
+    leader.member.transfer(silent.name, told.append)
+    queued = leader.propose(b"y")
+    lab.advance(1.0, silent.name)
+    assert len(told) == 1
+    assert told[0] is not None
+    assert lab.leaders() == [leader]
+    assert queued == [b"y"]
