@@ -62,7 +62,8 @@ class Outcome:
         """passed, failed, or vacuous: too little was written to show anything."""
         if self.problem is not None or self.findings:
             return "failed"
-        return "passed" if self.acknowledged >= _ACKNOWLEDGED_PER_KILL_MIN * self.kills else "vacuous"
+        enough = self.acknowledged >= _ACKNOWLEDGED_PER_KILL_MIN * max(1, self.kills)
+        return "passed" if self.kills and self.convergence is not None and enough else "vacuous"
 
     def rows(self) -> list[tuple[str, str]]:
         """The table of what happened."""

@@ -31,7 +31,9 @@ class Transport(Protocol):
     """Sends to peers. One connection for each direction; FIFO within a connection; nothing survives a reconnect."""
 
     def send(self, peer: str, message: Message) -> bool:
-        """Hand over `message`. False if there is no connection, or its bounded buffer is full and it was therefore cut."""
+        """Hand over `message`. False if there is no connection, or its bounded buffer is full and it was therefore
+        cut.
+        """
 
     def peer(self, name: str) -> Peer | None:
         """The handshake of the present outgoing connection to `name`, or None while there is none."""

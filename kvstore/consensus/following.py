@@ -36,7 +36,9 @@ class Following:
         return True
 
     def append(self, peer: str, message: Append) -> None:
-        """AppendEntries: normalised before the engine sees it, the reply put right on its way out (`engine_replied`)."""
+        """AppendEntries: normalised before the engine sees it, the reply put right on its way out
+        (`engine_replied`).
+        """
         context = self._context
         core, journal = context.core, context.journal
         if not self._leader_speaks(peer, message.term):
@@ -75,7 +77,9 @@ class Following:
         context.hold(peer, AppendReply(core.term, message.seq, True, fit.matched, 0, 0, 0))
 
     def _contact(self, peer: str, term: int) -> None:
-        """Let the engine take note of the leader (term, deadline) without touching its log: an append without entries."""
+        """Let the engine take note of the leader (term, deadline) without touching its log: an append without
+        entries.
+        """
         self._context.core.deliver(peer, {"type": "append_entries", "term": term, "commit_index": 0})
         self._heard()
 

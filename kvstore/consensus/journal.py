@@ -24,10 +24,10 @@ from kvstore.consensus import journal_format as form
 from kvstore.consensus.configuration import Configuration
 from kvstore.consensus.disk import Disk
 from kvstore.consensus.journal_format import NOOP, Entry
+from kvstore.consensus.journal_group import Group
 from kvstore.consensus.segments import Recovered, SegmentFiles, first_segment, recover, state_header
 from kvstore.errors import LocalError
 
-_NOT_AN_ENTRY: Final = 0
 _CLOSED: Final = "it is closed"
 _FREED_ENTRIES_MAX: Final = limits.JOURNAL_FREED_ENTRIES_MAX
 
@@ -67,10 +67,8 @@ class Journal:
         # Giving back the memory of 10^5 entries takes 20 ms, so it is done a slice at a time.
         self._dropped: list[Entry] = []
 
-        self._pending: list[bytes] = []  # two pieces a record
-        self._pending_index: list[int] = []  # the index of each that is an entry
-        self._pending_bytes = 0
-        self._pending_cuts: list[tuple[int, int]] = []
+        self._drop_below = 0  # segments with a lower number are not needed any more
+        self._group = Group()
         self._durable_index = 0
         self._note_durable()
 
@@ -146,7 +144,7 @@ class Journal:
     @property
     def dirty(self) -> bool:
         """Whether `sync` has something to write. The commit index alone does not count: it goes with the next group."""
-        return bool(self._pending)
+        return bool(self._group.pieces)
 
     def append(self, command: bytes, index: int, term: int) -> None:
         """Add an entry. `index` must be the last plus one, `term` not below the last. Raises ValueError."""
@@ -157,11 +155,8 @@ class Journal:
         if index != last_index + 1 or term < last_term:
             raise ValueError(f"entry {index} of term {term} cannot follow entry {last_index} of term {last_term}")
         head = form.entry_head(command, index, term)
-        size = len(head) + len(command)
-        self._pending += (head, command)
-        self._pending_index.append(index)
-        self._pending_bytes += size
-        self._bytes.append(self._bytes[-1] + size)
+        self._group.add_entry(index, head, command)
+        self._bytes.append(self._bytes[-1] + len(head) + len(command))
         entries.append((command, index, term))
 
     def truncate(self, index: int) -> None:
@@ -173,11 +168,11 @@ class Journal:
         if keep >= len(self.entries):
             return
         del self.entries[keep:], self._bytes[keep:]
-        self._forget_pending(index)
+        self._group.forget_from(index)
         if index <= self._durable_index:
             _, last_index, last_term = self.entries[-1]
-            self._line_up(form.truncate_record(last_index, last_term))
-            self._pending_cuts.append((last_index, last_term))
+            self._group.add(form.truncate_record(last_index, last_term))
+            self._group.cuts.append((last_index, last_term))
             self._durable_index = last_index
 
     def set_term(self, term: int, voted_for: str | None) -> None:
@@ -190,7 +185,7 @@ class Journal:
                 f"term {term} with a vote for {voted_for} cannot follow term {self._term} with {self._voted_for}"
             )
         self._term, self._voted_for = term, voted_for
-        self._line_up(form.term_record(term, voted_for))
+        self._group.add(form.term_record(term, voted_for))
 
     def set_commit(self, index: int) -> None:
         """Remember the commit index, lazily; a lower one changes nothing. Raises ValueError beyond the log's end."""
@@ -204,7 +199,7 @@ class Journal:
         self._check()
         if configuration != self._configuration:
             self._configuration = configuration
-            self._line_up(form.configuration_record(configuration))
+            self._group.add(form.configuration_record(configuration))
 
     def sync(self, *, force_commit: bool = False, reserve: bool = False) -> None:
         """Make everything durable, as one group. `force_commit`: the commit index too, if that is all there is.
@@ -214,34 +209,10 @@ class Journal:
         if self._failed:
             self._refuse()
         commits = self._commit_index > self._written[2]
-        if not self._pending and not (force_commit and commits):
-            return
-        size = self._group_bytes
-        begun = self._offset + size > self._capacity
-        if begun:
-            self._roll(size, reserve)
-        pieces = self._pending
-        pieces.insert(0, form.group_record(self._salt, self._offset, self._durable_offset))
-        if commits:
-            pieces.append(form.commit_record(self._commit_index))
-        group = b"".join(pieces)
-        try:
-            self._file.pwrite(group, self._offset)
-            self._file.sync()
-        except OSError as error:
-            self._fail(error)
-        self._offset += len(group)
-        self._durable_offset = self._offset
-        self._unmarked = True
-        if self._pending_cuts:
-            self._note_cuts()
-        self._forget_all_pending()
-        self._note_durable()
-        if self._dropped:
-            del self._dropped[-_FREED_ENTRIES_MAX:]
-        if begun:
-            with self._fatal():
-                self._files.replenish()
+        if self._group.pieces or (force_commit and commits):
+            self._write_group(commits, reserve)
+        if self._dropped or self._drop_below:
+            self._tidy()
 
     def room(self, size: int = 0) -> bool:
         """Whether a sync with a command of `size` bytes more would find room without the reserve."""
@@ -256,25 +227,18 @@ class Journal:
     def compact(self, index: int, keep_bytes: int) -> None:
         """A durable snapshot covers the log up to `index`: drop whole segments that are not needed any more.
 
-        At least `keep_bytes` of entries up to `index` stay, if there are so many, for followers that lag. Memory is cut
-        at the same place, so that what is in memory is what a restart would find. Raises JournalFailed.
+        At least `keep_bytes` of entries up to `index` stay, if there are so many, for followers that lag. One segment
+        goes at once, and one more with each sync, because it takes milliseconds. Memory is cut at the same place, so
+        that what is in memory is what a restart would find. Raises JournalFailed.
         """
         self._check()
         covered = min(index, self._durable_index)
-        drop = 0
         for successor in self._segments[1:]:
             before = successor.before_index
             if before > covered or self.bytes_since(before) - self.bytes_since(index) < keep_bytes:
                 break
-            drop += 1
-        del self._segments[:drop]
-        with self._fatal():
-            self._files.remove_void(self._segments[0].sequence)
-            self._files.replenish()
-        gone = self._segments[0].base_index - self.entries[0][1]
-        if gone > 0:
-            self._dropped += self.entries[:gone]
-            del self.entries[:gone], self._bytes[:gone]
+            self._drop_below = successor.sequence
+        self._drop_segment()
 
     def reset(self, index: int, term: int, configuration: Configuration) -> None:
         """A durable snapshot replaced the log: it begins with (NOOP, index, term) now, durably on return.
@@ -286,16 +250,13 @@ class Journal:
             raise ValueError(f"a snapshot up to entry {index} would take back entries up to {self._commit_index}")
         state = state_header(form.STARTS_LOG, (index, term), self._term, self._voted_for, index, configuration)
         self._begin(state, 0, reserve=True)
-        with self._fatal():
-            self._files.remove_void(self._segments[-1].sequence)
-            self._files.replenish()
         del self._segments[:-1]
         self._dropped += self.entries
         self.entries[:] = [(NOOP, index, term)]
         self._bytes = array("Q", [0])
         self._commit_index, self._configuration = index, configuration
-        self._forget_all_pending()
         self._note_durable()
+        self._drop_segment()
 
     def bytes_since(self, index: int) -> int:
         """Log bytes of the entries behind `index`, of those that are there."""
@@ -307,7 +268,7 @@ class Journal:
         if self._failed == _CLOSED:
             return
         try:
-            if not self._failed and not self._pending:
+            if not self._failed and not self._group.pieces:
                 if self._offset + self._group_bytes <= self._capacity:
                     self.sync(force_commit=True)
                 self._write_mark()
@@ -318,39 +279,43 @@ class Journal:
             self._file.close()
             self._files.close()
 
-    # -- lined up, not yet written
+    # -- what is lined up, and what is written
 
     @property
     def _group_bytes(self) -> int:
-        return form.GROUP_BYTES + self._pending_bytes + form.COMMIT_BYTES
+        return form.GROUP_BYTES + self._group.size + form.COMMIT_BYTES
 
-    def _line_up(self, record: bytes) -> None:
-        self._pending += (record, b"")
-        self._pending_index.append(_NOT_AN_ENTRY)
-        self._pending_bytes += len(record)
-
-    def _forget_pending(self, index: int) -> None:
-        """Entries from `index` on that were never written need not be: as if they had never been appended."""
-        pieces, indices = self._pending, self._pending_index
-        kept = [place for place, entry in enumerate(indices) if entry < index]
-        if len(kept) < len(indices):
-            self._pending = [piece for place in kept for piece in pieces[2 * place : 2 * place + 2]]
-            self._pending_index = [indices[place] for place in kept]
-            self._pending_bytes = sum(map(len, self._pending))
-
-    def _forget_all_pending(self) -> None:
-        self._pending, self._pending_index, self._pending_bytes = [], [], 0
-        self._pending_cuts.clear()
-
-    def _note_durable(self) -> None:
-        _, index, term = self.entries[-1]
-        self._durable_index, self._written_last = index, (index, term)
-        self._written = (self._term, self._voted_for, self._commit_index, self._configuration)
-
-    def _note_cuts(self) -> None:
-        for cut in self._pending_cuts:
+    def _write_group(self, commits: bool, reserve: bool) -> None:
+        size = self._group_bytes
+        begun = self._offset + size > self._capacity
+        if begun:
+            self._roll(size, reserve)
+        pieces = [form.group_record(self._salt, self._offset, self._durable_offset), *self._group.pieces]
+        if commits:
+            pieces.append(form.commit_record(self._commit_index))
+        data = b"".join(pieces)
+        try:
+            self._file.pwrite(data, self._offset)
+            self._file.sync()
+        except OSError as error:
+            self._fail(error)
+        self._offset += len(data)
+        self._durable_offset = self._offset
+        self._unmarked = True
+        for cut in self._group.cuts:
             for segment in self._segments:
                 segment.cut(*cut)
+        self._note_durable()
+        if begun:
+            with self._fatal():
+                self._files.replenish()
+
+    def _note_durable(self) -> None:
+        """All that is in memory is durable now; nothing is lined up."""
+        _, index, term = self.entries[-1]
+        self._group = Group()
+        self._durable_index, self._written_last = index, (index, term)
+        self._written = (self._term, self._voted_for, self._commit_index, self._configuration)
 
     # -- segments
 
@@ -372,6 +337,26 @@ class Journal:
         self._segments.append(segment)
         self._file, self._salt = file, salt
         self._offset = self._durable_offset = start
+
+    def _tidy(self) -> None:
+        """Give back a little of what is not needed any more."""
+        del self._dropped[-_FREED_ENTRIES_MAX:]
+        if self._drop_below:
+            self._drop_segment()
+
+    def _drop_segment(self) -> None:
+        """Drop the oldest segment, if it is one of those to drop, and what a crash may have brought back before it."""
+        segments = self._segments
+        if segments[0].sequence < self._drop_below:
+            del segments[0]
+            gone = segments[0].base_index - self.entries[0][1]
+            self._dropped += self.entries[:gone]
+            del self.entries[:gone], self._bytes[:gone]
+        if segments[0].sequence >= self._drop_below:
+            self._drop_below = 0
+        with self._fatal():
+            self._files.remove_void(segments[0].sequence)
+            self._files.replenish()
 
     def _write_mark(self) -> None:
         """Add an empty group, whose mark covers all before it. It need not be durable: it promises nothing itself."""

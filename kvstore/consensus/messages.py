@@ -48,7 +48,9 @@ class AppendReply(_Message, frozen=True, tag=2):
 
 
 class VoteRequest(_Message, frozen=True, tag=3):
-    """RequestVote; `pre` asks whether a vote would be given (dissertation 9.6), `transfer` that the leader wishes it."""
+    """RequestVote; `pre` asks whether a vote would be given (dissertation 9.6), `transfer` that the leader wishes
+    it.
+    """
 
     term: Index
     last_index: Index

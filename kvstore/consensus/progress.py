@@ -63,7 +63,9 @@ class Progress:
             self._bytes_under_way -= self._under_way.popleft()[1]
 
     def counts(self, seq: int) -> bool:
-        """Whether a rejection of message `seq` tells something new: those sent before the last rejection do not (R4)."""
+        """Whether a rejection of message `seq` tells something new: those sent before the last rejection do not
+        (R4).
+        """
         return seq >= self._rejects_from
 
     def restart(self, next_seq: int) -> None:

@@ -32,7 +32,9 @@ class ReadRounds:
         return len(self._waiting) + len(self._asked)
 
     def start(self, commit_index: int) -> int | None:
-        """Begin a round for everything that waits, if none is under way. Returns its number, to be sent to all voters."""
+        """Begin a round for everything that waits, if none is under way. Returns its number, to be sent to all
+        voters.
+        """
         if self._asked or not self._waiting:
             return None
         self._asked, self._waiting = self._waiting, []

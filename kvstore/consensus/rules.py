@@ -31,7 +31,9 @@ LogEntry = tuple[bytes, int, int]
 
 
 class Accept(NamedTuple):
-    """An append that fits. The engine is given `prev_*` and `entries`; `matched` goes into the reply, `commit` is R2's."""
+    """An append that fits. The engine is given `prev_*` and `entries`; `matched` goes into the reply, `commit` is
+    R2's.
+    """
 
     prev_index: int
     prev_term: int
@@ -54,7 +56,9 @@ def term_at(log: Sequence[LogEntry], index: int) -> int | None:
 
 
 def last_at_or_below_term(log: Sequence[LogEntry], index: int, term: int) -> tuple[int, int]:
-    """R3: (index, term) of the last entry not behind `index` whose term is not above `term`; the log's first at worst."""
+    """R3: (index, term) of the last entry not behind `index` whose term is not above `term`; the log's first at
+    worst.
+    """
     offset = min(index - log[0][1], len(log) - 1)
     while offset > 0 and log[offset][2] > term:
         offset -= 1

@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import secrets
 import time
+from contextlib import suppress
 from typing import Any, Final, cast
 
 import structlog
@@ -50,10 +51,12 @@ class HttpServer:
         *,
         listen: tuple[str, int],
         shutdown_s: float = limits.HTTP_SHUTDOWN_S_MAX,
+        drain_s: float = limits.HTTP_DRAIN_S_MAX,
     ) -> None:
         self._door = Door(store, metrics)
         self._listen = listen
         self._shutdown_s = shutdown_s
+        self._drain_s = drain_s
         self._table = {
             path: {method: (route, metrics.http_meter(method, path)) for method, route in methods.items()}
             for path, methods in by_path().items()
@@ -85,11 +88,17 @@ class HttpServer:
         self._connections = connections
 
     async def close(self) -> None:
-        """Stops listening, closes idle connections, and gives requests in progress `shutdown_s` to be answered."""
+        """Stops listening, lets connections in use end with their next answer, then closes the rest.
+
+        A connection that is cut while a request is on its way leaves its client not knowing whether it was received; so
+        for `drain_s` every answer says `Connection: close`, and only what is idle by then is cut. Requests in progress
+        have `shutdown_s` to be answered.
+        """
         if self._listener is None or self._connections is None or self._closing:
             return
         self._closing = True
         self._listener.close()
+        await self._connections.drained(self._drain_s)
         self._connections.pre_shutdown()
         await self._connections.shutdown(self._shutdown_s)
         await self._listener.wait_closed()
@@ -191,9 +200,22 @@ class _Connections(web.Server):
         super().__init__(cast(Any, server.serve), handler_cancellation=False, loop=loop)
         self._server = server
         self._running_on = loop
+        self._none_left: asyncio.Event = asyncio.Event()
 
     def __call__(self) -> web.RequestHandler:
         return _Connection(self._server, self, self._running_on)
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        if not self.connections:
+            self._none_left.set()
+
+    async def drained(self, timeout_s: float) -> None:
+        """Returns once no connection is left, or after `timeout_s`."""
+        if self.connections:
+            self._none_left.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._none_left.wait(), timeout_s)
 
 
 class _Connection(web.RequestHandler):

@@ -1,1 +1,3 @@
-"""The service layer of one node: writes and reads by level, on the engine and the state machine. No sockets, no disk."""
+"""The service layer of one node: writes and reads by level, on the engine and the state machine. No sockets, no
+disk.
+"""

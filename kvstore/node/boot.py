@@ -52,7 +52,9 @@ class Opened(NamedTuple):
 
 
 def cluster_id_of(bootstrap: Bootstrap, rng: random.Random) -> str:
-    """Every first member computes the same id from names, peer addresses and token; a single node takes a random one."""
+    """Every first member computes the same id from names, peer addresses and token; a single node takes a random
+    one.
+    """
     if len(bootstrap.members) == 1 and not bootstrap.cluster_token:
         return f"{rng.getrandbits(64):016x}"
     text = "\n".join([bootstrap.cluster_token, *(f"{name}={peer}" for name, peer in sorted(bootstrap.members.items()))])

@@ -132,7 +132,9 @@ class Writes:
         return Written(applied.result, len(voters), len(voters))
 
     async def _all_have(self, index: int, at: float) -> None:
-        """Wait until every voter holds what level ALL promises. The write is committed by now, whatever happens here."""
+        """Wait until every voter holds what level ALL promises. The write is committed by now, whatever happens
+        here.
+        """
         voters = self._engine.configuration.voters
         future: asyncio.Future[KvError | None] = self._loop.create_future()
 

@@ -260,8 +260,8 @@ class SimLoop(asyncio.AbstractEventLoop):
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """What nobody awaited and nobody caught."""
         error = context.get("exception")
-        if self.state == DEAD or error is None:
-            return
+        if self.state == DEAD or error is None or "future" in context and not isinstance(context["future"], asyncio.Task):
+            return  # a future that nobody wants any more is no failure; a task that nobody looks at is
         if self.on_error is not None:
             self.on_error(error)
 

@@ -30,6 +30,13 @@ def fill(journal: Journal, count: int, *, size: int = 100, term: int = 1, sync: 
             journal.sync()
 
 
+def compact(journal: Journal, index: int, keep_bytes: int) -> None:
+    """Compact, and let syncs take what is left of it, a segment each."""
+    journal.compact(index, keep_bytes)
+    for _ in range(50):
+        journal.sync()
+
+
 def segments(disk: CrashDisk) -> list[str]:
     return [name for name in disk.list(DIRECTORY) if name.endswith(".seg")]
 
@@ -200,7 +207,7 @@ def test_compaction_drops_whole_segments_behind_the_snapshot_and_keeps_a_tail() 
     journal = open_journal(disk)
     fill(journal, 100)
     journal.set_commit(90)
-    journal.compact(80, keep_bytes=2000)
+    compact(journal, 80, keep_bytes=2000)
     base = journal.entries[0][1]
     assert 1 < base < 80
     assert 2000 <= journal.bytes_since(base) - journal.bytes_since(80) < 2000 + 2048
@@ -210,12 +217,26 @@ def test_compaction_drops_whole_segments_behind_the_snapshot_and_keeps_a_tail() 
     assert found.commit_index >= base
 
 
+def test_a_long_compaction_takes_one_segment_at_a_time() -> None:
+    disk = node_disk()
+    journal = open_journal(disk)
+    fill(journal, 100)
+    journal.set_commit(101)
+    there = len(segments(disk))
+    journal.compact(101, keep_bytes=0)
+    assert len(segments(disk)) == there - 1
+    assert open_journal(disk.after_crash(KEPT)).entries[0][1] == journal.entries[0][1]
+    fill(journal, 1)
+    assert len(segments(disk)) == there - 2
+    assert open_journal(disk.after_crash(KEPT)).entries[0][1] == journal.entries[0][1]
+
+
 def test_compaction_keeps_everything_when_there_is_less_than_the_tail_to_keep() -> None:
     disk = node_disk()
     journal = open_journal(disk)
     fill(journal, 100)
     journal.set_commit(101)
-    journal.compact(101, keep_bytes=1 << 20)
+    compact(journal, 101, keep_bytes=1 << 20)
     assert journal.entries[0][1] == 1
     assert len(segments(disk)) > 3
 
@@ -226,7 +247,7 @@ def test_the_log_never_begins_behind_what_the_snapshot_covers() -> None:
         journal = open_journal(disk)
         fill(journal, 60)
         journal.set_commit(60)
-        journal.compact(covered, keep_bytes=0)
+        compact(journal, covered, keep_bytes=0)
         assert open_journal(disk.after_crash(KEPT)).entries[0][1] == journal.entries[0][1] <= covered
 
 
@@ -243,7 +264,7 @@ def test_a_log_cut_below_a_segments_beginning_has_its_base_below_it_too() -> Non
     assert len(segments(disk)) == 2
     for _ in range(2):
         journal.set_commit(begun + 2)
-        journal.compact(begun + 2, keep_bytes=0)
+        compact(journal, begun + 2, keep_bytes=0)
         assert len(segments(disk)) == 1
         assert journal.entries[0][1:] == (begun - 7, 1)
         expected = [(NOOP, begun - 7, 1), *journal.entries[1:]]
@@ -261,7 +282,7 @@ def test_a_cut_is_remembered_over_a_restart_when_it_comes_to_compaction() -> Non
     fill(journal, 12, size=20, term=2)
     journal = open_journal(disk)
     journal.set_commit(begun + 2)
-    journal.compact(begun + 2, keep_bytes=0)
+    compact(journal, begun + 2, keep_bytes=0)
     assert len(segments(disk)) == 1
     assert journal.entries[0][1:] == (begun - 7, 1)
 
@@ -275,10 +296,10 @@ def test_a_cut_that_is_not_durable_yet_keeps_compaction_from_the_segments_it_rea
     journal.truncate(begun - 6)
     fill(journal, 12, size=20, term=2, sync=False)
     journal.set_commit(begun + 2)
-    journal.compact(begun + 2, keep_bytes=0)
+    compact(journal, begun + 2, keep_bytes=0)
     assert journal.entries[0][1] == 1
     journal.sync()
-    journal.compact(begun + 2, keep_bytes=0)
+    compact(journal, begun + 2, keep_bytes=0)
     assert journal.entries[0][1] == begun - 7
 
 
@@ -393,7 +414,7 @@ def test_compaction_on_a_full_disk_makes_room_again() -> None:
     while journal.room(120):
         fill(journal, 1)
     journal.set_commit(journal.durable_index)
-    journal.compact(journal.commit_index, keep_bytes=0)
+    compact(journal, journal.commit_index, keep_bytes=0)
     assert journal.room(120)
     fill(journal, 10)
 

@@ -1,0 +1,1 @@
+"""What carries out a plan: here, on a simulated cluster."""

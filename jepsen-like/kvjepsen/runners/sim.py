@@ -1,0 +1,364 @@
+"""One run on a simulated cluster: seed -> plan -> faults and operations -> everything heals -> checks.
+
+The same plan gives the same trace, to the byte; `Result.trace_hash` covers every piece of data that was delivered,
+every fault and every answer.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from kvjepsen.history import Answered, History
+from kvjepsen.schedule import DELETE, GET, KEYS, PUT, Fault, Operation, Schedule, make_schedule
+from kvstore.errors import CannotConnect, ConnectionLost, KvError
+from kvstore.model.commands import MUST_BE_ABSENT, MUST_EXIST
+from kvstore.model.levels import Level
+from kvstore.node.service import Node
+from kvstore.testing import InvariantBroken, NodeFailed, NothingLeft, OutOfTime, SimCluster
+from kvstore.testing.sim_network import short
+
+HEAL_S_MAX: Final = 30.0
+CALL_GRACE_S: Final = 0.5
+
+
+class NotHealed(AssertionError):
+    """Everything was put right, but the cluster did not come to agree, or to take writes."""
+
+
+@dataclass(slots=True)
+class Result:
+    """How a run ended. `problem` is None, or what was broken, in one line."""
+
+    seed: int
+    problem: str | None
+    trace_hash: str
+    simulated_s: float
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+class Run:
+    """One run. `trace` gets lines for people; without it only the hash is kept."""
+
+    def __init__(self, schedule: Schedule, trace: Callable[[str], None] | None = None) -> None:
+        self.schedule = schedule
+        self._hash = hashlib.blake2b(digest_size=16)
+        self._trace = trace
+        self.cluster = SimCluster(schedule.nodes, seed=schedule.seed, trace=self._note)
+        self.cluster.network.trace = self._delivered
+        self.history = History()
+        self.faults_total = 0
+        self._down: dict[str, int] = dict.fromkeys(schedule.nodes, 0)
+        self._blocks: dict[tuple[str, str], int] = {}
+        self._slow = 0
+        self._known: dict[bytes, int] = {}
+
+    def _note(self, line: str) -> None:
+        self._hash.update(line.encode())
+        if self._trace is not None:
+            self._trace(line)
+
+    def _delivered(self, source: str, target: str, data: bytes) -> None:
+        self._hash.update(f"{self.cluster.time.now!r}{source}{target}".encode())
+        self._hash.update(data)
+        if self._trace is not None:
+            self._trace(f"{self.cluster.time.now:10.6f}   {source} > {target} {len(data)} bytes {short(data)}")
+
+    def execute(self) -> Result:
+        """Carry out the plan and check."""
+        problem = None
+        try:
+            self._execute()
+        except (InvariantBroken, NodeFailed, NotHealed, OutOfTime, NothingLeft) as broken:
+            problem = f"{type(broken).__name__}: {broken}"
+        except AssertionError as broken:
+            problem = f"{type(broken).__name__}: {broken}"
+        counts = self.history.counts()
+        counts["elections"] = self.cluster.invariants.elections_total
+        counts["entries"] = len(self.cluster.invariants.committed)
+        counts["faults"] = self.faults_total
+        counts["starts"] = sum(self.cluster.starts.values())
+        counts["delivered"] = self.cluster.network.delivered_total
+        counts["lost"] = self.cluster.network.lost_total
+        if problem is not None:
+            self._note(f"problem: {problem}")
+        return Result(self.schedule.seed, problem, self._hash.hexdigest(), self.cluster.time.now, counts)
+
+    def _execute(self) -> None:
+        cluster = self.cluster
+        cluster.start_all()
+        for fault in self.schedule.faults:
+            cluster.loop.call_later(fault.at_s, self._strike, fault)
+        cluster.run(self._clients(), timeout_s=600.0)
+        last = max((fault.until_s for fault in self.schedule.faults), default=0.0)
+        if last >= cluster.time.now:
+            cluster.run_for(last - cluster.time.now + 0.001)
+        self._heal()
+        cluster.run(self._agree(), timeout_s=2 * HEAL_S_MAX)
+        machine = self.history.check(cluster.invariants.committed)
+        index, digest = next(iter(cluster.digests().values()))
+        if (machine.applied_index, machine.digest) != (index, digest):
+            raise NotHealed(f"the nodes hold digest {digest:x} at {index}, the log gives {machine.digest:x}")
+
+    # -- clients
+
+    async def _clients(self) -> None:
+        await asyncio.gather(*(self._client(number, plan) for number, plan in enumerate(self.schedule.clients)))
+
+    async def _client(self, number: int, plan: tuple[Operation, ...]) -> None:
+        for place, operation in enumerate(plan):
+            await asyncio.sleep(operation.pause_s)
+            value = f"{number}.{place}.".encode().ljust(operation.size, b"x")
+            await self._operate(operation, value)
+
+    async def _operate(self, operation: Operation, value: bytes) -> None:
+        cluster, history = self.cluster, self.history
+        key = operation.key.encode()
+        answered = history.begin(operation.kind, key, value, operation.node, operation.level, cluster.time.now)
+        start = cluster.starts[operation.node]
+        request = self._request(operation, key, value)
+        try:
+            answer = await asyncio.wait_for(cluster.call(operation.node, request), operation.timeout_s + CALL_GRACE_S)
+        except KvError as error:
+            history.refused(answered, error.outcome or "none", cluster.time.now)
+        except CannotConnect:
+            history.refused(answered, "not_applied", cluster.time.now)
+        except (ConnectionLost, TimeoutError):
+            history.refused(answered, "unknown", cluster.time.now)
+        else:
+            self._accept(operation, answered, answer, start)
+        if self._trace is not None:
+            self._note(f"{cluster.time.now:10.6f} {answered}")
+        else:
+            self._hash.update(f"{answered.outcome}{answered.revision}".encode())
+
+    def _request(self, operation: Operation, key: bytes, value: bytes) -> Callable[[Node], Any]:
+        level, timeout_s = Level(operation.level), operation.timeout_s
+        condition: int | None = None
+        if operation.condition == "as read":
+            condition = self._known.get(key, MUST_BE_ABSENT)
+        elif operation.condition is not None:
+            condition = MUST_BE_ABSENT if operation.condition == "absent" else MUST_EXIST
+        if operation.kind == PUT:
+            return lambda node: node.put(key, value, level=level, condition=condition, timeout_s=timeout_s)
+        if operation.kind == DELETE:
+            return lambda node: node.delete(key, level=level, condition=condition, timeout_s=timeout_s)
+        if operation.kind == GET:
+            return lambda node: node.get(key, level=level, min_revision=None, timeout_s=timeout_s)
+        return lambda node: node.range(
+            b"", None, level=level, limit=KEYS, after=None, reverse=False, timeout_s=timeout_s
+        )
+
+    def _accept(self, operation: Operation, answered: Answered, answer: Any, start: int) -> None:
+        now_s, key = self.cluster.time.now, answered.key
+        if operation.kind in (PUT, DELETE):
+            self.history.written(answered, answer.revision, now_s)
+            self._known[key] = answer.revision if operation.kind == PUT else MUST_BE_ABSENT
+            if operation.level == "all":
+                self._check_all(answered)
+            return
+        if operation.kind == GET:
+            shown = {key: answer.record}
+            self._known[key] = answer.record.mod_revision if answer.record else MUST_BE_ABSENT
+        else:
+            shown = dict.fromkeys((f"k{number}".encode() for number in range(KEYS)))
+            shown.update(answer.records)
+        self.history.read(answered, shown, answer.revision, start, now_s)
+
+    def _check_all(self, answered: Answered) -> None:
+        """Level ALL: every node that runs has applied it by now."""
+        for name, process in self.cluster.processes.items():
+            if process.node is not None and process.node.machine.revision < answered.revision:
+                if process.node.engine.applied_index < process.node.engine.status().commit_index:
+                    continue  # it restarted since, and is still applying what is durable
+                raise InvariantBroken("level all", f"{name} has not applied {answered}")
+
+    # -- faults
+
+    def _strike(self, fault: Fault) -> None:
+        self.faults_total += 1
+        self.cluster.note(f"-- {fault.kind} {','.join(fault.nodes)} {fault.amount or ''}")
+        _STRIKES[fault.kind](self, fault)
+        self.cluster.loop.call_later(fault.until_s - fault.at_s, self._mend, fault)
+
+    def _mend(self, fault: Fault) -> None:
+        self.cluster.note(f"-- end of {fault.kind} {','.join(fault.nodes)}")
+        _MENDS[fault.kind](self, fault)
+
+    def _take_down(self, fault: Fault, how: Callable[[str], Any]) -> None:
+        for name in fault.nodes:
+            self._down[name] += 1
+            how(name)
+
+    def _bring_up(self, fault: Fault) -> None:
+        for name in fault.nodes:
+            self._down[name] -= 1
+            self._let_run(name)
+
+    def _let_run(self, name: str) -> None:
+        if self._down[name]:
+            return
+        disk = self.cluster.disks[name]
+        disk.crash_at = None
+        disk.failing.clear()
+        self.cluster.resume(name)
+        self.cluster.start(name)
+
+    def _crash(self, fault: Fault) -> None:
+        self._take_down(fault, lambda name: self.cluster.crash_in(name, fault.amount))
+
+    def _bad_disk(self, fault: Fault, operation: str) -> None:
+        for name in fault.nodes:
+            self._down[name] += 1
+            self.cluster.expected_failures.add(name)
+            self.cluster.disks[name].failing[operation] = 5  # EIO
+
+    def _fill_disk(self, fault: Fault) -> None:
+        for name in fault.nodes:
+            self._down[name] += 1
+            self.cluster.expected_failures.add(name)
+            disk = self.cluster.disks[name]
+            disk.capacity_bytes = disk.capacity_bytes - disk.free_bytes("") + fault.amount
+
+    def _mend_disk(self, fault: Fault) -> None:
+        for name in fault.nodes:
+            disk = self.cluster.disks[name]
+            disk.capacity_bytes = 1 << 40
+            disk.failing.clear()
+        self._bring_up(fault)
+
+    def _cut(self, fault: Fault, sign: int) -> None:
+        for pair in _cut_pairs(fault):
+            count = self._blocks[pair] = self._blocks.get(pair, 0) + sign
+            if count == 1 and sign > 0:
+                self.cluster.network.block(*pair)
+            elif count == 0:
+                self.cluster.network.heal(*pair)
+
+    def _reset(self, fault: Fault) -> None:
+        self.cluster.network.reset(fault.nodes[0], fault.nodes[1])
+
+    def _slow_down(self, fault: Fault, sign: int) -> None:
+        self._slow += sign * fault.amount
+        self.cluster.network.spike_chance = self._slow / 100
+
+    def _jump(self, fault: Fault) -> None:
+        for name in fault.nodes:
+            if name in self.cluster.processes:
+                self.cluster.processes[name].clock.jump_ms += fault.amount
+
+    # -- the end
+
+    def _heal(self) -> None:
+        cluster = self.cluster
+        cluster.note("-- everything heals")
+        cluster.network.heal_all()
+        cluster.network.spike_chance = 0.0
+        for name in self.schedule.nodes:
+            self._down[name] = 0
+            cluster.disks[name].capacity_bytes = 1 << 40
+            self._let_run(name)
+        cluster.expected_failures.clear()
+
+    async def _agree(self) -> None:
+        """A write at level ALL through every node, then one content everywhere."""
+        cluster = self.cluster
+        until = cluster.time.now + HEAL_S_MAX
+        for number, name in enumerate(self.schedule.nodes):
+            attempt = 0
+            while True:
+                attempt += 1
+                last = Operation(0.05, PUT, "k0", name, "all", None, 0, 2.0)
+                await asyncio.sleep(last.pause_s)
+                await self._operate(last, f"last.{number}.{attempt}.".encode())
+                if self.history.answers[-1].outcome == "ok":
+                    break
+                if cluster.time.now > until:
+                    raise NotHealed(f"no write at level all through {name} in {HEAL_S_MAX:.0f} s")
+        while not cluster.converged():
+            if cluster.time.now > until:
+                raise NotHealed(f"the nodes do not agree: {cluster.digests()}")
+            await asyncio.sleep(0.05)
+
+
+def _cut_pairs(fault: Fault) -> list[tuple[str, str]]:
+    """Who hears nothing from whom: (source, target)."""
+    nodes = fault.nodes
+    if fault.kind == "one-way":
+        return [nodes] if len(nodes) == 2 else []  # type: ignore[list-item]
+    if fault.kind == "ring":
+        # Everybody sees both neighbours only; with three nodes one link is cut.
+        size = len(nodes)
+        near = {(a, (a + step) % size) for a in range(size) for step in (1, -1)}
+        if size <= 3:
+            near -= {(0, 1), (1, 0)}
+        return [(nodes[a], nodes[b]) for a in range(size) for b in range(size) if a != b and (a, b) not in near]
+    if fault.kind == "bridge":
+        # The first node sees all; of the others, two groups see only themselves and it.
+        rest = nodes[1:]
+        groups = [rest[: fault.amount], rest[fault.amount :]]
+    elif fault.kind == "halves":
+        groups = [nodes[: fault.amount], nodes[fault.amount :]]
+    else:
+        raise AssertionError(fault.kind)
+    return [(a, b) for here in groups for there in groups if here is not there for a in here for b in there]
+
+
+def _isolate(run: Run, fault: Fault, sign: int) -> None:
+    for name in fault.nodes:
+        others = tuple(other for other in run.schedule.nodes if other != name)
+        run._cut(Fault(fault.at_s, fault.until_s, "halves", (name, *others), 1), sign)
+
+
+_STRIKES: dict[str, Callable[[Run, Fault], Any]] = {
+    "kill": lambda run, fault: run._take_down(fault, run.cluster.kill),
+    "power": lambda run, fault: run._take_down(fault, run.cluster.power_off),
+    "crash": Run._crash,
+    "blackout": lambda run, fault: run._take_down(fault, run.cluster.power_off),
+    "stop": lambda run, fault: run._take_down(fault, run.cluster.stop),
+    "pause": lambda run, fault: run._take_down(fault, run.cluster.pause),
+    "isolate": lambda run, fault: _isolate(run, fault, 1),
+    "halves": lambda run, fault: run._cut(fault, 1),
+    "one-way": lambda run, fault: run._cut(fault, 1),
+    "bridge": lambda run, fault: run._cut(fault, 1),
+    "ring": lambda run, fault: run._cut(fault, 1),
+    "reset": Run._reset,
+    "slow": lambda run, fault: run._slow_down(fault, 1),
+    "disk-full": Run._fill_disk,
+    "bad-sync": lambda run, fault: run._bad_disk(fault, "sync"),
+    "bad-write": lambda run, fault: run._bad_disk(fault, "pwrite"),
+    "clock-jump": Run._jump,
+}
+
+_MENDS: dict[str, Callable[[Run, Fault], Any]] = {
+    "kill": Run._bring_up,
+    "power": Run._bring_up,
+    "crash": Run._bring_up,
+    "blackout": Run._bring_up,
+    "stop": Run._bring_up,
+    "pause": Run._bring_up,
+    "isolate": lambda run, fault: _isolate(run, fault, -1),
+    "halves": lambda run, fault: run._cut(fault, -1),
+    "one-way": lambda run, fault: run._cut(fault, -1),
+    "bridge": lambda run, fault: run._cut(fault, -1),
+    "ring": lambda run, fault: run._cut(fault, -1),
+    "reset": lambda run, fault: None,
+    "slow": lambda run, fault: run._slow_down(fault, -1),
+    "disk-full": Run._mend_disk,
+    "bad-sync": Run._mend_disk,
+    "bad-write": Run._mend_disk,
+    "clock-jump": lambda run, fault: run._jump(fault._replace(amount=-fault.amount)),
+}
+
+
+def simulate(
+    seed: int,
+    *,
+    trace: Callable[[str], None] | None = None,
+    mutant: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> Result:
+    """The run of one seed, with a rule switched off by `mutant`, if given."""
+    with mutant():
+        return Run(make_schedule(seed), trace).execute()

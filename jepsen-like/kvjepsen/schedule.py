@@ -1,0 +1,148 @@
+"""What happens in one simulated run: a plan of faults and of client operations, made from a seed, as plain data.
+
+A plan can be printed, and shortened part by part (`kvjepsen.shrink`) while what remains stays the same.
+"""
+
+import random
+from typing import Any, Final, NamedTuple
+
+KEYS: Final = 6
+CLIENTS: Final = 5
+PUT: Final = "put"
+DELETE: Final = "delete"
+GET: Final = "get"
+RANGE: Final = "range"
+
+
+class Fault(NamedTuple):
+    """Something that breaks at `at_s` and is put right at `until_s`. `nodes` are whom it strikes, `amount` how much."""
+
+    at_s: float
+    until_s: float
+    kind: str
+    nodes: tuple[str, ...]
+    amount: int = 0
+
+
+class Operation(NamedTuple):
+    """A client's request, `pause_s` after its one before. `condition` names a rule, see kvjepsen.runners.sim."""
+
+    pause_s: float
+    kind: str
+    key: str
+    node: str
+    level: str
+    condition: str | None
+    size: int
+    timeout_s: float
+
+
+class Schedule(NamedTuple):
+    """One run, whole."""
+
+    seed: int
+    nodes: tuple[str, ...]
+    faults: tuple[Fault, ...]
+    clients: tuple[tuple[Operation, ...], ...]
+
+    def lines(self) -> list[str]:
+        """The plan for people."""
+        faults = [
+            f"{fault.at_s:8.3f} s to {fault.until_s:8.3f} s  {fault.kind} {','.join(fault.nodes)}"
+            + (f" ({fault.amount})" if fault.amount else "")
+            for fault in self.faults
+        ]
+        operations = sum(len(client) for client in self.clients)
+        return [
+            f"seed {self.seed}: {len(self.nodes)} nodes, {len(self.clients)} clients with {operations} operations",
+            *faults,
+        ]
+
+
+# Kind -> (how often, shortest, longest) in seconds.
+FAULTS: Final[dict[str, tuple[int, float, float]]] = {
+    "kill": (3, 0.02, 1.5),
+    "power": (4, 0.02, 1.5),
+    "crash": (6, 0.02, 1.0),  # at the n-th operation on the disk
+    "blackout": (2, 0.01, 0.6),  # every node loses power
+    "stop": (2, 0.02, 0.8),
+    "pause": (3, 0.05, 1.5),
+    "isolate": (3, 0.1, 2.0),
+    "halves": (3, 0.1, 2.0),
+    "one-way": (3, 0.1, 2.0),
+    "bridge": (1, 0.2, 2.0),
+    "ring": (1, 0.2, 2.0),
+    "reset": (5, 0.001, 0.002),
+    "slow": (2, 0.2, 2.0),
+    "disk-full": (1, 0.2, 1.0),
+    "bad-sync": (1, 0.05, 0.6),
+    "bad-write": (1, 0.05, 0.6),
+    "clock-jump": (1, 0.5, 2.0),
+}
+
+
+def make_schedule(seed: int, *, seconds: float = 6.0, operations: int = 45) -> Schedule:
+    """The plan of `seed`: faults begin within `seconds`, each client has so many operations."""
+    rng = random.Random(f"{seed} schedule")
+    nodes = tuple(f"n{number + 1}" for number in range(rng.choice((3, 3, 3, 5))))
+    kinds, weights = list(FAULTS), [weight for weight, *_ in FAULTS.values()]
+    # Few kinds a run, so that each occurs often enough to meet itself.
+    chosen = rng.choices(kinds, weights, k=rng.randint(1, 6))
+    faults = [_fault(rng, rng.choice(chosen), nodes, seconds) for _ in range(rng.randint(3, 16))]
+    pace_s = 2 * seconds / operations
+    big = rng.random() < 0.3
+    clients = tuple(
+        tuple(_operation(rng, nodes, pace_s, big) for _ in range(operations)) for _ in range(rng.randint(2, CLIENTS))
+    )
+    return Schedule(seed, nodes, tuple(sorted(faults)), clients)
+
+
+def _fault(rng: random.Random, kind: str, nodes: tuple[str, ...], seconds: float) -> Fault:
+    _, shortest, longest = FAULTS[kind]
+    at_s = round(rng.uniform(0.0, seconds), 4)
+    until_s = round(at_s + rng.uniform(shortest, longest), 4)
+    shuffled = rng.sample(nodes, len(nodes))
+    amount = 0
+    if kind == "blackout":
+        struck = nodes
+    elif kind in ("halves", "bridge", "ring"):
+        struck = tuple(shuffled)
+        amount = rng.randint(1, len(nodes) // 2)
+    elif kind in ("one-way", "reset"):
+        struck = tuple(shuffled[:2])
+    elif kind == "slow":
+        struck = ()
+        amount = rng.randint(2, 30)
+    elif kind == "clock-jump":
+        struck = (shuffled[0],)
+        amount = rng.randint(-5_000, 5_000)
+    else:
+        struck = tuple(shuffled[: 1 if rng.random() < 0.8 else 2])
+        if kind == "crash":
+            amount = rng.randint(1, 40)
+        elif kind == "disk-full":
+            amount = rng.randint(0, 30_000)
+    return Fault(at_s, until_s, kind, struck, amount)
+
+
+def _operation(rng: random.Random, nodes: tuple[str, ...], pace_s: float, big: bool) -> Operation:
+    def pick(*choices: tuple[int, Any]) -> Any:
+        return rng.choices([what for _, what in choices], [weight for weight, _ in choices])[0]
+
+    kind = pick((50, PUT), (6, DELETE), (40, GET), (4, RANGE))
+    level, condition = "quorum", None
+    if kind in (GET, RANGE):
+        level = pick((7, "quorum"), (3, "one"))
+    else:
+        level = pick((8, "quorum"), (2, "all"))
+        condition = pick((6, None), (2, "as read"), (1, "absent"), (1, "exists"))
+    return Operation(
+        round(rng.expovariate(1 / pace_s), 4),
+        kind,
+        f"k{rng.randrange(KEYS)}",
+        rng.choice(nodes),
+        level,
+        condition,
+        rng.choice((0, 20, 200, 3_000)) if big else rng.choice((0, 20, 200)),
+        rng.choice((0.3, 1.0, 2.0)),
+    )
