@@ -9,6 +9,7 @@ client library raises the same class again, the CLI turns it into an exit code.
       NotFound              404 key_not_found         not_applied   exit 1
       RouteNotFound         404 route_not_found       not_applied   exit 7
       MethodNotAllowed      405 method_not_allowed    not_applied   exit 7
+      MembershipRefused     409 membership_refused    not_applied   exit 4
       PreconditionFailed    412 precondition_failed   not_applied   exit 1
       TooLarge              413 too_large             not_applied   exit 7
       KeyTooLong            414 too_large             not_applied   exit 7
@@ -74,10 +75,8 @@ class KvError(Exception):
     @property
     def retry_safe(self) -> bool:
         """True when sending the same request again cannot apply it twice and might succeed."""
-        return (
-            (self.status in (429, 503, 507)
-            and self.outcome in (None, "not_applied"))
-            or (self.status == 504 and self.outcome is None)
+        return (self.status in (429, 503, 507) and self.outcome in (None, "not_applied")) or (
+            self.status == 504 and self.outcome is None
         )
 
     def to_problem(self) -> dict[str, Any]:
@@ -125,6 +124,13 @@ class MethodNotAllowed(KvError):
     """The path exists, the method does not."""
 
     code, status, exit_code, title = "method_not_allowed", 405, 7, "Method not allowed"
+    default_outcome = "not_applied"
+
+
+class MembershipRefused(KvError):
+    """A change of members that cannot or must not be made now; the detail says why."""
+
+    code, status, exit_code, title = "membership_refused", 409, 4, "Change of members refused"
     default_outcome = "not_applied"
 
 
@@ -192,8 +198,7 @@ class Discarded(Unavailable):
 
 
 class DeadlineExceeded(KvError):
-    """The deadline passed. A write may still take effect (`unknown`), or did without meeting its level (`committed`).
-    """
+    """The deadline passed. A write may still take effect (`unknown`), or did but missed its level (`committed`)."""
 
     code, status, exit_code, title = "timeout", 504, 5, "Deadline exceeded"
 

@@ -15,15 +15,17 @@ from typing import IO, Any
 import structlog
 import uvloop
 
+from kvstore.client import AsyncClient
 from kvstore.clock import SystemClock
-from kvstore.config import ServerConfig
+from kvstore.config import ServerConfig, parse_address
+from kvstore.consensus.configuration import Configuration
 from kvstore.consensus.context import RaftSettings
 from kvstore.consensus.disk import OsDisk
 from kvstore.consensus.engine import Peer
 from kvstore.consensus.transport import PeerTransport
-from kvstore.errors import LocalError
+from kvstore.errors import KvError, LocalError
 from kvstore.http.app import HttpServer
-from kvstore.node.boot import Bootstrap, Opened, open_directory
+from kvstore.node.boot import Bootstrap, Opened, has_identity, open_directory
 from kvstore.node.service import Node
 from kvstore.telemetry.logging import set_up as set_up_logging
 from kvstore.telemetry.metrics import Metrics
@@ -52,7 +54,7 @@ def run(config: ServerConfig) -> int:
     except LocalError as error:
         log.error("cannot_start", error=str(error))
         return error.exit_code
-    except OSError as error:
+    except (OSError, KvError) as error:
         log.error("cannot_start", error=str(error))
         return EXIT_CANNOT_LISTEN
 
@@ -84,12 +86,14 @@ class Server:
         self._stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._closers: list[Callable[[], Any]] = []
         self._node: Node
+        self._transport: PeerTransport | None = None
+        self._dialed: set[str] = set()
 
     async def start(self) -> None:
         """Open the data directory, join the peers, listen. Raises CorruptData or OSError."""
         config, loop = self._config, asyncio.get_running_loop()
         rng = random.SystemRandom()
-        opened = open_directory(OsDisk(), config.data_dir, _bootstrap(config), rng)
+        opened = open_directory(OsDisk(), config.data_dir, await _bootstrap(config), rng)
         metrics = Metrics()
         worker = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self._closers.append(lambda: worker.shutdown(wait=False, cancel_futures=True))
@@ -101,6 +105,7 @@ class Server:
             loop=loop,
             offload=lambda work: loop.run_in_executor(worker, work),
             synced=metrics.journal_sync_seconds.observe,
+            on_members=self._connect,
             on_failure=lambda _error: self._stop(EXIT_INTERNAL),
         )
         self._node = node
@@ -111,6 +116,8 @@ class Server:
         host, port = door.address
         http = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         transport = _transport(config, opened, node, http)
+        self._transport = transport
+        self._connect(node.engine.configuration)
         _watch(metrics, node, transport)
         node.start(transport, http)
         self._closers.insert(-1, transport.close)
@@ -126,6 +133,17 @@ class Server:
             applied_index=opened.machine.applied_index,
             keys=len(opened.machine),
         )
+
+    def _connect(self, configuration: Configuration) -> None:
+        """Dial the members, and nobody else."""
+        if self._transport is None:
+            return
+        wanted = {each.name: parse_address(each.peer) for each in configuration.members if each.name != self._node.name}
+        for gone in self._dialed - wanted.keys():
+            self._transport.drop_peer(gone)
+        for name, address in wanted.items():
+            self._transport.add_peer(name, (address.host, address.port))
+        self._dialed = set(wanted)
 
     def _stop(self, code: int) -> None:
         if not self._stopped.done():
@@ -146,10 +164,16 @@ class Server:
                 await done
 
 
-def _bootstrap(config: ServerConfig) -> Bootstrap:
+async def _bootstrap(config: ServerConfig) -> Bootstrap:
+    """What a new directory is to become; a node that joins asks a member for the cluster's id and members."""
     members = {name: str(address) for name, address in config.peers.items()}
     members[config.name] = str(config.listen_peer)
-    return Bootstrap(config.name, members, config.cluster_token)
+    if not config.join or has_identity(OsDisk(), config.data_dir):
+        return Bootstrap(config.name, members, config.cluster_token)
+    async with AsyncClient([config.join]) as client:
+        view = await client.cluster()
+    members |= {member.name: member.peer for member in view.members if member.name != config.name}
+    return Bootstrap(config.name, members, config.cluster_token, joins=view.cluster_id)
 
 
 def _raft_settings(config: ServerConfig) -> RaftSettings:
@@ -164,17 +188,25 @@ def _raft_settings(config: ServerConfig) -> RaftSettings:
 
 def _transport(config: ServerConfig, opened: Opened, node: Node, http: str) -> PeerTransport:
     identity = opened.identity
-    members = node.engine.configuration.names
+    # A node that is alone has nobody to listen to, and takes no port from whoever else runs one with defaults.
+    listens = bool(config.peers or len(opened.journal.configuration.members) > 1)
 
     def authorise(peer: Peer) -> str | None:
-        return None if peer.name in members else f"{peer.name} is not a member of this cluster"
+        member = node.engine.configuration.member(peer.name)
+        if member is None:
+            return f"{peer.name} is not a member of this cluster"
+        if member.identity not in ("", peer.identity):
+            return (
+                f"{peer.name} comes with identity {peer.identity}, but the member has {member.identity}: this is another "
+                "data directory; remove the member and add it again"
+            )
+        return None
 
-    peers = {name: (address.host, address.port) for name, address in config.peers.items() if name in members}
     return PeerTransport(
         hello=Peer(identity.name, identity.identity, identity.incarnation, http),
         cluster_id=identity.cluster_id,
-        listen=(config.listen_peer.host, config.listen_peer.port) if config.peers else None,
-        peers=peers,
+        listen=(config.listen_peer.host, config.listen_peer.port) if listens else None,
+        peers={},
         events=node,
         authorise=authorise,
     )

@@ -32,6 +32,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "get": Entry("kvcli.commands.get:get", "Read a value, or list keys by prefix."),
     "delete": Entry("kvcli.commands.delete:delete", "Remove a key."),
     "status": Entry("kvcli.commands.status:status", "Show the members of the cluster."),
+    "member": Entry("kvcli.commands.member:member", "List, add and remove members, hand leadership over."),
     "import": Entry("kvcli.commands.import_:import_", "Write many keys, from ndjson or a directory tree."),
     "export": Entry("kvcli.commands.export:export", "Write keys and values out as ndjson."),
     "doctor": Entry("kvcli.commands.doctor:doctor", "Look for what is wrong, and say what to do."),

@@ -38,9 +38,10 @@ class Operation(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """One run, whole."""
+    """One run, whole. `tight`: the bounds of replication are so small that they are met all the time."""
 
     seed: int
+    tight: bool
     nodes: tuple[str, ...]
     faults: tuple[Fault, ...]
     clients: tuple[tuple[Operation, ...], ...]
@@ -54,7 +55,8 @@ class Schedule(NamedTuple):
         ]
         operations = sum(len(client) for client in self.clients)
         return [
-            f"seed {self.seed}: {len(self.nodes)} nodes, {len(self.clients)} clients with {operations} operations",
+            f"seed {self.seed}: {len(self.nodes)} nodes, {len(self.clients)} clients with {operations} operations"
+            + (", tight bounds" if self.tight else ""),
             *faults,
         ]
 
@@ -89,12 +91,12 @@ def make_schedule(seed: int, *, seconds: float = 6.0, operations: int = 45) -> S
     # Few kinds a run, so that each occurs often enough to meet itself.
     chosen = rng.choices(kinds, weights, k=rng.randint(1, 6))
     faults = [_fault(rng, rng.choice(chosen), nodes, seconds) for _ in range(rng.randint(3, 16))]
-    pace_s = 2 * seconds / operations
+    pace_s = seconds / operations
     big = rng.random() < 0.3
     clients = tuple(
         tuple(_operation(rng, nodes, pace_s, big) for _ in range(operations)) for _ in range(rng.randint(2, CLIENTS))
     )
-    return Schedule(seed, nodes, tuple(sorted(faults)), clients)
+    return Schedule(seed, rng.random() < 0.4, nodes, tuple(sorted(faults)), clients)
 
 
 def _fault(rng: random.Random, kind: str, nodes: tuple[str, ...], seconds: float) -> Fault:

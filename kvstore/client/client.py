@@ -1,5 +1,6 @@
 """`AsyncClient`: the store as a Python object. The rules for retries are in retry.py, the shapes in results.py."""
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -204,6 +205,25 @@ class AsyncClient:
         """The same as the node wrote it, with members that this version may not know."""
         request = Request("GET", "/v1/cluster", "", _JSON, None, write=False, timed=False)
         return decode_json((await self._send(request, timeout_s)).body, read=True)
+
+    async def add_member(self, name: str, peer: str, *, timeout_s: float | None = None) -> ClusterView:
+        """Take in `name`, which listens to peers at `peer`, as a learner. Raises MembershipRefused."""
+        return await self._change("POST", "/v1/cluster/members", {"name": name, "peer": peer}, timeout_s)
+
+    async def remove_member(self, name: str, *, timeout_s: float | None = None) -> ClusterView:
+        """Remove `name`. Raises MembershipRefused."""
+        return await self._change("DELETE", f"/v1/cluster/members/{name}", None, timeout_s)
+
+    async def transfer_leader(self, name: str | None = None, *, timeout_s: float | None = None) -> ClusterView:
+        """Make `name`, or whoever is most current, the leader. Raises MembershipRefused."""
+        return await self._change("POST", "/v1/cluster/leader", {} if name is None else {"name": name}, timeout_s)
+
+    async def _change(
+        self, method: str, path: str, body: dict[str, str] | None, timeout_s: float | None
+    ) -> ClusterView:
+        data = None if body is None else json.dumps(body).encode()
+        request = Request(method, path, "", _JSON, data, write=True)
+        return parse_cluster(decode_json((await self._send(request, timeout_s)).body, read=False))
 
     async def _send(self, request: Request, timeout_s: float | None) -> Reply:
         return await self._failover.send(request, self._timeout_s if timeout_s is None else timeout_s)

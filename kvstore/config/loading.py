@@ -31,6 +31,7 @@ class ServerConfig:
     listen: Address
     listen_peer: Address
     peers: Mapping[str, Address]
+    join: str
     cluster_token: str = field(repr=False)
     insecure_bind: bool
     heartbeat_ms: int

@@ -94,6 +94,14 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         flag="--peer",
     ),
     _setting(
+        "join",
+        "URL",
+        "",
+        values.url,
+        "HTTP address of a member of a running cluster: a new data directory joins it instead of beginning its own. "
+        "Add the member first (kv member add). Without effect on a directory that is in use already.",
+    ),
+    _setting(
         "cluster_token",
         "TEXT",
         "",

@@ -110,6 +110,14 @@ def address_or_any_port(value: Any) -> Address:
     return parse_address(text(value), port_min=0)
 
 
+def url(written: object) -> str:
+    """http://HOST:PORT, or nothing at all. Raises ValueError."""
+    text = str(written)
+    if text and not text.startswith(("http://", "https://")):
+        raise ValueError(f"{text!r} is not a URL like http://127.0.0.1:8480")
+    return text
+
+
 def token(value: Any) -> str:
     """Bounded printable text. It may be a secret of its owner: the message never shows it."""
     if len(text(value)) > limits.CLUSTER_TOKEN_CHARS_MAX or not value.isprintable():

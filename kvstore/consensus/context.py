@@ -40,6 +40,11 @@ class Context:
         return self.journal.configuration.voters
 
     @property
+    def others(self) -> list[str]:
+        """Names of the other members, learners too."""
+        return [name for name in self.journal.configuration.names if name != self.name]
+
+    @property
     def last(self) -> tuple[int, int]:
         """(term, index) of the last entry: compares as Raft 5.4.1 compares logs."""
         _, index, term = self.journal.entries[-1]

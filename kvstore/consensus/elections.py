@@ -75,7 +75,9 @@ class Elections:
             since_leader_s=context.now_s - self._leader_heard_s,
             election_s_min=context.settings.election_s_min,
         )
-        if peer not in context.voters or not heeds:
+        # Whoever asks counts the answer only if this node votes in its configuration. So a learner answers too: it may
+        # have been promoted by an entry that it has not received yet, and then its vote is needed.
+        if not heeds:
             context.drop()
             return
         asked = (message.last_term, message.last_index)

@@ -6,7 +6,7 @@ thread.
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
-from kvstore.consensus.configuration import Configuration
+from kvstore.consensus.configuration import Configuration, Member
 from kvstore.consensus.messages import Call, Message, Return
 from kvstore.errors import KvError
 
@@ -85,6 +85,9 @@ class Host(Protocol):
     def restore(self, frames: Iterator[bytes]) -> None:
         """Replace the state by a snapshot's."""
 
+    def configuration_changed(self) -> None:
+        """Another configuration is in effect."""
+
     def leadership_changed(self) -> None:
         """Role, term or known leader changed."""
 
@@ -146,6 +149,9 @@ class Engine(Protocol):
 
     def when_all_have(self, index: int, done: AllDone) -> None:
         """Tell when every voter has applied `index` and made a commit index that covers it durable."""
+
+    def change(self, members: tuple[Member, ...], done: ProposalDone) -> str | None:
+        """Append a configuration with these members, effective at once; why not, if it cannot begin."""
 
     def transfer(self, target: str | None, done: AllDone) -> None:
         """Hand leadership to `target`, or to whom is most current; told None once this node leads no more."""

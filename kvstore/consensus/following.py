@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from kvstore.consensus import rules
+from kvstore.consensus import membership, rules
 from kvstore.consensus.context import Context
 from kvstore.consensus.messages import Append, AppendReply, SnapshotChunk, SnapshotReply
 from kvstore.consensus.raft import KINDS, LEADER
@@ -14,12 +14,31 @@ class EngineFault(Exception):
     """Something that Raft rules out has happened. The node stops rather than go on in an unknown state."""
 
 
+def _readable(command: bytes) -> bool:
+    """Whether an entry from the wire is of a kind of ours; the library's pickled kinds are not."""
+    if command[:1] == b"" or command[0] not in KINDS:
+        return False
+    if command[0] == membership.KIND:
+        try:
+            membership.from_command(command)
+        except ValueError:
+            return False
+    return True
+
+
 class Following:
     """The receiving side of replication. `install` puts a complete, verified snapshot in the place of log and state."""
 
-    def __init__(self, context: Context, heard: Callable[[], None], install: Callable[[SnapshotInfo], None]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        heard: Callable[[], None],
+        reconfigure: Callable[[], None],
+        install: Callable[[SnapshotInfo], None],
+    ) -> None:
         self._context = context
         self._heard = heard
+        self._reconfigure = reconfigure
         self._install = install
         self._incoming: IncomingSnapshot | None = None
         self._incoming_of: tuple[int, int, int] = (0, 0, 0)
@@ -44,7 +63,7 @@ class Following:
         if not self._leader_speaks(peer, message.term):
             context.hold(peer, AppendReply(core.term, message.seq, False, 0, 0, 0, 0))
             return
-        if any(command[:1] == b"" or command[0] not in KINDS for _, command in message.entries):
+        if not all(_readable(command) for _, command in message.entries):
             context.drop()
             return
         fit = rules.normalise_append(
@@ -72,6 +91,8 @@ class Following:
         )
         if not context.engine_accepted:
             raise EngineFault(f"the engine refused an append that fits, from index {fit.prev_index} on")
+        if journal.configuration.index > fit.prev_index or any(entry[0][0] == membership.KIND for entry in fit.entries):
+            self._reconfigure()  # M1
         self._heard()
         self.sync_commit = self.sync_commit or message.sync_commit
         context.hold(peer, AppendReply(core.term, message.seq, True, fit.matched, 0, 0, 0))

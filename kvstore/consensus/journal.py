@@ -137,6 +137,11 @@ class Journal:
         return self._written[0]
 
     @property
+    def durable_vote(self) -> str | None:
+        """The vote in `durable_term` as of the last sync."""
+        return self._written[1]
+
+    @property
     def durable_commit(self) -> int:
         """The commit index as of the last sync."""
         return self._written[2]

@@ -30,9 +30,8 @@ class Leadership:
     def __init__(self, context: Context) -> None:
         self._context = context
         self.term = context.core.term
-        self.peers = [name for name in context.voters if name != context.name]
-        self.progress = {peer: Progress() for peer in self.peers}
-        self.reads = ReadRounds(context.name, context.voters)
+        self.progress = {peer: Progress() for peer in context.others}
+        self.reads = ReadRounds(context)
         self._seq = 0
         self._all: list[tuple[int, AllDone]] = []
         self._told_commit = 0
@@ -52,6 +51,20 @@ class Leadership:
     def append_at(self) -> float:
         """When followers must be told something at the latest, apart from heartbeats; monotonic seconds."""
         return self._tell_commit_at
+
+    @property
+    def peers(self) -> list[str]:
+        """The other voters."""
+        return [name for name in self._context.voters if name != self._context.name]
+
+    def members_changed(self) -> None:
+        """A configuration took effect: begin to serve who is new, stop with who is gone."""
+        others = self._context.others
+        for gone in self.progress.keys() - set(others):
+            self.progress.pop(gone).drop_snapshot()
+        for new in others:
+            if new not in self.progress:
+                self.progress[new] = Progress()
 
     # -- connections
 
@@ -128,6 +141,7 @@ class Leadership:
         info = sending.info
         while (chunk := sending.next_chunk()) is not None:
             self._seq += 1
+            sending.last_seq = self._seq
             self._context.send(
                 peer, SnapshotChunk(self.term, self._seq, info.index, info.term, chunk[0], info.size, chunk[1])
             )
@@ -156,6 +170,8 @@ class Leadership:
             self._tell_engine(peer, following, reset=True)
             progress.restart(self._seq + 1)
         else:
+            if progress.snapshot is not None:
+                progress.snapshot.passed_over(message.seq)
             self._tell_engine(peer, 0)
 
     def snapshot_reply(self, peer: str, message: SnapshotReply) -> None:
@@ -217,7 +233,9 @@ class Leadership:
     def behind(self, index: int) -> list[str]:
         """Voters that are not known to have applied `index` and made its commit durable."""
         late = [
-            peer for peer, progress in self.progress.items() if min(progress.applied, progress.commit_durable) < index
+            peer
+            for peer, progress in self.progress.items()
+            if peer in self._context.voters and min(progress.applied, progress.commit_durable) < index
         ]
         if min(self._context.core.applied_index, self._context.journal.durable_commit) < index:
             late.append(self._context.name)

@@ -23,16 +23,19 @@ from typing import Any
 from kvstore import limits
 from kvstore.clock import Clock
 from kvstore.consensus import messages as wire
+from kvstore.consensus.applying import Applier
 from kvstore.consensus.configuration import Configuration
+from kvstore.consensus.configuration import Member as Seat
 from kvstore.consensus.context import Context, RaftSettings
 from kvstore.consensus.elections import Elections
-from kvstore.consensus.engine import AllDone, Host, Loop, Peer, ReadDone, Status, Transport
+from kvstore.consensus.engine import AllDone, Host, Loop, Peer, ProposalDone, ReadDone, Status, Transport
 from kvstore.consensus.following import EngineFault, Following
 from kvstore.consensus.handover import Handover, best_target
 from kvstore.consensus.journal import Journal
 from kvstore.consensus.leading import Leadership
 from kvstore.consensus.pending import Pending
 from kvstore.consensus.raft import LEADER, REGULAR, ROLE_NAMES, Core
+from kvstore.consensus.seats import Seats
 from kvstore.consensus.snapshots import SnapshotInfo, SnapshotStore
 from kvstore.errors import NoLeader
 
@@ -52,6 +55,7 @@ class Member:
         snapshots: SnapshotStore,
         host: Host,
         applied_index: int,
+        initial: Configuration,
         synced: Callable[[float], None],
     ) -> None:
         self.name = name
@@ -63,10 +67,12 @@ class Member:
         self._synced = synced
         self._context = context = Context(name, settings, journal, snapshots)
         self._elections = Elections(context)
-        self._following = Following(context, self._elections.leader_heard, self._install)
+        self._seats = Seats(context, initial, self._members_changed)
+        self._following = Following(context, self._elections.leader_heard, self._seats.refold, self._install)
         self.leadership: Leadership | None = None
         self._inbox: list[tuple[str, wire.Message]] = []
         self._pending = Pending()
+        self._applier = Applier(context, clock, host, self._pending)
         self._handover: Handover | None = None
         self._append_due = False
         self._scheduled = False
@@ -78,7 +84,6 @@ class Member:
         self._reads_before = (0, 0)
         self._core = context.core = Core(
             name=name,
-            other_voters=[voter for voter in context.voters if voter != name],
             store=journal,
             hooks=self,
             rng=rng,
@@ -88,6 +93,7 @@ class Member:
             applied_index=applied_index,
             commit_index=max(journal.commit_index, applied_index),
         )
+        self._seats.take()
 
     # -- what the service layer asks
 
@@ -138,7 +144,7 @@ class Member:
             core.commit_index,
             core.applied_index,
             self._journal.entries[-1][1],
-            {peer: core.match(peer) for peer in lead.peers} if lead else {},
+            {peer: core.match(peer) for peer in lead.progress} if lead else {},
             {peer: progress.applied for peer, progress in lead.progress.items()} if lead else {},
         )
 
@@ -170,6 +176,16 @@ class Member:
             return
         self._handover = Handover(self._context, self.leadership, target, done)
         self.kick()
+
+    def change(self, members: tuple[Seat, ...], done: ProposalDone) -> str | None:
+        """Append a configuration with these members, effective at once (M1); why not, if it cannot begin (M2, M3)."""
+        why_not = self._seats.change(members, self._pending, done, leads=self.leads)
+        self.kick()
+        return why_not
+
+    def configuration_at(self, index: int) -> Configuration:
+        """The configuration that was in effect at log index `index`, for a snapshot that ends there."""
+        return self._seats.at(index)
 
     def holders(self, index: int) -> int:
         """How many voters are known to hold `index` durably."""
@@ -449,25 +465,14 @@ class Member:
         self._append_due = True
 
     def apply_committed(self) -> None:
-        """Apply in slices, so that a long backlog never keeps this node from answering its peers."""
-        core, host, entries = self._core, self._host, self._journal.entries
-        if core.commit_index <= core.applied_index:
-            return
-        until = self._clock.monotonic() + limits.APPLY_SLICE_S_MAX
-        start = core.applied_index + 1 - entries[0][1]
-        for command, index, term in entries[
-            start : start + min(core.commit_index - core.applied_index, limits.APPLY_SLICE_ENTRIES_MAX)
-        ]:
-            result = None
-            if command[:1] == REGULAR:
-                result = host.apply(index, term, command[1:])
-            else:
-                host.skip(index, term)
-            core.applied_index = index
-            self._pending.applied(index, term, result)
-            if self._clock.monotonic() > until:
-                break
-        host.applied(core.applied_index)
+        """Commit moved, or a backlog is left."""
+        self._applier.slice()
+
+    def _members_changed(self) -> None:
+        if self.leadership is not None:
+            self.leadership.members_changed()
+            self._append_due = True
+        self._host.configuration_changed()
 
     # -- snapshots
 
@@ -478,6 +483,7 @@ class Member:
         goes_on = 0 <= offset < len(journal.entries) and journal.entries[offset][2] == info.term
         if not goes_on:
             journal.reset(info.index, info.term, info.configuration)
+            self._seats.replaced()
         self._pending.unknown("a snapshot took the place of the entry", up_to=info.index)
         self._host.restore(self._context.snapshots.frames(info))
         core.applied_index = info.index

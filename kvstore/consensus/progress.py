@@ -17,6 +17,7 @@ class SnapshotSending:
         self.file = file
         self.sent = 0
         self.acknowledged = 0
+        self.last_seq = 0
 
     def next_chunk(self) -> tuple[int, bytes] | None:
         """(offset, bytes) to send now, or None while enough is under way."""
@@ -33,6 +34,13 @@ class SnapshotSending:
         if offset < self.acknowledged or offset > self.sent:
             self.sent = offset
         self.acknowledged = offset
+
+    def passed_over(self, seq: int) -> None:
+        """Message `seq` was answered. Answers come in order: if it was sent after the last chunk, what is not yet
+        acknowledged was lost, or its answer was, and is to be sent again.
+        """
+        if seq > self.last_seq:
+            self.sent = self.acknowledged
 
 
 class Progress:

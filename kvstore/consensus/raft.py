@@ -14,7 +14,7 @@ The names are checked by a test, which says what to do when the library changes.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final, Protocol
 
 from pysyncobj import syncobj
@@ -36,7 +36,8 @@ KINDS: Final = frozenset(REGULAR + NO_OP + CONFIGURATION)
 PRIVATE_NAMES: Final = (
     "__raftState", "__raftCurrentTerm", "__votedForNodeId", "__raftLeader", "__raftElectionDeadline", "__raftLog",
     "__raftCommitIndex", "__raftLastApplied", "__raftNextIndex", "__raftMatchIndex", "__lastResponseTime",
-    "__transferInProgress", "__needLoadDumpFile", "__otherNodes", "__connectedNodes", "__newAppendEntriesTime",
+    "__transferInProgress", "__needLoadDumpFile", "__otherNodes", "__readonlyNodes", "__connectedNodes",
+    "__newAppendEntriesTime",
 )  # fmt: skip
 PRIVATE_METHODS: Final = (
     "__applyLogEntries", "__sendAppendEntries", "__tryLogCompaction", "__doApplyCommand", "__loadDumpFile",
@@ -202,7 +203,6 @@ class Core(SyncObj):
         self,
         *,
         name: str,
-        other_voters: list[str],
         store: LogStore,
         hooks: Hooks,
         rng: random.Random,
@@ -215,7 +215,7 @@ class Core(SyncObj):
         self._hooks = hooks
         self._rng = rng
         self._election_s = (election_s_min, election_s_max)
-        self._peers = {peer: _Peer(peer) for peer in other_voters}
+        self._peers: dict[str, _Peer] = {}
         conf = SyncObjConf(
             autoTick=False,
             appendEntriesPeriod=heartbeat_s,
@@ -226,7 +226,7 @@ class Core(SyncObj):
             dynamicMembershipChange=False,
             useFork=False,
         )
-        super().__init__(_Peer(name), list(self._peers.values()), conf, transport=_Outbox(hooks.engine_sent))
+        super().__init__(_Peer(name), [], conf, transport=_Outbox(hooks.engine_sent))
         self._poller = _NoPoller()
         self._SyncObj__raftLog = _EngineLog(store)
         self._SyncObj__raftMatchIndex = _MatchIndex(store)
@@ -273,8 +273,24 @@ class Core(SyncObj):
         self._onTick(0.0)
 
     def knows(self, peer: str) -> bool:
-        """Whether `peer` is one of the other voters."""
+        """Whether `peer` is another member."""
         return peer in self._peers
+
+    def set_members(self, voters: Collection[str], learners: Collection[str]) -> None:
+        """Take these others as voters, and as learners: the library's read-only nodes, which count in no quorum."""
+        names = {*voters, *learners}
+        for gone in self._peers.keys() - names:
+            node = self._peers.pop(gone)
+            self._SyncObj__connectedNodes.discard(node)
+            for kept in (self._SyncObj__raftNextIndex, self._SyncObj__raftMatchIndex, self._SyncObj__lastResponseTime):
+                kept.pop(node, None)
+        for new in sorted(names - self._peers.keys()):
+            node = self._peers[new] = _Peer(new)
+            self._SyncObj__raftNextIndex[node] = self._SyncObj__raftLog[-1][1] + 1
+            self._SyncObj__raftMatchIndex[node] = 0
+            self._SyncObj__lastResponseTime[node] = _now_s
+        self._SyncObj__otherNodes = {self._peers[name] for name in voters}
+        self._SyncObj__readonlyNodes = {self._peers[name] for name in learners}
 
     def deliver(self, peer: str, message: dict[str, Any]) -> None:
         """Hand the engine a message that has passed the gate."""

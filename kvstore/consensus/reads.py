@@ -6,17 +6,27 @@ has already been sent. One round is under way at a time.
 """
 
 from collections.abc import Collection
+from typing import Protocol
 
 from kvstore.consensus.engine import ReadDone
 from kvstore.consensus.rules import is_majority
 
 
+class Group(Protocol):
+    """Who this node is and who votes at this moment."""
+
+    name: str
+
+    @property
+    def voters(self) -> Collection[str]:
+        """Names of the voters."""
+
+
 class ReadRounds:
     """Bookkeeping of one leader's reads. Pure: the owner sends the rounds and brings the answers."""
 
-    def __init__(self, name: str, voters: Collection[str]) -> None:
-        self._name = name
-        self._voters = voters
+    def __init__(self, group: Group) -> None:
+        self._group = group
         self._waiting: list[ReadDone] = []
         self._asked: list[ReadDone] = []
         self._answers: set[str] = set()
@@ -38,7 +48,7 @@ class ReadRounds:
         if self._asked or not self._waiting:
             return None
         self._asked, self._waiting = self._waiting, []
-        self._answers = {self._name}
+        self._answers = {self._group.name}
         self._index = commit_index
         self.round += 1
         self.reads_total += len(self._asked)
@@ -55,7 +65,7 @@ class ReadRounds:
 
     def confirmed(self) -> tuple[list[ReadDone], int]:
         """The reads that may go on, with their read index; empty while the round lacks a majority."""
-        if not self._asked or not is_majority(self._answers, self._voters):
+        if not self._asked or not is_majority(self._answers, self._group.voters):
             return [], 0
         done, self._asked = self._asked, []
         return done, self._index

@@ -21,7 +21,7 @@ from kvstore.http import parse
 from kvstore.http.answer import Answer
 from kvstore.http.kv import Door, stamp_line
 from kvstore.http.problems import Refused, problem
-from kvstore.http.routes import ITEM_PATH, ITEM_PREFIX, Route, by_path
+from kvstore.http.routes import ITEM_PATH, ITEM_PREFIX, MEMBER_PATH, MEMBER_PREFIX, Route, by_path
 from kvstore.http.store import Store
 from kvstore.telemetry.metrics import HttpMeter, Metrics
 
@@ -62,6 +62,7 @@ class HttpServer:
             for path, methods in by_path().items()
         }
         self._items = self._table.pop(ITEM_PATH)
+        self._members = self._table.pop(MEMBER_PATH)
         self._strays: dict[str, HttpMeter] = {}
         # Ids that this server makes: unique across processes by the random part, within one by the count.
         self._id_stem = secrets.token_hex(6)
@@ -114,6 +115,9 @@ class HttpServer:
         if path.startswith(ITEM_PREFIX):
             raw_key = path[len(ITEM_PREFIX) :]
             methods: dict[str, tuple[Route, HttpMeter]] | None = self._items
+        elif path.startswith(MEMBER_PREFIX):
+            raw_key = path[len(MEMBER_PREFIX) :]
+            methods = self._members
         else:
             methods = self._table.get(path)
         found = methods.get(method) if methods is not None else None

@@ -1,14 +1,18 @@
 """Handlers about the node itself: the cluster as it sees it, liveness, readiness and metrics."""
 
-from typing import Final
+from typing import Final, TypeVar
 
+import msgspec
 from aiohttp import hdrs, web
 
+from kvstore import limits
+from kvstore.config import parse_address, parse_name
 from kvstore.errors import BadRequest, Unavailable
 from kvstore.http import parse
 from kvstore.http.answer import JSON, MSGPACK, Answer, content_type
-from kvstore.http.kv import Door
+from kvstore.http.kv import Door, read_body
 from kvstore.http.shapes import cluster_body, encode
+from kvstore.model.results import ClusterView
 
 _OFFERS: Final = (JSON, MSGPACK)
 _PLAIN: Final = content_type("text/plain; charset=utf-8")
@@ -17,8 +21,61 @@ _PLAIN: Final = content_type("text/plain; charset=utf-8")
 async def get_cluster(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
     """The members, who leads, and the alarms."""
     _no_parameters(query)
+    return _view(request, await door.store.cluster())
+
+
+async def add_member(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
+    """Take in a member, as a learner that is promoted once it has caught up. Body: {"name", "peer"}."""
+    timeout_s = parse.timeout_option(query)
+    asked = await _body(request, NewMember)
+    try:
+        parse_name(asked.name)
+        parse_address(asked.peer)
+    except ValueError as wrong:
+        raise BadRequest(str(wrong)) from wrong
+    return _view(request, await door.store.add_member(asked.name, asked.peer, timeout_s=timeout_s))
+
+
+async def remove_member(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
+    """Remove a member; a leader hands over first."""
+    timeout_s = parse.timeout_option(query)
+    name = parse.key_of(raw_key).decode(errors="replace")
+    return _view(request, await door.store.remove_member(name, timeout_s=timeout_s))
+
+
+async def transfer_leader(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
+    """Hand leadership over. Body: {"name"}, or {} for whoever is most current."""
+    timeout_s = parse.timeout_option(query)
+    asked = await _body(request, NewLeader)
+    return _view(request, await door.store.transfer_leader(asked.name, timeout_s=timeout_s))
+
+
+class NewMember(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of `POST /v1/cluster/members`."""
+
+    name: str
+    peer: str
+
+
+class NewLeader(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of `POST /v1/cluster/leader`."""
+
+    name: str | None = None
+
+
+_Body = TypeVar("_Body")
+
+
+async def _body(request: web.BaseRequest, shape: type[_Body]) -> _Body:
+    try:
+        return msgspec.json.decode(await read_body(request, limits.ADMIN_BODY_BYTES_MAX) or b"{}", type=shape)
+    except msgspec.DecodeError as wrong:
+        raise BadRequest(f"the body is not what is expected here: {wrong}") from wrong
+
+
+def _view(request: web.BaseRequest, view: ClusterView) -> Answer:
     offer = parse.preferred(request.headers.get(hdrs.ACCEPT, JSON), _OFFERS)
-    return Answer(200, content_type(offer), encode(cluster_body(await door.store.cluster()), offer))
+    return Answer(200, content_type(offer), encode(cluster_body(view), offer))
 
 
 async def livez(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:

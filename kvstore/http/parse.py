@@ -96,6 +96,11 @@ def write_options(query: str) -> WriteOptions:
     return WriteOptions(_level(found, WRITE_LEVELS, "writes"), _timeout_s(found))
 
 
+def timeout_option(query: str) -> float:
+    """Seconds, for a call that takes nothing but `timeout_ms`. Raises BadRequest."""
+    return _timeout_s(_parameters(query, frozenset({"timeout_ms"})))
+
+
 @lru_cache(maxsize=1_024)
 def read_options(query: str) -> ReadOptions:
     """Options of a GET of one key. Raises BadRequest."""

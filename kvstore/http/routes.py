@@ -9,11 +9,13 @@ from kvstore.http import cluster, kv, ranges
 from kvstore.http.answer import Answer
 from kvstore.http.kv import Door
 
-# (door, request, the rest of the path behind `/v1/kv/` still encoded, the query still encoded)
+# (door, request, the rest of the path behind its prefix still encoded, the query still encoded)
 Handler = Callable[[Door, web.BaseRequest, str, str], Awaitable[Answer]]
 
 ITEM_PREFIX: Final = "/v1/kv/"
 ITEM_PATH: Final = "/v1/kv/{key}"
+MEMBER_PREFIX: Final = "/v1/cluster/members/"
+MEMBER_PATH: Final = "/v1/cluster/members/{name}"
 
 
 class Route(NamedTuple):
@@ -32,6 +34,9 @@ ROUTES: Final = (
     Route("DELETE", ITEM_PATH, kv.delete, read=False, levelled=True),
     Route("GET", "/v1/kv", ranges.get_range, read=True, levelled=True),
     Route("GET", "/v1/cluster", cluster.get_cluster, read=True, levelled=False),
+    Route("POST", "/v1/cluster/members", cluster.add_member, read=False, levelled=False),
+    Route("DELETE", MEMBER_PATH, cluster.remove_member, read=False, levelled=False),
+    Route("POST", "/v1/cluster/leader", cluster.transfer_leader, read=False, levelled=False),
     Route("GET", "/livez", cluster.livez, read=True, levelled=False),
     Route("GET", "/readyz", cluster.readyz, read=True, levelled=False),
     Route("GET", "/metrics", cluster.metrics, read=True, levelled=False),

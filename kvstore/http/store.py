@@ -42,6 +42,15 @@ class Store(Protocol):
     async def cluster(self) -> ClusterView:
         """The cluster as this node sees it now; silent members delay the answer by a fraction of a second at most."""
 
+    async def add_member(self, name: str, peer: str, *, timeout_s: float) -> ClusterView:
+        """Takes in `name`, which listens to peers at `peer` (HOST:PORT), as a learner. Raises MembershipRefused."""
+
+    async def remove_member(self, name: str, *, timeout_s: float) -> ClusterView:
+        """Removes `name`. Raises MembershipRefused."""
+
+    async def transfer_leader(self, name: str | None, *, timeout_s: float) -> ClusterView:
+        """Makes `name`, or whoever is most current, the leader. Raises MembershipRefused."""
+
     def ready(self) -> str | None:
         """None when the node can serve, otherwise the reason why not, for people."""
 

@@ -1,6 +1,6 @@
 """Opening a data directory: who this node is, and the state that its snapshot and journal give.
 
-identity.json     cluster id, node name, random identity of this directory, number of starts
+identity.json     cluster id, node name, random identity, number of starts, first configuration
 lock              held while a process uses the directory
 journal/          segments
 snapshots/        the latest snapshot
@@ -13,6 +13,7 @@ import random
 from typing import NamedTuple
 
 from kvstore import limits
+from kvstore.consensus import membership
 from kvstore.consensus.configuration import Configuration, Member
 from kvstore.consensus.disk import Disk, read_whole, write_whole
 from kvstore.consensus.journal import Journal
@@ -26,11 +27,14 @@ FORMAT = 1
 
 
 class Bootstrap(NamedTuple):
-    """What a new directory is to become: one of `members` (name -> HOST:PORT) of a new cluster."""
+    """What a new directory is to become: one of `members` (name -> HOST:PORT) of a new cluster, or, with `joins`, of
+    the cluster with that id: then this node alone begins as a learner, and only what its log says changes that.
+    """
 
     name: str
     members: dict[str, str]
     cluster_token: str
+    joins: str | None = None
 
 
 class Identity(NamedTuple):
@@ -46,6 +50,7 @@ class Opened(NamedTuple):
     """A data directory, ready for a member to run on."""
 
     identity: Identity
+    initial: Configuration
     journal: Journal
     snapshots: SnapshotStore
     machine: Machine
@@ -71,18 +76,51 @@ def open_directory(
 ) -> Opened:
     """Recover, or start afresh in an empty directory. Raises CorruptData with file, offset and advice."""
     disk.mkdir(directory)
-    identity = _identify(disk, directory, bootstrap, rng)
+    # Else a loss of power could take the whole directory, and with it a vote that was given.
+    disk.sync_dir(os.path.dirname(os.path.normpath(directory)) or ".")
+    identity, initial, begun = _identify(disk, directory, bootstrap, rng)
     snapshots = SnapshotStore(disk, os.path.join(directory, "snapshots"))
+    if begun and not _has_files(disk, os.path.join(directory, "journal")):
+        raise CorruptData(
+            os.path.join(directory, "journal"),
+            0,
+            "the journal is gone, and with it the votes that this node gave",
+            "Restore it from a backup, or replace this member by a new one.",
+        )
     journal = Journal.open(disk, os.path.join(directory, "journal"), segment_bytes=segment_bytes, entropy=rng.randbytes)
     machine = _recover(directory, journal, snapshots)
-    if not journal.configuration.members:
-        members = [Member(name, peer, "", True, "") for name, peer in bootstrap.members.items()]
-        journal.set_configuration(Configuration(1, tuple(sorted(members))))
-        journal.sync()
-    return Opened(identity, journal, snapshots, machine)
+    # Folded anew: after a crash the journal's own note of it may be ahead of its log, or behind.
+    info = snapshots.latest()
+    below_log = initial if info is None else info.configuration
+    journal.set_configuration(membership.folded(journal.entries, below_log))
+    journal.sync()
+    if not begun:
+        _write_identity(disk, directory, identity, initial, begun=True)
+    return Opened(identity, initial, journal, snapshots, machine)
 
 
-def _identify(disk: Disk, directory: str, bootstrap: Bootstrap, rng: random.Random) -> Identity:
+def has_identity(disk: Disk, directory: str) -> bool:
+    """Whether the directory belongs to a node already."""
+    return disk.exists(os.path.join(directory, IDENTITY_FILE))
+
+
+def _has_files(disk: Disk, directory: str) -> bool:
+    return disk.exists(directory) and bool(disk.list(directory))
+
+
+def _first_configuration(bootstrap: Bootstrap) -> Configuration:
+    """What holds below the log's first entry. Identities are bound by the first leader (rule M5)."""
+    joins = bootstrap.joins is not None
+    members = [
+        Member(name, peer, "", not joins or name != bootstrap.name, "") for name, peer in bootstrap.members.items()
+    ]
+    return Configuration(0 if joins else 1, tuple(sorted(members)))
+
+
+def _identify(
+    disk: Disk, directory: str, bootstrap: Bootstrap, rng: random.Random
+) -> tuple[Identity, Configuration, bool]:
+    """Who the directory belongs to, its first configuration, and whether its journal was begun."""
     path = os.path.join(directory, IDENTITY_FILE)
     if disk.exists(path):
         try:
@@ -90,6 +128,8 @@ def _identify(disk: Disk, directory: str, bootstrap: Bootstrap, rng: random.Rand
             known = Identity(
                 str(stored["cluster_id"]), str(stored["name"]), str(stored["identity"]), int(stored["incarnation"])
             )
+            initial = Configuration.from_wire(stored["configuration"])
+            begun = bool(stored["journal_begun"])
             if stored["format"] != FORMAT:
                 raise ValueError(f"format {stored['format']!r}")
         except (ValueError, KeyError, TypeError) as broken:
@@ -115,10 +155,16 @@ def _identify(disk: Disk, directory: str, bootstrap: Bootstrap, rng: random.Rand
                 "missing, although there is a journal",
                 "Restore it from a backup; a journal without it is nobody's.",
             )
-        identity = Identity(cluster_id_of(bootstrap, rng), bootstrap.name, f"{rng.getrandbits(64):016x}", 1)
-    text = json.dumps({"format": FORMAT, **identity._asdict()})
-    write_whole(disk, directory, IDENTITY_FILE, [text.encode()])
-    return identity
+        cluster_id = bootstrap.joins or cluster_id_of(bootstrap, rng)
+        identity = Identity(cluster_id, bootstrap.name, f"{rng.getrandbits(64):016x}", 1)
+        initial, begun = _first_configuration(bootstrap), False
+    _write_identity(disk, directory, identity, initial, begun=begun)
+    return identity, initial, begun
+
+
+def _write_identity(disk: Disk, directory: str, identity: Identity, initial: Configuration, *, begun: bool) -> None:
+    stored = {"format": FORMAT, **identity._asdict(), "configuration": initial.as_wire(), "journal_begun": begun}
+    write_whole(disk, directory, IDENTITY_FILE, [json.dumps(stored).encode()])
 
 
 def _recover(directory: str, journal: Journal, snapshots: SnapshotStore) -> Machine:

@@ -25,15 +25,22 @@ class PeerGone(Exception):
 
 
 class Calls:
-    """Sends calls and answers those of peers. `send` returns False when there is no connection."""
+    """Sends calls and answers those of peers. `send` returns False when there is no connection.
+
+    `first_id` must differ from process to process: an answer to a call of this node's former process may still come.
+    """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, deadlines: Deadlines, send: Callable[[str, Call | Return], bool]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        deadlines: Deadlines,
+        send: Callable[[str, Call | Return], bool],
+        first_id: int,
     ) -> None:
         self._loop = loop
         self._deadlines = deadlines
         self._send = send
-        self._next_id = 0
+        self._next_id = first_id
         self._open: dict[int, tuple[str, asyncio.Future[list[Any]]]] = {}
         self._handlers: dict[str, Handler] = {}
         self._tasks: set[asyncio.Task[None]] = set()

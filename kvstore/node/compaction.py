@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from kvstore.consensus.configuration import Configuration
 from kvstore.consensus.journal import Journal
 from kvstore.consensus.snapshots import SnapshotInfo, SnapshotStore
 from kvstore.errors import StorageFull
@@ -31,6 +32,7 @@ class Compaction:
         snapshots: SnapshotStore,
         log_bytes: int,
         offload: Offload,
+        configuration_at: Callable[[int], Configuration],
         done: Callable[[SnapshotInfo], None],
     ) -> None:
         self._loop = loop
@@ -38,6 +40,7 @@ class Compaction:
         self._snapshots = snapshots
         self._log_bytes = log_bytes
         self._offload = offload
+        self._configuration_at = configuration_at
         self._done = done
         self._task: asyncio.Task[None] | None = None
         self._abandoned = False
@@ -72,7 +75,9 @@ class Compaction:
 
     async def _write(self, machine: Machine) -> SnapshotInfo | None:
         """The finished snapshot, or None if it was abandoned. Nothing is left of one that was not finished."""
-        writer = self._snapshots.writer(machine.applied_index, machine.applied_term, self._journal.configuration)
+        writer = self._snapshots.writer(
+            machine.applied_index, machine.applied_term, self._configuration_at(machine.applied_index)
+        )
         frames = machine.snapshot()
         try:
             for frame in frames:

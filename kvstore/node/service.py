@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from kvstore.clock import Clock
-from kvstore.consensus.configuration import majority
+from kvstore.consensus.configuration import Configuration, majority
 from kvstore.consensus.context import RaftSettings
 from kvstore.consensus.engine import Peer, ProposalDone, Transport
 from kvstore.consensus.member import Member
@@ -30,6 +30,7 @@ from kvstore.node.calls import Calls
 from kvstore.node.compaction import Compaction, Offload
 from kvstore.node.deadlines import Deadlines, Expired
 from kvstore.node.leadership import LeaderWatch
+from kvstore.node.membership import Membership
 from kvstore.node.overview import Overview
 from kvstore.node.reads import AppliedWaits, QuorumReads
 from kvstore.node.writes import Writes, Written
@@ -55,12 +56,14 @@ class Node:
         loop: asyncio.AbstractEventLoop,
         offload: Offload,
         synced: Callable[[float], None],
+        on_members: Callable[[Configuration], None],
         on_failure: Callable[[Exception], None],
     ) -> None:
         self.name = opened.identity.name
         self._loop = loop
         self._machine = opened.machine
         self._on_failure = on_failure
+        self._on_members = on_members
         self._applied_waits = AppliedWaits()
         self._revision_waits = AppliedWaits()
         self._reads_open = 0
@@ -75,9 +78,10 @@ class Node:
             snapshots=opened.snapshots,
             host=self,
             applied_index=opened.machine.applied_index,
+            initial=opened.initial,
             synced=synced,
         )
-        self._calls = Calls(loop, self.deadlines, self.engine.send)
+        self._calls = Calls(loop, self.deadlines, self.engine.send, first_id=rng.getrandbits(60))
         self._leaders = LeaderWatch(loop, self.deadlines, self.engine, patience_s=2 * settings.election_s_max)
         self._writes = Writes(
             loop=loop,
@@ -89,6 +93,14 @@ class Node:
         )
         self._reads = QuorumReads(
             loop=loop, deadlines=self.deadlines, engine=self.engine, calls=self._calls, leaders=self._leaders
+        )
+        self.membership = Membership(
+            loop=loop,
+            deadlines=self.deadlines,
+            engine=self.engine,
+            calls=self._calls,
+            leaders=self._leaders,
+            identity=opened.identity.identity,
         )
         self._overview = Overview(
             loop=loop,
@@ -103,6 +115,7 @@ class Node:
             snapshots=opened.snapshots,
             log_bytes=settings.snapshot_log_bytes,
             offload=offload,
+            configuration_at=self.engine.configuration_at,
             done=self._compacted,
         )
         self._journal = opened.journal
@@ -113,6 +126,7 @@ class Node:
         """Take part in the cluster by way of `transport`; clients reach this node at the URL `http`."""
         self._overview.http = http
         self.engine.start(transport)
+        self.membership.start()
 
     async def hand_over(self, timeout_s: float) -> None:
         """Give leadership away before stopping, if this node leads and another can take it, within `timeout_s`."""
@@ -130,6 +144,7 @@ class Node:
 
     async def close(self) -> None:
         """Stop; requests that still wait end with their unknown outcome."""
+        self.membership.close()
         self.engine.stop()
         await self.compaction.close()
         self._calls.close()
@@ -234,6 +249,22 @@ class Node:
         """The cluster as this node sees it now."""
         return await self._overview.view()
 
+    async def add_member(self, name: str, peer: str, *, timeout_s: float) -> ClusterView:
+        """Take `name` in as a learner; see Store."""
+        await self.membership.add(name, peer, timeout_s)
+        return await self._overview.view()
+
+    async def remove_member(self, name: str, *, timeout_s: float) -> ClusterView:
+        """Remove `name`; see Store."""
+        await self.membership.remove(name, timeout_s)
+        return await self._overview.view()
+
+    async def transfer_leader(self, name: str | None, *, timeout_s: float) -> ClusterView:
+        """Hand leadership to `name`; see Store."""
+        await self.membership.transfer(name, timeout_s)
+        await self._leaders.wait(self._loop.time() + timeout_s, read=True)
+        return await self._overview.view()
+
     def ready(self) -> str | None:
         """None when a leader is known and this node is not far behind it."""
         if self.engine.leader is not None:
@@ -287,6 +318,10 @@ class Node:
         self._machine = self._overview.machine = loader.finish()
         self._overview.digests.clear()
         self.compaction.installed(self._machine.applied_index)
+
+    def configuration_changed(self) -> None:
+        """Other members: whoever keeps the connections is told."""
+        self._on_members(self.engine.configuration)
 
     def leadership_changed(self) -> None:
         """Wake who waits for a leader, and pass on what could not be appended here."""

@@ -140,6 +140,13 @@ class SimCluster:
         if self.error is None and not isinstance(error, PowerLoss):
             self.error = error
 
+    def close(self) -> None:
+        """End everything. Nothing of this cluster runs any more."""
+        self.time.stop()
+        for process in self.processes.values():
+            process.loop.kill()
+        self.loop.kill()
+
     # -- nodes
 
     def start_all(self) -> None:
@@ -154,12 +161,8 @@ class SimCluster:
         self.starts[name] += 1
         incarnation = self.starts[name]
         # The monotonic clock of a host begins anew with each of its boots.
-        loop = SimLoop(
-            self.time, name=name, offset_s=self._clock_rng.uniform(1.0, 1000.0), rate=self._rates[name]
-        )
-        clock = SimClock(
-            loop, wall_offset_ms=self._wall_offsets_ms[name] + int(self.time.now * 1000)
-        )
+        loop = SimLoop(self.time, name=name, offset_s=self._clock_rng.uniform(1.0, 1000.0), rate=self._rates[name])
+        clock = SimClock(loop, wall_offset_ms=self._wall_offsets_ms[name] + int(self.time.now * 1000))
         process = SimProcess(name, incarnation, loop, clock)
         loop.on_error = lambda error: self._process_error(process, error)
         self.processes[name] = process
@@ -184,6 +187,7 @@ class SimCluster:
             loop=process.loop,
             offload=lambda work: self._offload(process.loop, work),
             synced=lambda _seconds: None,
+            on_members=lambda _configuration: None,
             on_failure=lambda error: self._process_error(process, error),
         )
         node.told = lambda index, digest: self.invariants.applied(name, index, digest)
@@ -254,20 +258,17 @@ class SimCluster:
         if process is None:
             return
         self.note(f"{name} is killed")
-        self._end(process)
         self.network.process_ended(name)
-        self.disks[name] = self.disks[name].after_crash(KEPT)
+        self._end(process, KEPT)
 
     def power_off(self, name: str, fate: Fate | None = None) -> None:
-        """The host is gone: memory, what was not synced (as `fate`, else the seed, decides), connections without a word.
-        """
+        """The host is gone: memory, what was not synced (as `fate`, else the seed, decides), connections without a word."""
         process = self.processes.pop(name, None)
         if process is None:
             return
         self.note(f"{name} loses power")
-        self._end(process)
         self.network.power_lost(name)
-        self.disks[name] = self.disks[name].after_crash(fate or self._some_fate(name))
+        self._end(process, fate or self._some_fate(name))
 
     def crash_in(self, name: str, operations: int) -> None:
         """The power goes at the n-th operation on the disk of `name` from now on."""
@@ -324,9 +325,13 @@ class SimCluster:
             return KEPT
         return rng.randrange
 
-    def _end(self, process: SimProcess) -> None:
+    def _end(self, process: SimProcess, fate: Fate) -> None:
+        # What the end of its tasks still does happens to a disk that nobody will read.
+        disk = self.disks[process.name]
+        self.disks[process.name] = disk.after_crash(fate)
+        disk.power_lost = disk.crash_at = None
+        disk.failing = {}
         process.loop.kill()
-        self.disks[process.name].power_lost = None
         waiting, process.waiting = process.waiting, {}
         for future in waiting:
             if not future.done():
@@ -355,9 +360,9 @@ class SimCluster:
 
         def finish(task: "asyncio.Task[_T]") -> None:
             process.waiting.pop(answer, None)
+            error = task.exception()
             if answer.done():
                 return
-            error = task.exception()
             if error is None:
                 answer.set_result(task.result())
             else:

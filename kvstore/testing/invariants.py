@@ -92,7 +92,9 @@ class Invariants:
             command, index, term = entries[place]
             found = known.setdefault((index, term), (command, before))
             if found[1] != before or found[0] != command:
-                raise InvariantBroken("log matching", f"entry {index} of term {term} on {node} is not the one elsewhere")
+                raise InvariantBroken(
+                    "log matching", f"entry {index} of term {term} on {node} is not the one elsewhere"
+                )
             before = term
 
     def one_change(self, node: str, uncommitted: Sequence[Entry]) -> None:
@@ -173,8 +175,10 @@ class Invariants:
             raise InvariantBroken(
                 "monotony", f"{node} restarted with a log up to {last_index}, committed {old_index} was durable"
             )
-        if last_index >= old_index and term_at(old_index) not in (None, old_index_term) and self.is_committed(
-            old_index, old_index_term
+        if (
+            last_index >= old_index
+            and term_at(old_index) not in (None, old_index_term)
+            and self.is_committed(old_index, old_index_term)
         ):
             raise InvariantBroken("monotony", f"{node} restarted with another entry {old_index} than was durable")
 

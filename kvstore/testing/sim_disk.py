@@ -319,9 +319,8 @@ class SimDisk:
         """Count an operation; let it fail or the power go if that is due."""
         self.operations += 1
         if self.crash_at is not None and self.operations >= self.crash_at:
-            power_lost, self.power_lost = self.power_lost, None
-            if power_lost is not None:
-                power_lost()
+            if self.power_lost is not None:
+                self.power_lost()
             raise PowerLoss
         if operation in self.failing:
             number = self.failing[operation]

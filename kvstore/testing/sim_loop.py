@@ -11,9 +11,11 @@ again: tasks, timers and callbacks vanish as with a killed process). Each has it
 import asyncio
 import contextvars
 import heapq
+import weakref
 from asyncio import events
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 _T = TypeVar("_T")
@@ -88,14 +90,17 @@ class VirtualTime:
 
     def run(self, done: Callable[[], bool], until: float) -> None:
         """Let things happen until `done()`. Raises NothingLeft, or OutOfTime when it is `until`."""
-        ready, timers = self._ready, self._timers
+        ready = self._ready
         before = events._get_running_loop()
+        events._set_running_loop(None)
         current: SimLoop | None = None
         try:
             while not done():
                 if not ready:
                     self._advance(until)
                 for _ in range(len(ready)):
+                    if not ready:
+                        break
                     handle = ready.popleft()
                     callback, loop = handle.callback, handle.loop
                     if callback is None:
@@ -111,7 +116,11 @@ class VirtualTime:
                     loop.execute(callback, handle.args, handle.context)
         finally:
             events._set_running_loop(before)
-            del timers
+
+    def stop(self) -> None:
+        """Forget everything that was to come."""
+        self._ready.clear()
+        self._timers.clear()
 
     def _advance(self, until: float) -> None:
         """Jump to the next timer that still matters, and make all that are due ready."""
@@ -148,6 +157,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._offset_s = offset_s
         self._rate = rate
         self._put_off: list[SimHandle] = []
+        self._tasks: weakref.WeakSet[asyncio.Task[Any]] = weakref.WeakSet()
 
     def execute(
         self, callback: Callable[..., object], args: tuple[Any, ...], context: contextvars.Context | None
@@ -181,9 +191,14 @@ class SimLoop(asyncio.AbstractEventLoop):
             self._put_off.clear()
 
     def kill(self) -> None:
-        """Nothing of this loop ever runs again."""
+        """Nothing of this loop ever runs again, but for the `finally` clauses of its tasks."""
         self.state = DEAD
         self._put_off.clear()
+        for task in list(self._tasks):
+            coroutine = task.get_coro()
+            if not task.done() and isinstance(coroutine, Coroutine) and not getattr(coroutine, "cr_running", False):
+                with suppress(Exception):
+                    coroutine.close()
 
     def put_off(self, handle: SimHandle) -> None:
         """Keep what came due while paused; for VirtualTime only."""
@@ -237,6 +252,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         """A task of this loop."""
         task = asyncio.Task(coro, loop=self, name=name or "sim", context=context)
         task._log_destroy_pending = False  # type: ignore[attr-defined]
+        self._tasks.add(task)
         return task
 
     def run_until_complete(self, future: Awaitable[_T], *, timeout_s: float = 3600.0) -> _T:  # type: ignore[override]
@@ -260,7 +276,12 @@ class SimLoop(asyncio.AbstractEventLoop):
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """What nobody awaited and nobody caught."""
         error = context.get("exception")
-        if self.state == DEAD or error is None or "future" in context and not isinstance(context["future"], asyncio.Task):
+        if (
+            self.state == DEAD
+            or error is None
+            or ("future" in context
+            and not isinstance(context["future"], asyncio.Task))
+        ):
             return  # a future that nobody wants any more is no failure; a task that nobody looks at is
         if self.on_error is not None:
             self.on_error(error)

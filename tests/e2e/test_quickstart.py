@@ -1,7 +1,5 @@
 """The quickstart's story, shortened: one pass of the standard library, the leader killed in its middle."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ from kvcluster.pytest_plugin import ClusterFactory
 from kvcluster.supervisor import Cluster
 from kvcluster.topology import FILE_NAME
 from kvjepsen.ledger import Ledger
+from tests.support.commands import run_module
 
 
 async def test_no_key_is_lost_when_the_leader_dies_in_the_middle_of_an_import(
@@ -32,9 +31,8 @@ async def test_no_key_is_lost_when_the_leader_dies_in_the_middle_of_an_import(
 @pytest.mark.long
 def test_the_quickstart_leaves_a_cluster_running_and_says_how_to_stop_it(tmp_path: Path) -> None:
     directory = tmp_path / "cluster"
-    command = [sys.executable, "-m", "kvcli.quickstart", "--dir", str(directory)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        done = run_module("kvcli.quickstart", "--dir", str(directory), timeout_s=300)
         assert done.returncode == 0, done.stderr
         assert "\nlost                            0\n" in done.stdout
         assert f"cluster down --purge --dir {directory}" in done.stdout

@@ -10,13 +10,18 @@ ROOT = Path(__file__).parents[2]
 
 def kv(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `kv ARGUMENTS` from this source tree, installed or not, without settings from the environment."""
+    return run_module("kvcli", *arguments)
+
+
+def run_module(module: str, *arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+    """The same for `python -m MODULE ARGUMENTS`."""
     path = os.pathsep.join(str(ROOT / folder) for folder in (".", "cli", "cluster", "jepsen-like"))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("KV_")}
     return subprocess.run(
-        [sys.executable, "-m", "kvcli", *arguments],
+        [sys.executable, "-m", module, *arguments],
         env=environment | {"PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=timeout_s,
         check=False,
     )

@@ -8,6 +8,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from kvstore.consensus import membership
 from kvstore.consensus.configuration import Configuration
 from kvstore.consensus.configuration import Member as Seat
 from kvstore.consensus.context import RaftSettings
@@ -28,9 +29,9 @@ class _Timer:
 
 
 class LabNode:
-    """One member with its host, loop, clock and transport, all by hand."""
+    """One member with its host, loop, clock and transport, all by hand. `joins`: it begins as a learner."""
 
-    def __init__(self, lab: "Lab", name: str, disk: CrashDisk) -> None:
+    def __init__(self, lab: "Lab", name: str, disk: CrashDisk, *, joins: bool = False) -> None:
         self.lab, self.name, self.disk = lab, name, disk
         self.soon: deque[Callable[[], None]] = deque()
         self.timers: list[_Timer] = []
@@ -38,10 +39,10 @@ class LabNode:
         self.log: list[bytes] = []
         self.error: Exception | None = None
         self.journal = Journal.open(disk, "/journal")
-        if not self.journal.configuration.members:
-            seats = tuple(Seat(each, "", "", True, "") for each in lab.names)
-            self.journal.set_configuration(Configuration(1, seats))
-            self.journal.sync()
+        seats = tuple(Seat(each, "", "", not joins or each != name, "") for each in sorted({*lab.names, name}))
+        initial = Configuration(0 if joins else 1, seats)
+        self.journal.set_configuration(membership.folded(self.journal.entries, initial))
+        self.journal.sync()
         self.snapshots = SnapshotStore(disk, "/snapshots")
         self.member = Member(
             name=name,
@@ -53,6 +54,7 @@ class LabNode:
             snapshots=self.snapshots,
             host=self,
             applied_index=1,
+            initial=initial,
             synced=lambda _seconds: None,
         )
 
@@ -104,6 +106,9 @@ class LabNode:
     def restore(self, frames: Iterator[bytes]) -> None:
         raise AssertionError("no snapshots here")
 
+    def configuration_changed(self) -> None:
+        pass
+
     def leadership_changed(self) -> None:
         pass
 
@@ -139,6 +144,16 @@ class Lab:
                 if other != node.name:
                     node.member.peer_connected(Peer(other, "", 1, ""))
             node.run()
+
+    def join(self, name: str) -> LabNode:
+        """Start a node that is no member yet, connected to everybody."""
+        node = self.nodes[name] = LabNode(self, name, CrashDisk(), joins=True)
+        node.member.start(node)
+        for other in list(self.nodes.values()):
+            if other is not node:
+                node.member.peer_connected(Peer(other.name, "", 1, ""))
+                other.member.peer_connected(Peer(name, "", 1, ""))
+        return node
 
     def monotonic(self) -> float:
         return self.now

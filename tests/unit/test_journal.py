@@ -78,11 +78,11 @@ def test_nothing_is_durable_before_sync() -> None:
     journal.set_term(3, "n2")
     fill(journal, 5, term=3, sync=False)
     assert journal.dirty
-    assert (journal.durable_index, journal.durable_term) == (1, 0)
+    assert (journal.durable_index, journal.durable_term, journal.durable_vote) == (1, 0, None)
     assert open_journal(disk.after_crash(LOST)).entries == [(NOOP, 1, 0)]
     journal.sync()
     assert not journal.dirty
-    assert (journal.durable_index, journal.durable_term) == (6, 3)
+    assert (journal.durable_index, journal.durable_term, journal.durable_vote) == (6, 3, "n2")
 
 
 def test_the_commit_index_travels_with_the_next_group_unless_it_is_forced() -> None:

@@ -18,6 +18,11 @@ def status() -> None:
 
     MATCH is the last log entry that the leader knows to be on that member, APPLIED the last one that it has applied.
     """
+    show_cluster()
+
+
+def show_cluster() -> None:
+    """Ask for the cluster and write it in the chosen form."""
     document = run_with_client(lambda client: client.cluster_document())
     mode = settings().output
     if mode in (Mode.JSON, Mode.RAW):

@@ -6,22 +6,44 @@ every fault and every answer.
 
 import asyncio
 import hashlib
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final
+from unittest import mock
 
 from kvjepsen.history import Answered, History
 from kvjepsen.schedule import DELETE, GET, KEYS, PUT, Fault, Operation, Schedule, make_schedule
+from kvstore import limits
 from kvstore.errors import CannotConnect, ConnectionLost, KvError
 from kvstore.model.commands import MUST_BE_ABSENT, MUST_EXIST
 from kvstore.model.levels import Level
 from kvstore.node.service import Node
+from kvstore.state import snapshot
 from kvstore.testing import InvariantBroken, NodeFailed, NothingLeft, OutOfTime, SimCluster
 from kvstore.testing.sim_network import short
 
 HEAL_S_MAX: Final = 30.0
 CALL_GRACE_S: Final = 0.5
+
+
+# Bounds so small that a few entries meet them.
+TIGHT: Final = {
+    "SNAPSHOT_CHUNK_BYTES": 300,
+    "SNAPSHOT_CHUNKS_AHEAD_MAX": 2,
+    "APPEND_ENTRIES_MAX": 3,
+    "APPEND_BYTES_MAX": 500,
+    "IN_FLIGHT_MESSAGES_MAX": 3,
+    "APPLY_SLICE_ENTRIES_MAX": 2,
+    "INBOX_MESSAGES_MAX": 4,
+    "ENTRY_OPS_MAX": 2,
+}
+
+
+@contextmanager
+def _tight_bounds() -> Iterator[None]:
+    with mock.patch.multiple(limits, **TIGHT), mock.patch.object(snapshot, "SNAPSHOT_FRAME_RECORDS", 2):
+        yield
 
 
 class NotHealed(AssertionError):
@@ -70,7 +92,8 @@ class Run:
         """Carry out the plan and check."""
         problem = None
         try:
-            self._execute()
+            with _tight_bounds() if self.schedule.tight else nullcontext():
+                self._execute()
         except (InvariantBroken, NodeFailed, NotHealed, OutOfTime, NothingLeft) as broken:
             problem = f"{type(broken).__name__}: {broken}"
         except AssertionError as broken:
@@ -84,6 +107,7 @@ class Run:
         counts["lost"] = self.cluster.network.lost_total
         if problem is not None:
             self._note(f"problem: {problem}")
+        self.cluster.close()
         return Result(self.schedule.seed, problem, self._hash.hexdigest(), self.cluster.time.now, counts)
 
     def _execute(self) -> None:

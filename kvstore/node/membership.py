@@ -1,0 +1,196 @@
+"""Members added, removed and promoted, leadership transferred: from any node, carried out by the leader.
+
+The leader also does two things by itself, whenever no change is under way: it binds the identities of the first members
+once it has met them (rule M5), and promotes a learner that has caught up (M4).
+"""
+
+import asyncio
+from typing import Any, Final
+
+import structlog
+
+from kvstore import limits
+from kvstore.consensus import membership
+from kvstore.consensus.configuration import Member, majority
+from kvstore.consensus.engine import Engine
+from kvstore.errors import BadRequest, DeadlineExceeded, KvError, MembershipRefused, NoLeader
+from kvstore.node.calls import Calls, NotSent, PeerGone
+from kvstore.node.deadlines import Deadlines, Expired
+from kvstore.node.leadership import LeaderWatch
+
+log = structlog.get_logger()
+
+CALL_MEMBERS: Final = "members"
+ADD: Final = "add"
+REMOVE: Final = "remove"
+TRANSFER: Final = "transfer"
+LOOK_EVERY_S: Final = 0.2
+
+
+class Membership:
+    """`identity` is that of this node's own data directory."""
+
+    def __init__(
+        self,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        deadlines: Deadlines,
+        engine: Engine,
+        calls: Calls,
+        leaders: LeaderWatch,
+        identity: str,
+    ) -> None:
+        self._loop = loop
+        self._deadlines = deadlines
+        self._engine = engine
+        self._calls = calls
+        self._leaders = leaders
+        self._identity = identity
+        self._timer: asyncio.TimerHandle | None = None
+        calls.serve(CALL_MEMBERS, self._serve)
+
+    async def add(self, name: str, peer: str, timeout_s: float) -> None:
+        """Take in `name` at `peer` (HOST:PORT) as a learner; it is promoted by itself. Raises KvError."""
+        await self._on_leader([ADD, name, peer], timeout_s)
+
+    async def remove(self, name: str, timeout_s: float) -> None:
+        """Remove `name`; a leader hands over first. Raises KvError."""
+        await self._on_leader([REMOVE, name, ""], timeout_s)
+
+    async def transfer(self, name: str | None, timeout_s: float) -> None:
+        """Make `name`, or whoever is most current, the leader. Raises KvError."""
+        await self._on_leader([TRANSFER, name or "", ""], timeout_s)
+
+    async def _on_leader(self, request: list[str], timeout_s: float) -> None:
+        at = self._loop.time() + timeout_s
+        while True:
+            leader = self._engine.leader
+            try:
+                if self._engine.leads:
+                    if await self._here(request, at):
+                        return
+                elif leader is not None:
+                    await self._calls.call(leader, CALL_MEMBERS, request, at)
+                    return
+            except (NotSent, NoLeader):
+                if self._engine.leader == leader:
+                    await self._leaders.wait_change(at, read=False)
+                continue
+            except (Expired, PeerGone):
+                raise DeadlineExceeded("the leader did not tell in time what became of the change") from None
+            await self._leaders.wait(at, read=False)
+
+    async def _serve(self, _peer: str, body: list[Any]) -> list[Any]:
+        if len(body) != 3 or not all(isinstance(text, str) for text in body):
+            raise BadRequest("a forwarded change of members is malformed")
+        at = self._loop.time() + limits.TIMEOUT_MS_DEFAULT / 1000
+        if not self._engine.leads or not await self._here(body, at):
+            raise NoLeader("this node does not lead")
+        return []
+
+    async def _here(self, request: list[str], at: float) -> bool:
+        """Carry it out as leader; False if another leader has to."""
+        verb, name, peer = request
+        present = self._engine.configuration
+        if verb == TRANSFER:
+            await self._hand_over(name or None, at)
+            return True
+        if verb == ADD:
+            if present.member(name) is not None:
+                raise MembershipRefused(f"{name} is a member already")
+            if any(member.peer == peer for member in present.members):
+                raise MembershipRefused(f"{peer} is the address of another member")
+            if len(present.members) >= limits.MEMBERS_MAX:
+                raise MembershipRefused(f"a cluster has at most {limits.MEMBERS_MAX} members")
+            await self._change(membership.with_learner(present, name, peer), at)
+            return True
+        if verb != REMOVE:
+            raise BadRequest(f"no such change of members: {verb!r}")
+        if present.member(name) is None:
+            raise MembershipRefused(f"{name} is not a member")
+        self._check_margin(name)
+        if name == self._engine.name:
+            await self._hand_over(None, at)
+            return False
+        await self._change(membership.without(present, name), at)
+        return True
+
+    def _check_margin(self, name: str) -> None:
+        """Refuse a removal after which no majority of those who are left could be reached."""
+        left = [voter for voter in self._engine.configuration.voters if voter != name]
+        missing = [voter for voter in self._engine.unreachable() if voter != name]
+        if not left:
+            raise MembershipRefused(f"{name} is the only voter")
+        if len(left) - len(missing) < majority(len(left)):
+            raise MembershipRefused(
+                f"without {name}, {len(left)} voters are left and {', '.join(missing)} cannot be reached: "
+                "there would be no majority",
+                missing=tuple(missing),
+            )
+
+    async def _change(self, members: tuple[Member, ...], at: float) -> None:
+        future: asyncio.Future[None] = self._loop.create_future()
+
+        def done(_result: Any, _index: int, error: KvError | None) -> None:
+            if not future.done():
+                if error is None:
+                    future.set_result(None)
+                else:
+                    future.set_exception(error)
+
+        why_not = self._engine.change(members, done)
+        if why_not is not None:
+            raise MembershipRefused(why_not)
+        await self._deadlines.wait(future, at)
+
+    async def _hand_over(self, name: str | None, at: float) -> None:
+        if name == self._engine.name:
+            return
+        if name is not None and name not in self._engine.configuration.voters:
+            raise MembershipRefused(f"{name} is not a voter")
+        future: asyncio.Future[None] = self._loop.create_future()
+
+        def done(error: KvError | None) -> None:
+            if not future.done():
+                if error is None:
+                    future.set_result(None)
+                else:
+                    future.set_exception(MembershipRefused(error.detail))
+
+        self._engine.transfer(name, done)
+        await self._deadlines.wait(future, at)
+
+    # -- what the leader does by itself
+
+    def start(self) -> None:
+        """Begin to look after the members."""
+        self._timer = self._loop.call_later(LOOK_EVERY_S, self._look)
+
+    def close(self) -> None:
+        """Stop."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        self.start()
+        if not self._engine.leads:
+            return
+        present = self._engine.configuration
+        known = {self._engine.name: self._identity}
+        for member in present.members:
+            if (peer := self._engine.peer(member.name)) is not None:
+                known[member.name] = peer.identity
+        wanted = membership.with_identities(present, known)
+        if wanted == present.members:
+            behind = self._engine.status()
+            for member in present.members:
+                lacks = behind.last_index - behind.match.get(member.name, 0)
+                if not member.voter and member.identity and lacks <= membership.PROMOTE_ENTRIES_MAX:
+                    wanted = membership.with_promoted(present, member.name)
+                    break
+        if wanted != present.members:
+            self._engine.change(wanted, _noted)
+
+
+def _noted(_result: Any, index: int, error: KvError | None) -> None:
+    log.info("members_changed", index=index, error=None if error is None else str(error))
