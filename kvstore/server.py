@@ -36,6 +36,7 @@ EXIT_OK = 0
 EXIT_CANNOT_LISTEN = 3
 EXIT_INTERNAL = 8
 HAND_OVER_S_MAX = 1.0
+REMOVED_LINGER_S = 1.0
 
 
 class DirectoryInUse(LocalError):
@@ -139,11 +140,18 @@ class Server:
         if self._transport is None:
             return
         wanted = {each.name: parse_address(each.peer) for each in configuration.members if each.name != self._node.name}
-        for gone in self._dialed - wanted.keys():
-            self._transport.drop_peer(gone)
+        if self._dialed - wanted.keys():
+            # Not at once: whoever asked a node for its own removal still waits there for the answer.
+            asyncio.get_running_loop().call_later(REMOVED_LINGER_S, self._drop_strangers)
         for name, address in wanted.items():
             self._transport.add_peer(name, (address.host, address.port))
-        self._dialed = set(wanted)
+        self._dialed |= wanted.keys()
+
+    def _drop_strangers(self) -> None:
+        for gone in self._dialed - set(self._node.engine.configuration.names):
+            self._dialed.discard(gone)
+            if self._transport is not None:
+                self._transport.drop_peer(gone)
 
     def _stop(self, code: int) -> None:
         if not self._stopped.done():

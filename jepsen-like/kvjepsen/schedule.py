@@ -43,6 +43,7 @@ class Schedule(NamedTuple):
     seed: int
     tight: bool
     nodes: tuple[str, ...]
+    spares: tuple[str, ...]
     faults: tuple[Fault, ...]
     clients: tuple[tuple[Operation, ...], ...]
 
@@ -80,7 +81,15 @@ FAULTS: Final[dict[str, tuple[int, float, float]]] = {
     "bad-sync": (1, 0.05, 0.6),
     "bad-write": (1, 0.05, 0.6),
     "clock-jump": (1, 0.5, 2.0),
+    "transfer": (2, 0.1, 0.5),
 }
+# In some runs the members change too. Nothing is put right at the end of these.
+MEMBERS: Final[dict[str, tuple[int, float, float]]] = {
+    "add": (4, 0.5, 3.0),
+    "remove": (4, 0.3, 2.0),
+    "replace": (2, 0.5, 4.0),  # the disk is lost; the member is removed and added again
+}
+SPARES: Final = ("n8", "n9")
 
 
 def make_schedule(seed: int, *, seconds: float = 6.0, operations: int = 45) -> Schedule:
@@ -90,17 +99,23 @@ def make_schedule(seed: int, *, seconds: float = 6.0, operations: int = 45) -> S
     kinds, weights = list(FAULTS), [weight for weight, *_ in FAULTS.values()]
     # Few kinds a run, so that each occurs often enough to meet itself.
     chosen = rng.choices(kinds, weights, k=rng.randint(1, 6))
-    faults = [_fault(rng, rng.choice(chosen), nodes, seconds) for _ in range(rng.randint(3, 16))]
+    spares: tuple[str, ...] = ()
+    if rng.random() < 0.3:
+        spares = SPARES
+        chosen += rng.choices(list(MEMBERS), [weight for weight, *_ in MEMBERS.values()], k=len(chosen))
+    faults = [_fault(rng, rng.choice(chosen), nodes, spares, seconds) for _ in range(rng.randint(3, 16))]
     pace_s = seconds / operations
     big = rng.random() < 0.3
     clients = tuple(
         tuple(_operation(rng, nodes, pace_s, big) for _ in range(operations)) for _ in range(rng.randint(2, CLIENTS))
     )
-    return Schedule(seed, rng.random() < 0.4, nodes, tuple(sorted(faults)), clients)
+    return Schedule(seed, rng.random() < 0.4, nodes, spares, tuple(sorted(faults)), clients)
 
 
-def _fault(rng: random.Random, kind: str, nodes: tuple[str, ...], seconds: float) -> Fault:
-    _, shortest, longest = FAULTS[kind]
+def _fault(
+    rng: random.Random, kind: str, nodes: tuple[str, ...], spares: tuple[str, ...], seconds: float
+) -> Fault:
+    _, shortest, longest = FAULTS.get(kind) or MEMBERS[kind]
     at_s = round(rng.uniform(0.0, seconds), 4)
     until_s = round(at_s + rng.uniform(shortest, longest), 4)
     shuffled = rng.sample(nodes, len(nodes))
@@ -110,7 +125,9 @@ def _fault(rng: random.Random, kind: str, nodes: tuple[str, ...], seconds: float
     elif kind in ("halves", "bridge", "ring"):
         struck = tuple(shuffled)
         amount = rng.randint(1, len(nodes) // 2)
-    elif kind in ("one-way", "reset"):
+    elif kind == "add":
+        struck = (shuffled[0], rng.choice(spares))
+    elif kind in ("one-way", "reset", "transfer", "remove", "replace"):
         struck = tuple(shuffled[:2])
     elif kind == "slow":
         struck = ()
@@ -119,7 +136,7 @@ def _fault(rng: random.Random, kind: str, nodes: tuple[str, ...], seconds: float
         struck = (shuffled[0],)
         amount = rng.randint(-5_000, 5_000)
     else:
-        struck = tuple(shuffled[: 1 if rng.random() < 0.8 else 2])
+        struck = tuple(rng.sample(nodes + spares, 1 if rng.random() < 0.8 else 2))
         if kind == "crash":
             amount = rng.randint(1, 40)
         elif kind == "disk-full":

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from kvstore.consensus import membership, rules
 from kvstore.consensus.context import Context
-from kvstore.consensus.messages import Append, AppendReply, SnapshotChunk, SnapshotReply
+from kvstore.consensus.messages import NO_MESSAGE, Append, AppendReply, SnapshotChunk, SnapshotReply
 from kvstore.consensus.raft import KINDS, LEADER
 from kvstore.consensus.snapshots import IncomingSnapshot, SnapshotInfo
 from kvstore.errors import CorruptData
@@ -61,7 +61,7 @@ class Following:
         context = self._context
         core, journal = context.core, context.journal
         if not self._leader_speaks(peer, message.term):
-            context.hold(peer, AppendReply(core.term, message.seq, False, 0, 0, 0, 0))
+            context.hold(peer, AppendReply(core.term, NO_MESSAGE, False, 0, 0, 0, 0))
             return
         if not all(_readable(command) for _, command in message.entries):
             context.drop()
@@ -109,7 +109,7 @@ class Following:
         context = self._context
         core = context.core
         if not self._leader_speaks(peer, message.term):
-            context.hold(peer, SnapshotReply(core.term, message.seq, 0, 0, done=False))
+            context.hold(peer, SnapshotReply(core.term, NO_MESSAGE, 0, 0, done=False))
             return
         self._contact(peer, message.term)
         if message.index <= core.commit_index:

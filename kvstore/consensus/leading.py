@@ -9,6 +9,7 @@ from kvstore.consensus import rules
 from kvstore.consensus.context import Context
 from kvstore.consensus.engine import AllDone, ReadDone
 from kvstore.consensus.messages import (
+    NO_MESSAGE,
     Append,
     AppendReply,
     ReadRound,
@@ -152,7 +153,7 @@ class Leadership:
         """R4: only answers of this term arrive here. A success never moves the next index back."""
         core, log = self._context.core, self._context.journal.entries
         progress = self.progress.get(peer)
-        if progress is None or message.index > log[-1][1]:
+        if progress is None or message.seq == NO_MESSAGE or message.index > log[-1][1]:
             self._context.drop()
             return
         progress.answered(message.seq)

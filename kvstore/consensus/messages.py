@@ -4,12 +4,17 @@ Terms, indices and names are those of the Raft paper (Ongaro and Ousterhout 2014
 Replies carry the term and the number (`seq`) of what they answer, so that a stale one can be told from a fresh one.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 
 Index = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 Name = Annotated[str, msgspec.Meta(max_length=64)]
+
+
+# The `seq` of an answer that only tells a higher term: whoever leads that very term must not take it for an answer to a
+# message of its own. Leaders number from 1.
+NO_MESSAGE: Final = 0
 
 
 class _Message(msgspec.Struct, array_like=True, frozen=True, gc=False, forbid_unknown_fields=True):

@@ -19,6 +19,8 @@ itself
     asked for the election (dissertation 4.2.3).
 R8  Before campaigning, a candidate asks whether it would win (pre-vote, dissertation 9.6): no term is raised in vain.
 R9  A message of an older term is answered with the present term (Raft 5.1), so that its sender steps down at once.
+    The answer has no message number: its receiver may lead the present term by now, and must not take it for the
+    rejection of something that it has sent in this term (R4).
 R10 A leader that has not heard from a majority within one election timeout steps down (check-quorum, dissertation 6.2).
 R11 A read is confirmed by a majority that answered a round which began after the read arrived, and only once the leader
     has committed an entry of its own term (ReadIndex, dissertation 6.4).
@@ -101,9 +103,12 @@ def normalise_append(
 
 
 def next_after_reject(log: Sequence[LogEntry], match: int, hint_index: int, hint_term: int) -> int:
-    """R3, the leader's side: the index to send from next; never at or below what is known to match."""
+    """R3, the leader's side: the index to send from next; never at or below what is known to match.
+
+    Nor below 2: every log begins with the same entry 1, and entries before it do not exist.
+    """
     index, _ = last_at_or_below_term(log, hint_index, hint_term)
-    return max(match, min(index, hint_index)) + 1
+    return max(match, min(index, hint_index), 1) + 1
 
 
 def log_is_current(own: tuple[int, int], other: tuple[int, int]) -> bool:

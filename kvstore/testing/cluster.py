@@ -17,12 +17,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
+from kvstore.consensus.configuration import Configuration
 from kvstore.consensus.context import RaftSettings
 from kvstore.consensus.engine import Peer
 from kvstore.consensus.rules import term_at
 from kvstore.consensus.transport import PeerTransport
 from kvstore.errors import CannotConnect, ConnectionLost
-from kvstore.node.boot import Bootstrap, Opened, open_directory
+from kvstore.node.boot import Bootstrap, Opened, cluster_id_of, open_directory
 from kvstore.node.service import Node
 from kvstore.testing.invariants import InvariantBroken, Invariants
 from kvstore.testing.sim_disk import KEPT, Fate, PowerLoss, SimDisk
@@ -34,6 +35,7 @@ _T = TypeVar("_T")
 
 DATA_DIR: Final = "data"
 PORT: Final = 8481
+HAND_OVER_S_MAX: Final = 1.0
 
 # Times as in production; sizes so small that segments roll and snapshots are taken and sent all the time.
 SIM_SETTINGS: Final = RaftSettings(snapshot_log_bytes=6_000, log_keep_bytes=2_000)
@@ -70,6 +72,7 @@ class SimProcess:
     node: Node | None = None
     transport: PeerTransport | None = None
     watch: Watch | None = None
+    dialed: list[str] = field(default_factory=list)
     waiting: dict["asyncio.Future[Any]", None] = field(default_factory=dict)  # clients' requests under way
 
 
@@ -84,30 +87,37 @@ class SimCluster:
         settings: RaftSettings = SIM_SETTINGS,
         segment_bytes: int = SIM_SEGMENT_BYTES,
         disk_bytes: int = 1 << 40,
+        spares: Sequence[str] = (),
         trace: Callable[[str], None] | None = None,
     ) -> None:
-        """`seed` decides everything. `trace` gets a line for whatever happens, with the time in front."""
-        self.names = tuple(names)
+        """`seed` decides everything. `spares` are hosts that are no members at first: see `start`.
+
+        `trace` gets a line for whatever happens, with the time in front.
+        """
+        self.first_names = tuple(names)
+        self.names = (*names, *spares)
         self.seed = seed
         self.time = VirtualTime()
         self.loop = SimLoop(self.time, name="outside")
         self.loop.on_error = self._note_error
         self.network = SimNetwork(self.time, self._rng("network"))
         self.invariants = Invariants()
-        self.disks = {name: SimDisk(disk_bytes) for name in names}
+        self.disks = {name: SimDisk(disk_bytes) for name in self.names}
         self.processes: dict[str, SimProcess] = {}
-        self.starts = dict.fromkeys(names, 0)
+        self.starts = dict.fromkeys(self.names, 0)
         self.watches: dict[str, Watch] = {}
+        self.wiped: set[str] = set()
+        self._disk_bytes = disk_bytes
         self.error: BaseException | None = None
         self.expected_failures: set[str] = set()  # nodes whose disk fails: they may stop by themselves
         self.settings = settings
         self._segment_bytes = segment_bytes
         self._trace = trace
-        self._fates = {name: self._rng(f"disk {name}") for name in names}
+        self._fates = {name: self._rng(f"disk {name}") for name in self.names}
         self._clock_rng = self._rng("clocks")
         self._offload_rng = self._rng("offload")
-        self._rates = {name: 1.0 + self._clock_rng.uniform(-2e-4, 2e-4) for name in names}
-        self._wall_offsets_ms = {name: self._clock_rng.randrange(-200, 200) for name in names}
+        self._rates = {name: 1.0 + self._clock_rng.uniform(-2e-4, 2e-4) for name in self.names}
+        self._wall_offsets_ms = {name: self._clock_rng.randrange(-200, 200) for name in self.names}
 
     def _rng(self, what: str) -> random.Random:
         return random.Random(f"{self.seed} {what}")
@@ -150,12 +160,16 @@ class SimCluster:
     # -- nodes
 
     def start_all(self) -> None:
-        """Start every node that does not run."""
-        for name in self.names:
+        """Start every one of the first members that does not run."""
+        for name in self.first_names:
             self.start(name)
 
     def start(self, name: str) -> None:
-        """Start `name` on what its disk holds; nothing happens if it runs. Its boot is the first thing it does."""
+        """Start `name` on what its disk holds; nothing happens if it runs. Its boot is the first thing it does.
+
+        A spare, or a member whose disk was wiped, begins as a node that joins: add it as a member, else nobody listens
+        to it.
+        """
         if name in self.processes:
             return
         self.starts[name] += 1
@@ -174,9 +188,10 @@ class SimCluster:
     def _boot(self, process: SimProcess) -> None:
         name = process.name
         rng = self._rng(f"{name} {process.incarnation}")
-        members = {each: f"{each}:{PORT}" for each in self.names}
+        members = {each: f"{each}:{PORT}" for each in (*self.first_names, name)}
+        joins = self._joins(name, members)
         opened = open_directory(
-            self.disks[name], DATA_DIR, Bootstrap(name, members, ""), rng, segment_bytes=self._segment_bytes
+            self.disks[name], DATA_DIR, Bootstrap(name, members, "", joins), rng, segment_bytes=self._segment_bytes
         )
         self._check_recovered(name, opened)
         node = _SimNode(
@@ -187,12 +202,12 @@ class SimCluster:
             loop=process.loop,
             offload=lambda work: self._offload(process.loop, work),
             synced=lambda _seconds: None,
-            on_members=lambda _configuration: None,
+            on_members=lambda configuration: _connect(process, configuration),
             on_failure=lambda error: self._process_error(process, error),
         )
         node.told = lambda index, digest: self.invariants.applied(name, index, digest)
-        transport = _transport(opened, members, node, rng)
-        process.node, process.transport = node, transport
+        process.node, process.transport = node, _transport(opened, node, rng)
+        _connect(process, node.engine.configuration)
         process.watch = self.watches[name] = Watch(
             name,
             process.incarnation,
@@ -203,9 +218,16 @@ class SimCluster:
             lambda term: self.note(f"{name} leads term {term}"),
         )
         process.loop.after = process.watch.look
-        node.start(transport, f"http://{name}")
-        starting = process.loop.create_task(transport.start())
+        node.start(process.transport, f"http://{name}")
+        starting = process.loop.create_task(process.transport.start())
         starting.add_done_callback(lambda task: task.result())
+
+    def _joins(self, name: str, members: dict[str, str]) -> str | None:
+        """The id of the cluster for a node that is none of its first members any more."""
+        if name in self.first_names and name not in self.wiped:
+            return None
+        first = {each: members[each] for each in self.first_names}
+        return cluster_id_of(Bootstrap(name, first, ""), random.Random(0))
 
     def _check_recovered(self, name: str, opened: Opened) -> None:
         before = self.watches.get(name)
@@ -288,12 +310,23 @@ class SimCluster:
 
         async def close() -> None:
             assert transport is not None
+            await node.hand_over(HAND_OVER_S_MAX)
             await transport.close()
             await node.close()
             self.kill(name)
 
         process.loop.create_task(close()).add_done_callback(lambda task: task.result())
         return ended
+
+    def wipe(self, name: str) -> None:
+        """Power off for good: the disk is replaced by an empty one. Remove and add the member before it can come back.
+        """
+        self.power_off(name)
+        self.note(f"{name} gets an empty disk")
+        self.disks[name] = SimDisk(self._disk_bytes)
+        self.wiped.add(name)
+        self.watches.pop(name, None)
+        self.invariants.forget(name)
 
     def pause(self, name: str) -> None:
         """Stop the process as by SIGSTOP."""
@@ -395,20 +428,40 @@ class SimCluster:
             if process.node is not None
         }
 
-    def converged(self) -> bool:
-        """Whether every node runs, and all are at one index with one digest."""
+    def converged(self, names: Sequence[str] | None = None) -> bool:
+        """Whether all of `names` (the first members) run, and are at one index with one digest."""
         digests = self.digests()
-        return len(digests) == len(self.names) and len(set(digests.values())) == 1
+        wanted = self.first_names if names is None else names
+        return all(name in digests for name in wanted) and len({digests[name] for name in wanted}) == 1
 
 
-def _transport(opened: Opened, members: dict[str, str], node: Node, rng: random.Random) -> PeerTransport:
+def _transport(opened: Opened, node: Node, rng: random.Random) -> PeerTransport:
     identity = opened.identity
+
+    def authorise(peer: Peer) -> str | None:
+        member = node.engine.configuration.member(peer.name)
+        if member is None:
+            return f"{peer.name} is not a member of this cluster"
+        return None if member.identity in ("", peer.identity) else f"{peer.name} comes with another identity"
+
     return PeerTransport(
         hello=Peer(identity.name, identity.identity, identity.incarnation, f"http://{identity.name}"),
         cluster_id=identity.cluster_id,
-        listen=(identity.name, PORT) if len(members) > 1 else None,
-        peers={each: (each, PORT) for each in members if each != identity.name},
+        listen=(identity.name, PORT),
+        peers={},
         events=node,
-        authorise=lambda peer: None if peer.name in members else f"{peer.name} is not a member of this cluster",
+        authorise=authorise,
         rng=rng,
     )
+
+
+def _connect(process: SimProcess, configuration: Configuration) -> None:
+    """Dial the members, and nobody else."""
+    if process.transport is None:
+        return
+    wanted = [each.name for each in configuration.members if each.name != process.name]
+    for gone in [name for name in process.dialed if name not in wanted]:
+        process.transport.drop_peer(gone)
+    for name in wanted:
+        process.transport.add_peer(name, (name, PORT))
+    process.dialed = wanted

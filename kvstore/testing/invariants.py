@@ -142,6 +142,10 @@ class Invariants:
                 "state machine safety", f"{node} and {known[1]} differ in content after entry {index}"
             )
 
+    def forget(self, node: str) -> None:
+        """`node` lost its disk for good; whoever comes back under its name is somebody else."""
+        self._moments.pop(node, None)
+
     def moved(self, now: Moment) -> None:
         """Where a process stands now; nothing goes back while it lives."""
         before = self._moments.get(now.node)

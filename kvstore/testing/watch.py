@@ -88,7 +88,6 @@ class Watch:
         self._checked = entries[-1]
 
     def _too_few(self, entry: Entry) -> str | None:
-        others = self._others()
-        holders = [watch.name for watch in others if watch.holds(entry)]
-        voters = len(self.journal.configuration.voters)
-        return None if 2 * len(holders) > voters else f"durable only on {holders} of {voters} voters"
+        voters = self.journal.configuration.voters
+        holders = [watch.name for watch in self._others() if watch.name in voters and watch.holds(entry)]
+        return None if 2 * len(holders) > len(voters) else f"durable only on {holders} of the voters {voters}"

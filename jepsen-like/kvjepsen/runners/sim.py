@@ -6,7 +6,7 @@ every fault and every answer.
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -18,9 +18,11 @@ from kvstore import limits
 from kvstore.errors import CannotConnect, ConnectionLost, KvError
 from kvstore.model.commands import MUST_BE_ABSENT, MUST_EXIST
 from kvstore.model.levels import Level
+from kvstore.node.deadlines import Expired
 from kvstore.node.service import Node
 from kvstore.state import snapshot
 from kvstore.testing import InvariantBroken, NodeFailed, NothingLeft, OutOfTime, SimCluster
+from kvstore.testing.cluster import PORT
 from kvstore.testing.sim_network import short
 
 HEAL_S_MAX: Final = 30.0
@@ -68,11 +70,13 @@ class Run:
         self.schedule = schedule
         self._hash = hashlib.blake2b(digest_size=16)
         self._trace = trace
-        self.cluster = SimCluster(schedule.nodes, seed=schedule.seed, trace=self._note)
+        self.cluster = SimCluster(schedule.nodes, seed=schedule.seed, spares=schedule.spares, trace=self._note)
         self.cluster.network.trace = self._delivered
         self.history = History()
         self.faults_total = 0
-        self._down: dict[str, int] = dict.fromkeys(schedule.nodes, 0)
+        self._down: dict[str, int] = dict.fromkeys(self.cluster.names, 0)
+        self._started = set(schedule.nodes)
+        self._admin: list[asyncio.Task[None]] = []
         self._blocks: dict[tuple[str, str], int] = {}
         self._slow = 0
         self._known: dict[bytes, int] = {}
@@ -122,7 +126,7 @@ class Run:
         self._heal()
         cluster.run(self._agree(), timeout_s=2 * HEAL_S_MAX)
         machine = self.history.check(cluster.invariants.committed)
-        index, digest = next(iter(cluster.digests().values()))
+        index, digest = max(cluster.digests().values())
         if (machine.applied_index, machine.digest) != (index, digest):
             raise NotHealed(f"the nodes hold digest {digest:x} at {index}, the log gives {machine.digest:x}")
 
@@ -194,7 +198,9 @@ class Run:
     def _check_all(self, answered: Answered) -> None:
         """Level ALL: every node that runs has applied it by now."""
         for name, process in self.cluster.processes.items():
-            if process.node is not None and process.node.machine.revision < answered.revision:
+            if process.node is None or name not in process.node.engine.configuration.voters:
+                continue
+            if process.node.machine.revision < answered.revision:
                 if process.node.engine.applied_index < process.node.engine.status().commit_index:
                     continue  # it restarted since, and is still applying what is durable
                 raise InvariantBroken("level all", f"{name} has not applied {answered}")
@@ -228,7 +234,8 @@ class Run:
         disk.crash_at = None
         disk.failing.clear()
         self.cluster.resume(name)
-        self.cluster.start(name)
+        if name in self._started:
+            self.cluster.start(name)
 
     def _crash(self, fault: Fault) -> None:
         self._take_down(fault, lambda name: self.cluster.crash_in(name, fault.amount))
@@ -273,24 +280,84 @@ class Run:
             if name in self.cluster.processes:
                 self.cluster.processes[name].clock.jump_ms += fault.amount
 
+    # -- members
+
+    def _administer(self, fault: Fault) -> None:
+        self._admin.append(self.cluster.loop.create_task(_ADMIN[fault.kind](self, *fault.nodes, fault.until_s)))
+
+    async def _ask(self, asked: str, request: Callable[[Node], Any], until_s: float) -> bool:
+        """Ask `asked`, and again until `until_s`, for a change of members. Whether it was done, as far as known."""
+        cluster = self.cluster
+        while cluster.time.now < until_s:
+            try:
+                await asyncio.wait_for(cluster.call(asked, request), 1.0)
+            except (KvError, CannotConnect, ConnectionLost, TimeoutError, Expired) as error:
+                cluster.note(f"{asked}: {error!r}")
+                await asyncio.sleep(0.2)
+            else:
+                return True
+        return False
+
+    async def _add(self, asked: str, name: str, until_s: float) -> None:
+        self._started.add(name)
+        self._let_run(name)
+        await self._ask(asked, lambda node: node.membership.add(name, f"{name}:{PORT}", 0.8), until_s)
+
+    async def _remove(self, asked: str, name: str, until_s: float) -> None:
+        await self._ask(asked, lambda node: node.membership.remove(name, 0.8), until_s)
+
+    async def _transfer(self, asked: str, name: str, until_s: float) -> None:
+        await self._ask(asked, lambda node: node.membership.transfer(name, 0.8), until_s)
+
+    async def _replace(self, asked: str, name: str, until_s: float) -> None:
+        """One lost disk at a time: two could take what was acknowledged, whatever anybody does."""
+        if self.cluster.wiped:
+            return
+        self.cluster.wipe(name)
+        self._started.discard(name)
+        if await self._ask(asked, lambda node: node.membership.remove(name, 0.8), until_s):
+            await self._add(asked, name, until_s)
+
     # -- the end
 
     def _heal(self) -> None:
         cluster = self.cluster
         cluster.note("-- everything heals")
+        for task in self._admin:
+            task.cancel()
         cluster.network.heal_all()
         cluster.network.spike_chance = 0.0
-        for name in self.schedule.nodes:
+        for name in cluster.names:
             self._down[name] = 0
             cluster.disks[name].capacity_bytes = 1 << 40
             self._let_run(name)
         cluster.expected_failures.clear()
 
+    async def _members(self, until_s: float) -> tuple[str, ...]:
+        """Who is a voter at the end. A lost disk that nobody has replaced is taken out; nobody else goes."""
+        cluster = self.cluster
+        while cluster.time.now < until_s:
+            await asyncio.sleep(0.2)
+            leader = cluster.leader()
+            node = cluster.node(leader) if leader else None
+            if leader is None or node is None:
+                continue
+            configuration = node.engine.configuration
+            lost = [name for name in cluster.wiped - self._started if configuration.member(name) is not None]
+            if lost:
+                await self._ask(leader, lambda node: node.membership.remove(lost[0], 0.8), cluster.time.now + 2.0)
+            elif len(configuration.voters) == len(configuration.members):
+                return configuration.voters
+        raise NotHealed(f"the members are still changing after {HEAL_S_MAX:.0f} s")
+
     async def _agree(self) -> None:
-        """A write at level ALL through every node, then one content everywhere."""
+        """A write at level ALL through every voter, then one content everywhere."""
         cluster = self.cluster
         until = cluster.time.now + HEAL_S_MAX
-        for number, name in enumerate(self.schedule.nodes):
+        voters = await self._members(until)
+        for name in [name for name in cluster.processes if name not in voters]:
+            cluster.kill(name)
+        for number, name in enumerate(voters):
             attempt = 0
             while True:
                 attempt += 1
@@ -301,7 +368,7 @@ class Run:
                     break
                 if cluster.time.now > until:
                     raise NotHealed(f"no write at level all through {name} in {HEAL_S_MAX:.0f} s")
-        while not cluster.converged():
+        while not cluster.converged(voters):
             if cluster.time.now > until:
                 raise NotHealed(f"the nodes do not agree: {cluster.digests()}")
             await asyncio.sleep(0.05)
@@ -332,7 +399,7 @@ def _cut_pairs(fault: Fault) -> list[tuple[str, str]]:
 
 def _isolate(run: Run, fault: Fault, sign: int) -> None:
     for name in fault.nodes:
-        others = tuple(other for other in run.schedule.nodes if other != name)
+        others = tuple(other for other in run.cluster.names if other != name)
         run._cut(Fault(fault.at_s, fault.until_s, "halves", (name, *others), 1), sign)
 
 
@@ -354,6 +421,7 @@ _STRIKES: dict[str, Callable[[Run, Fault], Any]] = {
     "bad-sync": lambda run, fault: run._bad_disk(fault, "sync"),
     "bad-write": lambda run, fault: run._bad_disk(fault, "pwrite"),
     "clock-jump": Run._jump,
+    **dict.fromkeys(("add", "remove", "replace", "transfer"), Run._administer),
 }
 
 _MENDS: dict[str, Callable[[Run, Fault], Any]] = {
@@ -374,6 +442,14 @@ _MENDS: dict[str, Callable[[Run, Fault], Any]] = {
     "bad-sync": Run._mend_disk,
     "bad-write": Run._mend_disk,
     "clock-jump": lambda run, fault: run._jump(fault._replace(amount=-fault.amount)),
+    **dict.fromkeys(("add", "remove", "replace", "transfer"), lambda run, fault: None),
+}
+
+_ADMIN: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
+    "add": Run._add,
+    "remove": Run._remove,
+    "replace": Run._replace,
+    "transfer": Run._transfer,
 }
 
 

@@ -1,0 +1,144 @@
+"""Members of a live cluster come and go under load; wiped and strange directories are refused."""
+
+import asyncio
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kvcluster.pytest_plugin import ClusterFactory
+from kvcluster.supervisor import Cluster
+from kvcluster.topology import HOST, free_ports
+from kvjepsen.audit import audit
+from kvjepsen.ledger import Ledger
+from kvjepsen.load import load
+from kvstore.client import AsyncClient
+
+PATIENCE_S = 30.0
+
+
+class Joiners:
+    """Nodes beyond the first ones, started by hand as an operator would."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self.http: dict[str, str] = {}
+        self.peer: dict[str, str] = {}
+
+    def choose(self, name: str) -> str:
+        """Pick addresses for `name`; its peer address."""
+        http, peer = free_ports(2)
+        self.http[name], self.peer[name] = f"http://{HOST}:{http}", f"{HOST}:{peer}"
+        return self.peer[name]
+
+    def start(self, name: str, join: str) -> None:
+        command = [sys.executable, "-m", "kvcli", "serve", "--name", name, "--join", join]
+        command += ["--data-dir", str(self._directory / name), "--listen-peer", self.peer[name]]
+        command += ["--listen", self.http[name].removeprefix("http://")]
+        with (self._directory / f"{name}.log").open("ab") as log:
+            self._running[name] = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
+
+    def kill(self, name: str) -> None:
+        process = self._running.pop(name)
+        process.kill()
+        process.wait()
+
+    def stop(self) -> None:
+        for name in list(self._running):
+            self.kill(name)
+
+
+@pytest.fixture
+def joiners(tmp_path: Path) -> Iterator[Joiners]:
+    started = Joiners(tmp_path)
+    try:
+        yield started
+    finally:
+        started.stop()
+
+
+async def until(client: AsyncClient, wanted: Any) -> dict[str, Any]:
+    """Poll the cluster, which is not ours to await events of, until `wanted(view)`."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        view = await client.cluster_document()
+        if wanted(view):
+            return view
+        assert time.monotonic() < deadline, view
+        await asyncio.sleep(0.05)
+
+
+def voters(view: dict[str, Any]) -> list[str]:
+    return [member["name"] for member in view["members"] if member["voter"]]
+
+
+async def test_three_nodes_become_five_and_three_again_under_load_with_a_kill_in_the_middle(
+    kv_cluster: ClusterFactory, joiners: Joiners
+) -> None:
+    cluster = kv_cluster(3)
+    first = cluster.topology.endpoints
+    ledger = Ledger()
+    async with AsyncClient(first, timeout_s=20) as client, load(first, ledger, seed=5):
+        for name in ("n4", "n5"):
+            await client.add_member(name, joiners.choose(name))
+            joiners.start(name, first[0])
+            await until(client, lambda view, name=name: name in voters(view))
+        leader = cluster.leader()
+        assert leader is not None
+        cluster.kill(leader)
+        await until(client, lambda view: view["leader"] not in (None, leader))
+        await client.remove_member(leader)
+        cluster.start(leader)
+        present = voters(await client.cluster_document())
+        other = next(name for name in cluster.topology.names if name in present)
+        await client.remove_member(other)
+        # Asked of a member that stays: one that was removed is not told, and knows only that nobody talks to it.
+        async with AsyncClient([joiners.http["n4"]]) as staying:
+            view = await until(staying, lambda view: len(view["members"]) == 3 and view["leader"])
+    left = {member["name"]: member["http"] for member in view["members"]}
+    assert {"n4", "n5"} < set(left)
+    found = await audit(ledger, left)
+    assert found.findings == []
+    assert len(ledger) > 500
+
+
+async def test_a_wiped_directory_is_refused_under_its_old_name(kv_cluster: ClusterFactory) -> None:
+    cluster = kv_cluster(3)
+    async with AsyncClient(cluster.topology.endpoints) as client:
+        await until(client, lambda view: all(member["digest"] for member in view["members"]))
+        await client.put(b"kept", b"1", level="all")
+        await _identities_bound(client)
+        victim = next(name for name in cluster.topology.names if name != cluster.leader())
+        cluster.kill(victim)
+        shutil.rmtree(cluster.topology.data_dir(victim))
+        cluster.start(victim)
+        await until_log(cluster, victim, "peer_refuses_us")
+        view = await client.cluster_document()
+        assert next(member for member in view["members"] if member["name"] == victim)["reachable"] is False
+        assert (await client.put(b"still", b"2")).outcome == "committed"
+
+
+async def _identities_bound(client: AsyncClient) -> None:
+    """The first leader has bound identities once it has committed an entry of its own behind the first no-op."""
+    await until(client, lambda view: view["commit_index"] >= 3)
+
+
+async def until_log(cluster: Cluster, name: str, word: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while word not in cluster.log_tail(name):
+        assert time.monotonic() < deadline, cluster.log_tail(name)
+        await asyncio.sleep(0.05)
+
+
+async def test_leadership_can_be_handed_to_a_named_member(kv_cluster: ClusterFactory) -> None:
+    cluster = kv_cluster(3)
+    leader = cluster.leader()
+    target = next(name for name in cluster.topology.names if name != leader)
+    async with AsyncClient(cluster.topology.endpoints) as client:
+        assert (await client.transfer_leader(target)).leader == target
