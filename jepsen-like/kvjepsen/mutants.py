@@ -4,19 +4,15 @@ Each mutant is a context manager that brings back, inside this process, what the
 do. The facts are those of the list at the head of docs on consensus; the rules are those of kvstore.consensus.rules.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 from unittest import mock
 
 from kvstore.consensus import rules
-from kvstore.consensus.configuration import Configuration
 from kvstore.consensus.elections import Elections
 from kvstore.consensus.following import Following
 from kvstore.consensus.journal import Journal
-from kvstore.consensus.leading import Leadership
-from kvstore.consensus.messages import SnapshotReply
-from kvstore.consensus.raft import Core
 from kvstore.testing.sim_disk import SimFile
 
 Mutant = Callable[[], Any]

@@ -112,9 +112,7 @@ def make_schedule(seed: int, *, seconds: float = 6.0, operations: int = 45) -> S
     return Schedule(seed, rng.random() < 0.4, nodes, spares, tuple(sorted(faults)), clients)
 
 
-def _fault(
-    rng: random.Random, kind: str, nodes: tuple[str, ...], spares: tuple[str, ...], seconds: float
-) -> Fault:
+def _fault(rng: random.Random, kind: str, nodes: tuple[str, ...], spares: tuple[str, ...], seconds: float) -> Fault:
     _, shortest, longest = FAULTS.get(kind) or MEMBERS[kind]
     at_s = round(rng.uniform(0.0, seconds), 4)
     until_s = round(at_s + rng.uniform(shortest, longest), 4)

@@ -1,14 +1,12 @@
 """Changes of membership, one at a time (dissertation 4): pure rules about configurations and the log.
 
 M1  A configuration is effective as soon as it is appended, committed or not. If its entry is truncated, the one before
-it is
-    effective again: it is folded anew from the log and, below the log, from the snapshot.
+    it is effective again: it is folded anew from the log and, below the log, from the snapshot.
 M2  At most one voter is added or removed at a time, so that any two majorities of neighbouring configurations overlap.
 M3  No change begins while the one before is not committed, nor before the leader has committed an entry of its term
     (dissertation 4.1 and the correction of 2015 to it).
 M4  Who joins begins as a learner: it gets the log, but counts in no quorum until it has caught up. So adding a member
-never
-    makes the cluster less available.
+    never makes the cluster less available.
 M5  A member is a name and the identity of a data directory. The leader binds the identities of the first members as
 soon as
     it has met them; another directory under the same name is refused from then on.

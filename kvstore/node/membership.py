@@ -24,7 +24,7 @@ CALL_MEMBERS: Final = "members"
 ADD: Final = "add"
 REMOVE: Final = "remove"
 TRANSFER: Final = "transfer"
-LOOK_EVERY_S: Final = 0.2
+LOOK_EVERY_S: Final = 0.05
 
 
 class Membership:

@@ -319,8 +319,7 @@ class SimCluster:
         return ended
 
     def wipe(self, name: str) -> None:
-        """Power off for good: the disk is replaced by an empty one. Remove and add the member before it can come back.
-        """
+        """Power off for good: the disk is replaced by an empty one. Remove and add the member before it can come back."""
         self.power_off(name)
         self.note(f"{name} gets an empty disk")
         self.disks[name] = SimDisk(self._disk_bytes)

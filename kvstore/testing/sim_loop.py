@@ -279,8 +279,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         if (
             self.state == DEAD
             or error is None
-            or ("future" in context
-            and not isinstance(context["future"], asyncio.Task))
+            or ("future" in context and not isinstance(context["future"], asyncio.Task))
         ):
             return  # a future that nobody wants any more is no failure; a task that nobody looks at is
         if self.on_error is not None:

@@ -60,17 +60,13 @@ def _etcd(directory: Path) -> Iterator[str]:
     clients = [f"http://127.0.0.1:{port}" for port in ports[:3]]
     peers = [f"http://127.0.0.1:{port}" for port in ports[3:]]
     cluster = ",".join(f"e{place}={peer}" for place, peer in enumerate(peers))
-    started = [
-        subprocess.Popen(
-            ["etcd", "--name", f"e{place}", "--data-dir", str(directory / f"e{place}"), "--log-level", "error"]
-            + ["--listen-client-urls", clients[place], "--advertise-client-urls", clients[place]]
-            + ["--listen-peer-urls", peers[place], "--initial-advertise-peer-urls", peers[place]]
-            + ["--initial-cluster", cluster, "--initial-cluster-state", "new"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        for place in range(3)
-    ]
+    started = []
+    for place in range(3):
+        command = ["etcd", "--name", f"e{place}", "--data-dir", str(directory / f"e{place}"), "--log-level", "error"]
+        command += ["--listen-client-urls", clients[place], "--advertise-client-urls", clients[place]]
+        command += ["--listen-peer-urls", peers[place], "--initial-advertise-peer-urls", peers[place]]
+        command += ["--initial-cluster", cluster, "--initial-cluster-state", "new"]
+        started.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
     try:
         yield _etcd_leader(clients)
     finally:
@@ -199,9 +195,8 @@ def main() -> int:
                         )
         finally:
             cluster.down()
-    print(
-        f"{_etcd_version()}; {options.connections} connections, medians of {options.rounds} rounds of {options.seconds} s"
-    )
+    print(f"{_etcd_version()}; {options.connections} connections")
+    print(f"medians of {options.rounds} rounds of {options.seconds} s")
     print(f"{'work':<12}{'kvstore/s':>12}{'etcd/s':>12}{'ratio':>8}")
     for mine, theirs in zip(works[::2], works[1::2], strict=True):
         a, b = statistics.median(figures[mine]), statistics.median(figures[theirs])

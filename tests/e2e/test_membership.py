@@ -110,11 +110,12 @@ async def test_three_nodes_become_five_and_three_again_under_load_with_a_kill_in
 
 async def test_a_wiped_directory_is_refused_under_its_old_name(kv_cluster: ClusterFactory) -> None:
     cluster = kv_cluster(3)
-    async with AsyncClient(cluster.topology.endpoints) as client:
-        await until(client, lambda view: all(member["digest"] for member in view["members"]))
+    leader = cluster.leader()
+    assert leader is not None
+    await until_log(cluster, leader, "members_changed")  # identities are bound
+    victim = next(name for name in cluster.topology.names if name != leader)
+    async with AsyncClient([node.http for node in cluster.topology.nodes if node.name != victim]) as client:
         await client.put(b"kept", b"1", level="all")
-        await _identities_bound(client)
-        victim = next(name for name in cluster.topology.names if name != cluster.leader())
         cluster.kill(victim)
         shutil.rmtree(cluster.topology.data_dir(victim))
         cluster.start(victim)
@@ -122,11 +123,6 @@ async def test_a_wiped_directory_is_refused_under_its_old_name(kv_cluster: Clust
         view = await client.cluster_document()
         assert next(member for member in view["members"] if member["name"] == victim)["reachable"] is False
         assert (await client.put(b"still", b"2")).outcome == "committed"
-
-
-async def _identities_bound(client: AsyncClient) -> None:
-    """The first leader has bound identities once it has committed an entry of its own behind the first no-op."""
-    await until(client, lambda view: view["commit_index"] >= 3)
 
 
 async def until_log(cluster: Cluster, name: str, word: str) -> None:

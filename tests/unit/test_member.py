@@ -158,7 +158,7 @@ def test_a_write_in_the_place_of_which_another_was_committed_is_discarded(lab: L
 
 def test_level_all_waits_for_every_voter_to_know_durably_that_it_is_committed(lab: Lab) -> None:
     leader = lab.elect()
-    first, second = others(lab, leader)
+    second = others(lab, leader)[1]
     leader.propose(b"x")
     lab.settle(second.name)
     index = leader.journal.commit_index
