@@ -35,6 +35,7 @@ REQUEST_ID_CHARS_MAX: Final = 128
 # One entry of the log, and the operations that wait to be put into one.
 ENTRY_BYTES_MAX: Final = 4 << 20
 ENTRY_OPS_MAX: Final = 4_096
+STEP_BYTES_MAX: Final = 8 << 20
 PROPOSALS_PENDING_MAX: Final = 16_384
 PROPOSALS_PENDING_BYTES_MAX: Final = 64 << 20
 READS_PENDING_MAX: Final = 65_536
@@ -86,6 +87,10 @@ RETRY_REMAINING_S_MIN: Final = 0.05
 RETRY_SETTLED_ROUNDS_MAX: Final = 4
 IMPORT_IN_FLIGHT_MAX: Final = 256
 IMPORT_LINE_BYTES_MAX: Final = 4 << 20
+
+# Link proxies of a cluster for tests, each way of each connection.
+LINK_BUFFER_BYTES_MAX: Final = 8 << 20
+LINK_DELAY_MS_MAX: Final = 60_000
 
 # Settings of a node.
 HOST_CHARS_MAX: Final = 253

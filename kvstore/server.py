@@ -89,6 +89,7 @@ class Server:
         self._node: Node
         self._transport: PeerTransport | None = None
         self._dialed: set[str] = set()
+        self._own_addresses = dict(config.peers)
 
     async def start(self) -> None:
         """Open the data directory, join the peers, listen. Raises CorruptData or OSError."""
@@ -139,7 +140,11 @@ class Server:
         """Dial the members, and nobody else."""
         if self._transport is None:
             return
-        wanted = {each.name: parse_address(each.peer) for each in configuration.members if each.name != self._node.name}
+        # The way that this node was told goes before the configuration's: the others may be reached from here by another
+        # (through a proxy, say). A member that is taken in again under its name is a new one: then only the new counts.
+        own = self._own_addresses = {n: a for n, a in self._own_addresses.items() if n in configuration.names}
+        others = [each for each in configuration.members if each.name != self._node.name]
+        wanted = {each.name: own.get(each.name) or parse_address(each.peer) for each in others}
         if self._dialed - wanted.keys():
             # Not at once: whoever asked a node for its own removal still waits there for the answer.
             asyncio.get_running_loop().call_later(REMOVED_LINGER_S, self._drop_strangers)

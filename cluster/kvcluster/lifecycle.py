@@ -18,15 +18,18 @@ def bring_up(
     timeout_s: float = START_S_DEFAULT,
     progress: Progress = lambda line: None,
     env: Mapping[str, str] = NO_ENV,
+    *,
+    proxy: bool = False,
 ) -> Cluster:
     """Start the cluster in `directory`, all of it ready on return; what was there before is started again as it was.
 
-    `nodes` (3 if None) counts for a new cluster; for an old one it must be right or None. Raises NotReady, NodeEnded,
-    BadClusterDirectory. What runs when an error is raised goes on running. `env`: settings of the nodes, as variables.
+    `nodes` (3 if None) counts for a new cluster; for an old one it must be right or None. `proxy` gives a new cluster
+    link proxies; an old one keeps those that it has, and gets none. Raises NotReady, NodeEnded, BadClusterDirectory.
+    What runs when an error is raised goes on running. `env`: settings of the nodes, as variables.
     """
     directory.mkdir(parents=True, exist_ok=True)
     for _ in range(_ATTEMPTS - 1):
-        cluster, created = _open_or_create(directory, nodes, progress, env)
+        cluster, created = _open_or_create(directory, nodes, progress, env, proxy)
         try:
             cluster.up(timeout_s)
         except NodeEnded as ended:
@@ -37,7 +40,7 @@ def bring_up(
             _remove(cluster)
         else:
             return cluster
-    cluster, _ = _open_or_create(directory, nodes, progress, env)
+    cluster, _ = _open_or_create(directory, nodes, progress, env, proxy)
     cluster.up(timeout_s)
     return cluster
 
@@ -51,7 +54,7 @@ def purge(cluster: Cluster) -> None:
 
 
 def _open_or_create(
-    directory: Path, nodes: int | None, progress: Progress, env: Mapping[str, str]
+    directory: Path, nodes: int | None, progress: Progress, env: Mapping[str, str], proxy: bool
 ) -> tuple[Cluster, bool]:
     """The cluster of `directory`, and whether it was made just now."""
     with locked(directory):
@@ -60,8 +63,12 @@ def _open_or_create(
             there = len(cluster.topology.nodes)
             if nodes not in (None, there):
                 raise BadClusterDirectory(f"{directory} holds a cluster of {there} nodes, not {nodes}")
+            if proxy and there > 1 and not cluster.topology.links:
+                raise BadClusterDirectory(
+                    f"{directory} holds a cluster without link proxies; they cannot be added later"
+                )
             return cluster, False
-        topology = Topology.create(directory, NODES_DEFAULT if nodes is None else nodes)
+        topology = Topology.create(directory, NODES_DEFAULT if nodes is None else nodes, proxy=proxy)
         for name in topology.names:
             if topology.home(name).exists():
                 raise BadClusterDirectory(f"{directory} holds {name} but no {FILE_NAME}; move it away first")
@@ -70,14 +77,13 @@ def _open_or_create(
 
 
 def _stolen_port(cluster: Cluster, name: str) -> int | None:
-    """A port of the dead node `name` that another program holds, or None."""
-    node = cluster.topology.node(name)
-    return next((port for port in (node.http_port, node.peer_port) if not port_is_free(port)), None)
+    """A port of the dead process `name` that another program holds, or None."""
+    return next((port for port in cluster.topology.ports(name) if not port_is_free(port)), None)
 
 
 def _remove(cluster: Cluster) -> None:
     cluster.down()
     with locked(cluster.topology.directory):
         (cluster.topology.directory / FILE_NAME).unlink(missing_ok=True)
-        for name in cluster.topology.names:
+        for name in cluster.topology.processes:
             shutil.rmtree(cluster.topology.home(name), ignore_errors=True)

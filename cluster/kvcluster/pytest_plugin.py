@@ -21,9 +21,14 @@ _FAILED = pytest.StashKey[bool]()
 
 
 class ClusterFactory(Protocol):
-    """Starts one more cluster and waits until it is ready; `env` are settings of its nodes, as `KV_*` variables."""
+    """Starts one more cluster and waits until it is ready; `env` are settings of its nodes, as `KV_*` variables.
 
-    def __call__(self, nodes: int = 3, *, env: Mapping[str, str] = ..., timeout_s: float = ...) -> Cluster: ...
+    `proxy`: with link proxies, see kvcluster.faults.
+    """
+
+    def __call__(
+        self, nodes: int = 3, *, env: Mapping[str, str] = ..., timeout_s: float = ..., proxy: bool = ...
+    ) -> Cluster: ...
 
 
 @pytest.hookimpl(wrapper=True)
@@ -39,10 +44,16 @@ def kv_cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Clust
     """A function that starts clusters; every process of theirs is killed after the test."""
     started: dict[Path, Cluster | None] = {}
 
-    def start(nodes: int = 3, *, env: Mapping[str, str] = NO_ENV, timeout_s: float = START_S_DEFAULT) -> Cluster:
+    def start(
+        nodes: int = 3,
+        *,
+        env: Mapping[str, str] = NO_ENV,
+        timeout_s: float = START_S_DEFAULT,
+        proxy: bool = False,
+    ) -> Cluster:
         directory = tmp_path / f"cluster-{len(started) + 1}"
         started[directory] = None
-        started[directory] = cluster = bring_up(directory, nodes, timeout_s, env=env)
+        started[directory] = cluster = bring_up(directory, nodes, timeout_s, env=env, proxy=proxy)
         return cluster
 
     yield start
@@ -55,8 +66,8 @@ def kv_cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Clust
 
 def _finish(cluster: Cluster, *, shown: bool) -> None:
     with ExitStack() as killing:
-        for name in cluster.topology.names:
+        for name in cluster.topology.processes:
             killing.callback(cluster.kill, name)
-    for name in cluster.topology.names:
+    for name in cluster.topology.processes:
         if shown:
             print(f"--- end of the log of {name}\n{cluster.log_tail(name)}")

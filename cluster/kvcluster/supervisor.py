@@ -1,5 +1,7 @@
 """The nodes of one cluster directory as real processes: started, killed, paused, resumed, restarted, stopped.
 
+The link proxies, if the cluster has them, are one more process, called PROXIES; it is started with the first node.
+
 A node is `kv serve` in a session of its own, so that it outlives whoever started it and no Ctrl-C meant for that one
 reaches it. Every call reads the recorded processes anew: several programs may look after one directory, one after the
 other or at the same time. What starts or removes processes holds a lock on the directory meanwhile.
@@ -17,9 +19,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-from kvcluster import probe, processes
+from kvcluster import faults, probe, processes
 from kvcluster.processes import Process, State
-from kvcluster.topology import Topology, locked, port_is_free, write_atomically
+from kvcluster.topology import PROXIES, Topology, locked, port_is_free, write_atomically
 from kvstore.errors import LocalError
 
 NO_ENV: Final[Mapping[str, str]] = {}
@@ -30,7 +32,7 @@ _POLL_S: Final = 0.02
 _PORT_S_MAX: Final = 2.0
 _LOG_TAIL_BYTES: Final = 2_000
 _EXIT_CORRUPT: Final = 7
-_PACKAGES: Final = ("kvstore", "kvcli")
+_PACKAGES: Final = ("kvstore", "kvcli", "kvcluster")
 
 Progress = Callable[[str], None]
 
@@ -85,8 +87,10 @@ class Cluster:
 
     def process(self, name: str) -> Process | None:
         """The process recorded for `name`, alive or not."""
+        if name != PROXIES:
+            self.topology.node(name)
         try:
-            return Process(*json.loads(self.topology.pid_path(self.topology.node(name).name).read_text()))
+            return Process(*json.loads(self.topology.pid_path(name).read_text()))
         except FileNotFoundError:
             return None
 
@@ -102,13 +106,21 @@ class Cluster:
         return self._describe(self._views())
 
     def status(self) -> dict[str, Any]:
-        """`describe`, and for every node its state and the role it says it has (null unless it answers)."""
+        """`describe`, and for every node its state and the role it says it has (null unless it answers).
+
+        With link proxies also `links`: those with a fault on them, null if the proxies do not answer.
+        """
         views = self._views()
         answer = self._describe(views)
         for node in answer["nodes"]:
             member = probe.own_member(views.get(node["name"]))
             node["state"] = self.state(node["name"])
             node["role"] = None if member is None else member["role"]
+        if self.topology.links:
+            try:
+                answer["links"] = faults.faulty_links(self.topology)
+            except faults.NoProxies:
+                answer["links"] = None
         return answer
 
     def leader(self) -> str | None:
@@ -168,7 +180,7 @@ class Cluster:
     def down(self) -> None:
         """Ask every node to end, kill those that have not after a while, and wait for the end of all."""
         with locked(self.topology.directory):
-            self._stop(self.topology.names)
+            self._stop(self.topology.processes)
 
     def wait_ready(self, names: Iterable[str], timeout_s: float) -> None:
         """Wait until each of `names` is ready. Raises NodeEnded at once when one has died, NotReady at the deadline."""
@@ -176,6 +188,8 @@ class Cluster:
         waiting = list(names)
         reasons: dict[str, str] = {}
         while True:
+            if self.topology.links and self.state(PROXIES) == "dead":
+                raise self._ended(PROXIES)
             for name in list(waiting):
                 if self.state(name) == "dead":
                     raise self._ended(name)
@@ -218,6 +232,8 @@ class Cluster:
             return dict(zip((node.name for node in running), pool.map(probe.cluster_view, running), strict=True))
 
     def _start(self, name: str) -> None:
+        if name != PROXIES and self.topology.links:
+            self._start(PROXIES)
         if self.state(name) != "dead":
             return
         self._wait_for_ports(name)
@@ -240,22 +256,23 @@ class Cluster:
 
     def _wait_for_ports(self, name: str) -> None:
         """The kernel closes the sockets of a killed process a little after its end (with io_uring, 10 to 30 ms)."""
-        node = self.topology.node(name)
         deadline = time.monotonic() + _PORT_S_MAX
-        for port in (node.http_port, node.peer_port):
+        for port in self.topology.ports(name):
             while not port_is_free(port):
                 if time.monotonic() >= deadline:
                     raise PortTaken(name, f"port {port} of {name} is in use by another program")
                 time.sleep(_POLL_S)
 
     def _command(self, name: str) -> list[str]:
+        if name == PROXIES:
+            return [sys.executable, "-m", "kvcluster.proxies", "--dir", str(self.topology.directory)]
         me = self.topology.node(name)
         listen = me.http.removeprefix("http://")
         command = [sys.executable, "-m", "kvcli", "serve", "--name", name]
         command += ["--data-dir", str(self.topology.data_dir(name)), "--listen", listen, "--listen-peer", me.peer]
         for node in self.topology.nodes:
             if node.name != name:
-                command += ["--peer", f"{node.name}={node.peer}"]
+                command += ["--peer", f"{node.name}={self.topology.dialed(name, node.name)}"]
         return [*command, "--cluster-token", self.topology.token]
 
     def _stop(self, names: list[str]) -> None:

@@ -4,11 +4,13 @@
     DIR/n1/data         data directory of node n1
     DIR/n1/log          what n1 said on stderr
     DIR/n1/pid          the process that runs n1, or ran it last
+    DIR/proxies/        log, pid and control socket of the link proxies, in a cluster that has them
 
 Paths inside are relative, so that a stopped cluster can be moved.
 """
 
 import fcntl
+import itertools
 import json
 import os
 import random
@@ -24,9 +26,11 @@ from kvstore import limits
 from kvstore.errors import LocalError
 
 FILE_NAME: Final = "cluster.json"
+PROXIES: Final = "proxies"
 HOST: Final = "127.0.0.1"
 
 _VERSION: Final = 1
+_CONTROL_NAME: Final = "control"
 _EPHEMERAL: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _EPHEMERAL_DEFAULT: Final = (32_768, 60_999)
 _PORT_MIN: Final = 20_000
@@ -65,21 +69,37 @@ class NodeSpec:
 
 
 @dataclass(frozen=True)
+class LinkSpec:
+    """The way of what `source` sends to `target`: a proxy listens on `port` and passes it on."""
+
+    source: str
+    target: str
+    port: int
+
+
+@dataclass(frozen=True)
 class Topology:
-    """The nodes of one cluster and where their files lie. `token` keeps strangers on reused ports apart."""
+    """The nodes of one cluster and where their files lie. `token` keeps strangers on reused ports apart.
+
+    `links` has one for each directed pair of nodes, or none: then the nodes dial each other directly.
+    """
 
     directory: Path
     token: str
     nodes: tuple[NodeSpec, ...]
+    links: tuple[LinkSpec, ...] = ()
 
     @classmethod
-    def create(cls, directory: Path, count: int) -> "Topology":
+    def create(cls, directory: Path, count: int, *, proxy: bool = False) -> "Topology":
         """Names and free ports for `count` new nodes (1..15) in `directory`; nothing is written yet."""
         if not 1 <= count <= limits.MEMBERS_MAX:
             raise ValueError(f"a cluster has 1 to {limits.MEMBERS_MAX} nodes, not {count}")
-        ports = free_ports(2 * count)
-        nodes = tuple(NodeSpec(f"n{i + 1}", ports[2 * i], ports[2 * i + 1]) for i in range(count))
-        return cls(directory.absolute(), secrets.token_hex(8), nodes)
+        names = [f"n{i + 1}" for i in range(count)]
+        pairs = list(itertools.permutations(names, 2)) if proxy else []
+        ports = iter(free_ports(2 * count + len(pairs)))
+        nodes = tuple(NodeSpec(name, next(ports), next(ports)) for name in names)
+        links = tuple(LinkSpec(source, target, next(ports)) for source, target in pairs)
+        return cls(directory.absolute(), secrets.token_hex(8), nodes, links)
 
     @classmethod
     def load(cls, directory: Path) -> "Topology":
@@ -96,7 +116,8 @@ class Topology:
     def save(self) -> None:
         """Write cluster.json so that it is either absent, or there and whole."""
         nodes = [{"name": n.name, "http_port": n.http_port, "peer_port": n.peer_port} for n in self.nodes]
-        document = {"version": _VERSION, "token": self.token, "nodes": nodes}
+        links = [{"from": link.source, "to": link.target, "port": link.port} for link in self.links]
+        document = {"version": _VERSION, "token": self.token, "nodes": nodes, "links": links}
         write_atomically(self.directory / FILE_NAME, json.dumps(document, indent=2) + "\n")
 
     def node(self, name: str) -> NodeSpec:
@@ -112,12 +133,31 @@ class Topology:
         return [node.name for node in self.nodes]
 
     @property
+    def processes(self) -> list[str]:
+        """Names of all processes: the nodes, and PROXIES if there are links."""
+        return [*self.names, PROXIES] if self.links else self.names
+
+    def ports(self, name: str) -> list[int]:
+        """Where the process called `name` listens."""
+        if name == PROXIES:
+            return [link.port for link in self.links]
+        node = self.node(name)
+        return [node.http_port, node.peer_port]
+
+    def dialed(self, source: str, target: str) -> str:
+        """HOST:PORT at which `source` reaches the peer port of `target`."""
+        for link in self.links:
+            if (link.source, link.target) == (source, target):
+                return f"{HOST}:{link.port}"
+        return self.node(target).peer
+
+    @property
     def endpoints(self) -> list[str]:
         """HTTP URLs of all nodes, in order."""
         return [node.http for node in self.nodes]
 
     def home(self, name: str) -> Path:
-        """The directory of everything that belongs to one node."""
+        """The directory of everything that belongs to one process."""
         return self.directory / name
 
     def data_dir(self, name: str) -> Path:
@@ -125,11 +165,11 @@ class Topology:
         return self.home(name) / "data"
 
     def log_path(self, name: str) -> Path:
-        """Where the node's stderr goes."""
+        """Where the process's stderr goes."""
         return self.home(name) / "log"
 
     def pid_path(self, name: str) -> Path:
-        """Where the node's process is recorded."""
+        """Where the process is recorded."""
         return self.home(name) / "pid"
 
 
@@ -180,6 +220,19 @@ def locked(directory: Path) -> Iterator[None]:
         os.close(fd)
 
 
+@contextmanager
+def socket_path(home: Path) -> Iterator[str]:
+    """The path of the control socket in `home`, to be bound or connected to inside the `with`.
+
+    By way of an open directory, because the kernel takes no path of more than 107 bytes for a socket. Linux only.
+    """
+    fd = os.open(home, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{fd}/{_CONTROL_NAME}"
+    finally:
+        os.close(fd)
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Replace the file by `text`, durably: a reader sees the old one or the new one, also after a power loss."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
@@ -205,16 +258,20 @@ def _candidates() -> list[int]:
     except (OSError, ValueError):
         low, high = _EPHEMERAL_DEFAULT
     pool = [port for port in range(_PORT_MIN, _PORT_MAX + 1) if not low <= port <= high]
-    return random.SystemRandom().sample(pool, min(len(pool), 20 * limits.MEMBERS_MAX))
+    return random.SystemRandom().sample(pool, min(len(pool), 4 * limits.MEMBERS_MAX**2))
 
 
-def _parse(document: Any, path: Path) -> tuple[str, tuple[NodeSpec, ...]]:
+def _parse(document: Any, path: Path) -> tuple[str, tuple[NodeSpec, ...], tuple[LinkSpec, ...]]:
     try:
         if document["version"] != _VERSION:
             raise ValueError(f"version {document['version']!r} is not known to this build")
         nodes = tuple(NodeSpec(str(n["name"]), int(n["http_port"]), int(n["peer_port"])) for n in document["nodes"])
         if not nodes:
             raise ValueError("it names no node")
-        return str(document["token"]), nodes
+        links = tuple(LinkSpec(str(n["from"]), str(n["to"]), int(n["port"])) for n in document.get("links", []))
+        names = [node.name for node in nodes]
+        if links and sorted((link.source, link.target) for link in links) != sorted(itertools.permutations(names, 2)):
+            raise ValueError("its links are not those of its nodes")
+        return str(document["token"]), nodes, links
     except (KeyError, TypeError, ValueError) as broken:
         raise BadClusterDirectory(f"{path} is not a cluster file of this build: {broken}") from broken

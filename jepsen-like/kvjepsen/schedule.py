@@ -92,15 +92,20 @@ MEMBERS: Final[dict[str, tuple[int, float, float]]] = {
 SPARES: Final = ("n8", "n9")
 
 
-def make_schedule(seed: int, *, seconds: float = 6.0, operations: int = 45) -> Schedule:
-    """The plan of `seed`: faults begin within `seconds`, each client has so many operations."""
+def make_schedule(
+    seed: int, *, seconds: float = 6.0, operations: int = 45, members: bool = False
+) -> Schedule:
+    """The plan of `seed`: faults begin within `seconds`, each client has so many operations.
+
+    `members`: in a third of the plans, members are added, removed and replaced too.
+    """
     rng = random.Random(f"{seed} schedule")
     nodes = tuple(f"n{number + 1}" for number in range(rng.choice((3, 3, 3, 5))))
     kinds, weights = list(FAULTS), [weight for weight, *_ in FAULTS.values()]
     # Few kinds a run, so that each occurs often enough to meet itself.
     chosen = rng.choices(kinds, weights, k=rng.randint(1, 6))
     spares: tuple[str, ...] = ()
-    if rng.random() < 0.3:
+    if members and rng.random() < 0.35:
         spares = SPARES
         chosen += rng.choices(list(MEMBERS), [weight for weight, *_ in MEMBERS.values()], k=len(chosen))
     faults = [_fault(rng, rng.choice(chosen), nodes, spares, seconds) for _ in range(rng.randint(3, 16))]

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import msgspec
+
 from kvstore.consensus.engine import Transport
 from kvstore.consensus.journal import Journal
 from kvstore.consensus.messages import AppendReply, Message
@@ -32,6 +34,7 @@ class Context:
         self.now_s = 0.0
         self.dropped_total = 0
         self.engine_accepted = False
+        self.full = False
         self._held: list[tuple[str, int, Message]] = []
 
     @property
@@ -66,16 +69,19 @@ class Context:
             if term != self.core.term:
                 continue
             if isinstance(message, AppendReply):
-                message = AppendReply(
-                    message.term,
-                    message.seq,
-                    message.success,
-                    message.index,
-                    message.hint_term,
-                    applied,
-                    commit_durable,
+                message = msgspec.structs.replace(
+                    message, applied=applied, commit_durable=commit_durable, room=not self.full
                 )
             self.transport.send(peer, message)
+
+    def discard(self) -> None:
+        """The fsync could not be done: nothing that was held may leave."""
+        self._held.clear()
+
+    def look_for_room(self, size: int) -> bool:
+        """Whether the journal takes `size` bytes more without its reserve; remembered in `full`."""
+        self.full = not self.journal.room(size)
+        return not self.full
 
     def drop(self) -> None:
         """Count a message that a rule refused."""

@@ -79,8 +79,8 @@ class Host(Protocol):
     def applied(self, index: int) -> None:
         """Everything up to `index` has been applied."""
 
-    def proposals(self) -> list[tuple[bytes, ProposalDone]]:
-        """Commands to append now; asked only while this node leads."""
+    def proposals(self, *, full: bool) -> list[tuple[bytes, ProposalDone]]:
+        """Commands to append now; asked only while this node leads. `full`: only such as free room on disk."""
 
     def restore(self, frames: Iterator[bytes]) -> None:
         """Replace the state by a snapshot's."""
@@ -152,6 +152,9 @@ class Engine(Protocol):
 
     def change(self, members: tuple[Member, ...], done: ProposalDone) -> str | None:
         """Append a configuration with these members, effective at once; why not, if it cannot begin."""
+
+    def storage_full(self) -> bool:
+        """Whether, as far as this leader knows, a majority has no room for more entries."""
 
     def transfer(self, target: str | None, done: AllDone) -> None:
         """Hand leadership to `target`, or to whom is most current; told None once this node leads no more."""

@@ -78,6 +78,10 @@ class Following:
             self._contact(peer, message.term)
             context.hold(peer, AppendReply(core.term, message.seq, False, fit.hint_index, fit.hint_term, 0, 0))
             return
+        if not self._takes(fit.entries, message.reserve):
+            self._contact(peer, message.term)
+            context.hold(peer, AppendReply(core.term, message.seq, True, fit.prev_index, 0, 0, 0))
+            return
         core.deliver(
             peer,
             {
@@ -96,6 +100,14 @@ class Following:
         self._heard()
         self.sync_commit = self.sync_commit or message.sync_commit
         context.hold(peer, AppendReply(core.term, message.seq, True, fit.matched, 0, 0, 0))
+
+    def _takes(self, entries: list[rules.LogEntry], reserve: bool) -> bool:
+        """Whether there is room for the entries. A heartbeat looks again, so that room is noticed when it comes."""
+        if entries:
+            return self._context.look_for_room(sum(len(command) for command, _, _ in entries)) or reserve
+        if self._context.full:
+            self._context.look_for_room(0)
+        return True
 
     def _contact(self, peer: str, term: int) -> None:
         """Let the engine take note of the leader (term, deadline) without touching its log: an append without

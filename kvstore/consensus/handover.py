@@ -40,6 +40,8 @@ class Handover:
 
 
 def best_target(context: Context, lead: Leadership) -> str | None:
-    """The follower that holds most of the log among those that answer, or None."""
-    alive = [peer for peer in lead.peers if lead.lag_s(peer) <= context.settings.election_s_min]
+    """The follower that holds most of the log among those that answer and have room, or None."""
+    alive = [
+        peer for peer in lead.peers if lead.lag_s(peer) <= context.settings.election_s_min and lead.progress[peer].room
+    ]
     return max(alive, key=lambda peer: (context.core.match(peer), peer), default=None)

@@ -220,8 +220,16 @@ class Journal:
             self._tidy()
 
     def room(self, size: int = 0) -> bool:
-        """Whether a sync with a command of `size` bytes more would find room without the reserve."""
+        """Whether a sync with a command of `size` bytes more would find room and leave the reserve untouched.
+
+        While the reserve is in use there is none, or it would be used up by what it is not for.
+        """
         self._check()
+        if not self._files.has_reserve:
+            with self._fatal():
+                self._files.replenish()
+            if not self._files.has_reserve:
+                return False
         if self._offset + self._group_bytes + form.ENTRY_OVERHEAD_BYTES + size <= self._capacity:
             return True
         if self._files.has_spare:

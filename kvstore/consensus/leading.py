@@ -81,6 +81,14 @@ class Leadership:
         """Seconds since `peer` last answered."""
         return self._context.now_s - self._context.core.heard_at(peer)
 
+    @property
+    def storage_full(self) -> bool:
+        """Whether those voters that have room for more entries are no majority."""
+        roomy = [peer for peer in self.peers if self.progress[peer].room]
+        if not self._context.full:
+            roomy.append(self._context.name)
+        return not rules.is_majority(roomy, self._context.voters)
+
     # -- sending
 
     def replicate(self, due: bool) -> None:
@@ -108,6 +116,8 @@ class Leadership:
     def _send_entries(self, peer: str, progress: Progress) -> bool:
         core, log = self._context.core, self._context.journal.entries
         sent = False
+        if not progress.room and not self.storage_full:
+            return False
         while (start := core.next_index(peer) - log[0][1]) < len(log) and progress.may_send():
             size = 0
             entries: list[tuple[int, bytes]] = []
@@ -130,7 +140,16 @@ class Leadership:
         self._seq += 1
         self._context.send(
             peer,
-            Append(self.term, self._seq, prev, log[prev - first][2], core.commit_index, bool(self._all), entries),
+            Append(
+                self.term,
+                self._seq,
+                prev,
+                log[prev - first][2],
+                core.commit_index,
+                bool(self._all),
+                self.storage_full,
+                entries,
+            ),
         )
 
     def _begin_snapshot(self, progress: Progress) -> None:
@@ -159,7 +178,13 @@ class Leadership:
         progress.answered(message.seq)
         progress.applied = max(progress.applied, message.applied)
         progress.commit_durable = max(progress.commit_durable, message.commit_durable)
-        if message.success:
+        progress.room = message.room
+        if not message.room and message.success:
+            # It took nothing: what was sent ahead is sent again once it has room.
+            core.raise_match(peer, message.index)
+            progress.restart(self._seq + 1)
+            self._tell_engine(peer, core.match(peer) + 1, reset=True)
+        elif message.success:
             following = max(core.next_index(peer), message.index + 1)
             self._tell_engine(peer, message.index + 1, success=True)
             core.raise_match(peer, message.index)

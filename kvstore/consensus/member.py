@@ -8,7 +8,7 @@ The contract of a step, in this order:
 4. Send append_entries. They lie in a term that is durable: this node leads because its vote for itself was. The leader
    counts itself by its durable index, so that sending before its own fsync promises nothing.
 5. Sync the journal: one group with term, vote, truncations and entries. If that fails, what was held is discarded and
-   the node stops.
+   the node stops. If there is no room, what was held is discarded and the step waits here until there is.
 6. Send everything else: vote requests and grants, answers to appends and snapshots.
    (ReadIndex rounds and pre-votes promise nothing and go at once.)
 7. Resolve who waits: proposals that were applied, reads that were confirmed, level ALL writes that every voter has.
@@ -28,20 +28,21 @@ from kvstore.consensus.configuration import Configuration
 from kvstore.consensus.configuration import Member as Seat
 from kvstore.consensus.context import Context, RaftSettings
 from kvstore.consensus.elections import Elections
-from kvstore.consensus.engine import AllDone, Host, Loop, Peer, ProposalDone, ReadDone, Status, Transport
+from kvstore.consensus.engine import AllDone, Host, Loop, Peer, ProposalDone, ReadDone, Transport
 from kvstore.consensus.following import EngineFault, Following
 from kvstore.consensus.handover import Handover, best_target
 from kvstore.consensus.journal import Journal
 from kvstore.consensus.leading import Leadership
+from kvstore.consensus.outlook import Outlook
 from kvstore.consensus.pending import Pending
-from kvstore.consensus.raft import LEADER, REGULAR, ROLE_NAMES, Core
+from kvstore.consensus.raft import LEADER, REGULAR, Core
 from kvstore.consensus.seats import Seats
 from kvstore.consensus.snapshots import SnapshotInfo, SnapshotStore
-from kvstore.errors import NoLeader
+from kvstore.errors import NoLeader, StorageFull
 
 
-class Member:
-    """The engine as the service layer sees it. All calls on the event loop."""
+class Member(Outlook):
+    """The engine as the service layer sees it (consensus.engine.Engine). All calls on the event loop."""
 
     def __init__(
         self,
@@ -69,12 +70,13 @@ class Member:
         self._elections = Elections(context)
         self._seats = Seats(context, initial, self._members_changed)
         self._following = Following(context, self._elections.leader_heard, self._seats.refold, self._install)
-        self.leadership: Leadership | None = None
+        self.leadership = None
         self._inbox: list[tuple[str, wire.Message]] = []
         self._pending = Pending()
         self._applier = Applier(context, clock, host, self._pending)
         self._handover: Handover | None = None
         self._append_due = False
+        self._stalled = False
         self._scheduled = False
         self._timer: Any = None
         self._timer_at = 0.0
@@ -96,57 +98,6 @@ class Member:
         self._seats.take()
 
     # -- what the service layer asks
-
-    @property
-    def configuration(self) -> Configuration:
-        """The configuration in effect."""
-        return self._journal.configuration
-
-    @property
-    def leads(self) -> bool:
-        """Whether this node believes to lead; only a ReadIndex round proves it."""
-        return self.leadership is not None
-
-    @property
-    def leader(self) -> str | None:
-        """The leader of the present term, as far as known; none for a member that has stopped."""
-        return None if self._stopped else self._core.leader
-
-    @property
-    def term(self) -> int:
-        """Current term."""
-        return self._core.term
-
-    @property
-    def applied_index(self) -> int:
-        """Highest index applied."""
-        return self._core.applied_index
-
-    @property
-    def dropped_total(self) -> int:
-        """Messages that a rule refused."""
-        return self._context.dropped_total
-
-    def reads_served(self) -> tuple[int, int]:
-        """(ReadIndex rounds begun, reads that they confirmed) by this node as leader, since its start."""
-        rounds, reads = self._reads_before
-        if self.leadership is None:
-            return rounds, reads
-        return rounds + self.leadership.reads.round, reads + self.leadership.reads.reads_total
-
-    def status(self) -> Status:
-        """Role, indices and progress."""
-        core, lead = self._core, self.leadership
-        return Status(
-            ROLE_NAMES[core.role],
-            core.leader,
-            core.term,
-            core.commit_index,
-            core.applied_index,
-            self._journal.entries[-1][1],
-            {peer: core.match(peer) for peer in lead.progress} if lead else {},
-            {peer: progress.applied for peer, progress in lead.progress.items()} if lead else {},
-        )
 
     def read_index(self, done: ReadDone) -> None:
         """Confirm this leadership after now: `done(index, None)`, or `done(0, error)` if it cannot be."""
@@ -182,34 +133,6 @@ class Member:
         why_not = self._seats.change(members, self._pending, done, leads=self.leads)
         self.kick()
         return why_not
-
-    def configuration_at(self, index: int) -> Configuration:
-        """The configuration that was in effect at log index `index`, for a snapshot that ends there."""
-        return self._seats.at(index)
-
-    def holders(self, index: int) -> int:
-        """How many voters are known to hold `index` durably."""
-        peers = self.leadership.peers if self.leadership else []
-        return (self._journal.durable_index >= index) + sum(self._core.match(peer) >= index for peer in peers)
-
-    def behind(self, index: int) -> list[str]:
-        """Voters that are not known to have applied `index` and made its commit durable."""
-        return self.leadership.behind(index) if self.leadership else list(self._context.voters)
-
-    def unreachable(self) -> list[str]:
-        """Voters without a connection, or (on the leader) without an answer for an election timeout."""
-        others = [name for name in self._context.voters if name != self.name]
-        lead, patience = self.leadership, self._settings.election_s_min
-        self._enter()
-        return [
-            name
-            for name in others
-            if self._context.transport.peer(name) is None or (lead is not None and lead.lag_s(name) > patience)
-        ]
-
-    def peer(self, name: str) -> Peer | None:
-        """The handshake of the present outgoing connection to `name`."""
-        return self._context.transport.peer(name)
 
     def send(self, peer: str, message: wire.Call | wire.Return) -> bool:
         """A message between service layers; False if there is no connection."""
@@ -277,10 +200,6 @@ class Member:
             self._scheduled = True
             self._loop.call_soon(self._step)
 
-    def _enter(self) -> None:
-        self._context.now_s = self._clock.monotonic()
-        self._core.at(self._context.now_s)
-
     def _schedule_deadline(self) -> None:
         core = self._core
         lead = self.leadership
@@ -305,6 +224,9 @@ class Member:
             return
         try:
             self._enter()
+            if self._stalled:
+                self._sync()
+                self._stalled = False
             inbox, self._inbox = self._inbox, []
             for peer, message in inbox:
                 self._receive(peer, message)
@@ -317,10 +239,12 @@ class Member:
             self._sync()
             self._context.release()
             self._resolve()
+        except StorageFull:
+            self._stall()
         except Exception as error:
             self._fail(error)
-            return
-        self._schedule_deadline()
+        else:
+            self._schedule_deadline()
 
     def _receive(self, peer: str, message: wire.Message) -> None:
         core = self._core
@@ -398,8 +322,16 @@ class Member:
     def _take_proposals(self) -> None:
         if self.leadership is None or self._handover is not None:
             return
+        if self._context.full or self._append_due:
+            self._context.look_for_room(limits.ENTRY_BYTES_MAX)
+        full = self.leadership.storage_full
+        if self._context.full and not full:
+            # This node alone has no room, so another leads better. What waits goes to it.
+            if self._append_due:
+                self.transfer(None, lambda _error: None)
+            return
         index = self._journal.entries[-1][1]
-        for command, done in self._host.proposals():
+        for command, done in self._host.proposals(full=full):
             index += 1
             self._journal.append(REGULAR + command, index, self._core.term)
             self._pending.add(index, self._core.term, done)
@@ -421,10 +353,21 @@ class Member:
         self._following.sync_commit = False
         if journal.dirty or force:
             began = self._clock.monotonic()
-            journal.sync(force_commit=force)
+            # The reserve is for what was let in although there is no room: votes, terms, and entries that free some.
+            journal.sync(force_commit=force, reserve=True)
             self._synced(self._clock.monotonic() - began)
             if self.leadership is not None and not self.leadership.peers:
                 self.kick()  # the only voter commits by its own fsync, at the next tick
+
+    def _stall(self) -> None:
+        """Even the reserve is used up. Nothing was written and nothing leaves, and so it stays until there is room."""
+        self._stalled = self._context.full = True
+        self._context.discard()
+        self._inbox.clear()
+        if self.leadership is not None and self.leadership.peers:
+            self._core.step_down(self._core.term)
+            self._note_changes()
+        self._loop.call_later(self._settings.heartbeat_s, self.kick)
 
     def _resolve(self) -> None:
         self._pending.resolve()

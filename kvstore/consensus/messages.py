@@ -24,7 +24,8 @@ class _Message(msgspec.Struct, array_like=True, frozen=True, gc=False, forbid_un
 class Append(_Message, frozen=True, tag=1):
     """AppendEntries. `entries` are (term, command) from `prev_index + 1` on.
 
-    `sync_commit`: make the commit index durable before answering (level ALL).
+    `sync_commit`: make the commit index durable before answering (level ALL). `reserve`: a majority lacks room, so
+    these entries are ones that free some, and may use the room held in reserve.
     """
 
     term: Index
@@ -33,6 +34,7 @@ class Append(_Message, frozen=True, tag=1):
     prev_term: Index
     commit_index: Index
     sync_commit: bool
+    reserve: bool
     entries: list[tuple[Index, bytes]]
 
 
@@ -40,7 +42,8 @@ class AppendReply(_Message, frozen=True, tag=2):
     """Answer to Append `seq`. On success `index` is the last that matches and is durable here.
 
     On failure (`index`, `hint_term`) is the place to try next: the last entry here whose term is not above the one
-    asked. `applied` and `commit_durable` tell how far this node has applied and made the commit index durable.
+    asked. `applied` and `commit_durable` tell how far this node has applied and made the commit index durable. Without
+    `room` its disk is full, and it took no new entries.
     """
 
     term: Index
@@ -50,6 +53,7 @@ class AppendReply(_Message, frozen=True, tag=2):
     hint_term: Index
     applied: Index
     commit_durable: Index
+    room: bool = True
 
 
 class VoteRequest(_Message, frozen=True, tag=3):

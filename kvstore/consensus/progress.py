@@ -52,6 +52,7 @@ class Progress:
         self._rejects_from = 0
         self.applied = 0
         self.commit_durable = 0
+        self.room = True
         self.snapshot: SnapshotSending | None = None
 
     def may_send(self) -> bool:

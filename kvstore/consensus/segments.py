@@ -92,6 +92,11 @@ class SegmentFiles:
         """Whether a segment can be begun without the reserve."""
         return SPARE in self._stock
 
+    @property
+    def has_reserve(self) -> bool:
+        """Whether the reserve is there, untouched."""
+        return RESERVE in self._stock
+
     def begin(self, header: form.SegmentHeader, room: int, *, reserve: bool) -> tuple[Segment, File, int]:
         """Durably begin a segment with at least `room` bytes for records; also the offset where they start.
 

@@ -57,12 +57,16 @@ class Opened(NamedTuple):
 
 
 def cluster_id_of(bootstrap: Bootstrap, rng: random.Random) -> str:
-    """Every first member computes the same id from names, peer addresses and token; a single node takes a random
-    one.
+    """Every first member computes the same id, from token and names, or without a token from names and peer addresses;
+    a single node without a token takes a random one.
+
+    With a token the addresses do not count: each node may reach the others at addresses of its own.
     """
-    if len(bootstrap.members) == 1 and not bootstrap.cluster_token:
+    token = bootstrap.cluster_token
+    if len(bootstrap.members) == 1 and not token:
         return f"{rng.getrandbits(64):016x}"
-    text = "\n".join([bootstrap.cluster_token, *(f"{name}={peer}" for name, peer in sorted(bootstrap.members.items()))])
+    members = sorted(bootstrap.members.items())
+    text = "\n".join([token, *(name if token else f"{name}={peer}" for name, peer in members)])
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 

@@ -184,8 +184,9 @@ class Membership:
         if wanted == present.members:
             behind = self._engine.status()
             for member in present.members:
-                lacks = behind.last_index - behind.match.get(member.name, 0)
-                if not member.voter and member.identity and lacks <= membership.PROMOTE_ENTRIES_MAX:
+                match = behind.match.get(member.name, 0)
+                lacks = behind.last_index - match
+                if not member.voter and member.identity and match and lacks <= membership.PROMOTE_ENTRIES_MAX:
                     wanted = membership.with_promoted(present, member.name)
                     break
         if wanted != present.members:

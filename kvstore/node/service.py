@@ -119,6 +119,12 @@ class Node:
             done=self._compacted,
         )
         self._journal = opened.journal
+        # A voter counts for level ALL, so what was acknowledged there is applied before it answers a read at level ONE:
+        # all that it had committed when it stopped, and all that was committed before it became a voter.
+        self._is_voter = self.name in opened.journal.configuration.voters
+        self._serves_one_from = opened.journal.commit_index
+        if self.name not in self.engine.configuration_at(opened.journal.commit_index).voters:
+            self._serves_one_from = opened.journal.configuration.index
 
     # -- life
 
@@ -217,7 +223,8 @@ class Node:
 
     async def _freshen(self, level: Level, min_revision: int | None, timeout_s: float) -> None:
         """Wait until the applied state is as fresh as `level` asks, and has reached `min_revision`."""
-        if level is Level.ONE and (min_revision is None or min_revision <= self._machine.revision):
+        serves_one = self._is_voter and self._serves_one_from <= self._machine.applied_index
+        if level is Level.ONE and serves_one and (min_revision is None or min_revision <= self._machine.revision):
             return
         if self._reads_open >= READS_PENDING_MAX:
             raise Overloaded(f"{self._reads_open} reads are waiting already", read=True, level=level, retry_after_s=1.0)
@@ -228,8 +235,10 @@ class Node:
             self._reads_open -= 1
 
     async def _wait_fresh(self, level: Level, min_revision: int | None, at: float) -> None:
-        if level is Level.QUORUM:
+        if level is Level.QUORUM or not self._is_voter:
             await self._reach(self._applied_waits, await self._reads.index(at), self._machine.applied_index, at)
+        elif level is Level.ONE:
+            await self._reach(self._applied_waits, self._serves_one_from, self._machine.applied_index, at)
         elif level is Level.ALL:
             raise BadRequest("reads at level all are not available yet; use one or quorum", read=True, level=level)
         if min_revision is not None:
@@ -306,9 +315,9 @@ class Node:
         self._revision_waits.reached(self._machine.revision)
         self.compaction.consider(self._machine)
 
-    def proposals(self) -> list[tuple[bytes, ProposalDone]]:
+    def proposals(self, *, full: bool) -> list[tuple[bytes, ProposalDone]]:
         """The writes that wait."""
-        return self._writes.proposals(self._machine.last_stamp)
+        return self._writes.proposals(self._machine.last_stamp, full=full)
 
     def restore(self, frames: Iterator[bytes]) -> None:
         """A leader's snapshot takes the place of the state."""
@@ -321,7 +330,11 @@ class Node:
 
     def configuration_changed(self) -> None:
         """Other members: whoever keeps the connections is told."""
-        self._on_members(self.engine.configuration)
+        configuration = self.engine.configuration
+        was_voter, self._is_voter = self._is_voter, self.name in configuration.voters
+        if self._is_voter and not was_voter:
+            self._serves_one_from = configuration.index
+        self._on_members(configuration)
 
     def leadership_changed(self) -> None:
         """Wake who waits for a leader, and pass on what could not be appended here."""

@@ -19,6 +19,7 @@ from kvstore.errors import (
     MembersUnreachable,
     NoLeader,
     Overloaded,
+    StorageFull,
 )
 from kvstore.model import commands
 from kvstore.model.commands import Op
@@ -46,6 +47,9 @@ class _Applied(NamedTuple):
     acked: int
 
 
+_Waiting = tuple[Op, "asyncio.Future[_Applied]"]
+
+
 class _NotProposed(Exception):
     """Leadership was lost before the write was appended anywhere."""
 
@@ -69,7 +73,7 @@ class Writes:
         self._engine = engine
         self._calls = calls
         self._leaders = leaders
-        self._queue: list[tuple[Op, asyncio.Future[_Applied]]] = []
+        self._queue: list[_Waiting] = []
         self._open = 0
         self._open_bytes = 0
         self._last_stamp: Stamp = ZERO_STAMP
@@ -157,9 +161,16 @@ class Writes:
                 missing=tuple(missing),
             )
 
-    def proposals(self, last_applied: Stamp) -> list[tuple[bytes, ProposalDone]]:
-        """Everything that waits, as commands of bounded size. Writes whose caller has given up by now are left out."""
-        queue, self._queue = self._queue, []
+    def proposals(self, last_applied: Stamp, *, full: bool) -> list[tuple[bytes, ProposalDone]]:
+        """Everything that waits, as commands of bounded size, or as much as one step may take.
+
+        Writes whose caller has given up by now are left out. While storage is `full`, only deletes go through.
+        """
+        if full:
+            self._refuse_puts()
+        queue, self._queue = self._split_queue()
+        if self._queue:
+            self._engine.kick()
         batches: list[tuple[bytes, ProposalDone]] = []
         ops: list[Op] = []
         futures: list[asyncio.Future[_Applied]] = []
@@ -177,6 +188,23 @@ class Writes:
         if ops:
             batches.append(self._batch(ops, futures, last_applied))
         return batches
+
+    def _split_queue(self) -> tuple[list[_Waiting], list[_Waiting]]:
+        size = 0
+        for place, (op, _) in enumerate(self._queue):
+            size += commands.op_bytes(op)
+            if place and size > limits.STEP_BYTES_MAX:
+                return self._queue[:place], self._queue[place:]
+        return self._queue, []
+
+    def _refuse_puts(self) -> None:
+        kept = []
+        for op, future in self._queue:
+            if op[0] == commands.OP_DELETE:
+                kept.append((op, future))
+            elif not future.done():
+                future.set_exception(StorageFull("a majority of the voters has no room on disk; deletes go on"))
+        self._queue = kept
 
     def _batch(
         self, ops: list[Op], futures: list["asyncio.Future[_Applied]"], last_applied: Stamp

@@ -188,8 +188,10 @@ class SimCluster:
     def _boot(self, process: SimProcess) -> None:
         name = process.name
         rng = self._rng(f"{name} {process.incarnation}")
-        members = {each: f"{each}:{PORT}" for each in (*self.first_names, name)}
-        joins = self._joins(name, members)
+        members = {each: f"{each}:{PORT}" for each in (*self._known_members(), name)}
+        joins = self._joins(name)
+        if joins is None:
+            members = {each: f"{each}:{PORT}" for each in self.first_names}
         opened = open_directory(
             self.disks[name], DATA_DIR, Bootstrap(name, members, "", joins), rng, segment_bytes=self._segment_bytes
         )
@@ -222,11 +224,17 @@ class SimCluster:
         starting = process.loop.create_task(process.transport.start())
         starting.add_done_callback(lambda task: task.result())
 
-    def _joins(self, name: str, members: dict[str, str]) -> str | None:
+    def _known_members(self) -> tuple[str, ...]:
+        """What a node that joins is told by the cluster."""
+        leader = self.leader()
+        node = None if leader is None else self.node(leader)
+        return self.first_names if node is None else node.engine.configuration.names
+
+    def _joins(self, name: str) -> str | None:
         """The id of the cluster for a node that is none of its first members any more."""
         if name in self.first_names and name not in self.wiped:
             return None
-        first = {each: members[each] for each in self.first_names}
+        first = {each: f"{each}:{PORT}" for each in self.first_names}
         return cluster_id_of(Bootstrap(name, first, ""), random.Random(0))
 
     def _check_recovered(self, name: str, opened: Opened) -> None:

@@ -263,7 +263,7 @@ async def test_messages_of_all_sizes_arrive_in_the_order_in_which_they_were_sent
     sent: list[Message] = []
     for number in range(600):
         size = sizes[number % 5] if number % 100 else sizes[5]
-        sent.append(Append(number, 1, 1, 1, 1, False, [(1, os.urandom(size))]))
+        sent.append(Append(number, 1, 1, 1, 1, False, False, [(1, os.urandom(size))]))
     async with started(a, b):
         await pair(a, b)
         for start in range(0, len(sent), 50):
@@ -307,7 +307,7 @@ async def test_nothing_that_was_sent_before_a_reconnect_arrives_after_it() -> No
         first.say("b")
         await a.events.until("connected", "b")
         for number in range(40):  # more than the kernel takes: some of it waits in the transport
-            assert a.transport.send("b", Append(number, 1, 1, 1, 1, False, [(1, os.urandom(500_000))]))
+            assert a.transport.send("b", Append(number, 1, 1, 1, 1, False, False, [(1, os.urandom(500_000))]))
         first.writer.transport.abort()
         await a.events.until("disconnected", "b")
         assert a.transport.peer("b") is None
@@ -486,7 +486,7 @@ def test_a_peer_that_does_not_read_is_cut_when_the_buffer_is_full(monkeypatch: p
             there.say("b")
             await a.events.until("connected", "b")
             sent = 0
-            message = Append(1, 1, 1, 1, 1, False, [(1, os.urandom(100_000))])
+            message = Append(1, 1, 1, 1, 1, False, False, [(1, os.urandom(100_000))])
             while a.transport.send("b", message):
                 sent += 1
                 assert sent < 1_000

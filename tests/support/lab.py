@@ -38,7 +38,7 @@ class LabNode:
         self.queue: list[tuple[bytes, ProposalDone]] = []
         self.log: list[bytes] = []
         self.error: Exception | None = None
-        self.journal = Journal.open(disk, "/journal")
+        self.journal = Journal.open(disk, "/journal", segment_bytes=lab.segment_bytes)
         seats = tuple(Seat(each, "", "", not joins or each != name, "") for each in sorted({*lab.names, name}))
         initial = Configuration(0 if joins else 1, seats)
         self.journal.set_configuration(membership.folded(self.journal.entries, initial))
@@ -99,8 +99,12 @@ class LabNode:
     def applied(self, index: int) -> None:
         pass
 
-    def proposals(self) -> list[tuple[bytes, ProposalDone]]:
+    def proposals(self, *, full: bool) -> list[tuple[bytes, ProposalDone]]:
+        """What was proposed; while storage is full, only what begins like a delete."""
         queue, self.queue = self.queue, []
+        if full:
+            self.queue = [waiting for waiting in queue if not waiting[0].startswith(b"delete")]
+            queue = [waiting for waiting in queue if waiting[0].startswith(b"delete")]
         return queue
 
     def restore(self, frames: Iterator[bytes]) -> None:
@@ -133,8 +137,9 @@ class LabNode:
 class Lab:
     """The cluster. `wires[a, b]` holds what a has sent to b and what has not been delivered yet."""
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self, *names: str, segment_bytes: int = 1 << 20) -> None:
         self.names = names
+        self.segment_bytes = segment_bytes
         self.now = 100.0
         self.wires: dict[tuple[str, str], deque[Message]] = defaultdict(deque)
         self.nodes = {name: LabNode(self, name, CrashDisk()) for name in names}

@@ -122,7 +122,7 @@ def test_pickled_kinds_of_entries_are_refused_from_the_wire(lab: Lab) -> None:
     assert isinstance(message, wire.Append)
     for kind in (b"\x02", b"\x03", b"\x09", b""):
         entries = [(message.term, kind + b"cos\n")]
-        bad = wire.Append(message.term, message.seq, message.prev_index, message.prev_term, 0, False, entries)
+        bad = wire.Append(message.term, message.seq, message.prev_index, message.prev_term, 0, False, False, entries)
         before = follower.journal.entries[-1]
         follower.member.peer_message(leader.name, bad)
         follower.run()

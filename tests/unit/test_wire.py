@@ -54,7 +54,7 @@ def test_a_frame_is_length_checksum_flags_and_the_msgpack_of_the_message() -> No
 def test_frames_are_found_in_pieces_of_any_size() -> None:
     messages: list[Message] = [
         TimeoutNow(1),
-        Append(1, 2, 3, 1, 2, False, [(1, bytes(range(256)) * 40)]),
+        Append(1, 2, 3, 1, 2, False, False, [(1, bytes(range(256)) * 40)]),
         TimeoutNow(2),
     ]
     data = b"".join(wire.encode_message(message) for message in messages)

@@ -6,15 +6,20 @@ every fault and every answer.
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final
 from unittest import mock
 
+import structlog
+
 from kvjepsen.history import Answered, History
+from kvjepsen.mutants import MUTANTS
 from kvjepsen.schedule import DELETE, GET, KEYS, PUT, Fault, Operation, Schedule, make_schedule
 from kvstore import limits
+from kvstore.consensus import membership
 from kvstore.errors import CannotConnect, ConnectionLost, KvError
 from kvstore.model.commands import MUST_BE_ABSENT, MUST_EXIST
 from kvstore.model.levels import Level
@@ -44,7 +49,11 @@ TIGHT: Final = {
 
 @contextmanager
 def _tight_bounds() -> Iterator[None]:
-    with mock.patch.multiple(limits, **TIGHT), mock.patch.object(snapshot, "SNAPSHOT_FRAME_RECORDS", 2):
+    with (
+        mock.patch.multiple(limits, **TIGHT),
+        mock.patch.object(snapshot, "SNAPSHOT_FRAME_RECORDS", 2),
+        mock.patch.object(membership, "PROMOTE_ENTRIES_MAX", 5),
+    ):
         yield
 
 
@@ -146,6 +155,8 @@ class Run:
         key = operation.key.encode()
         voter = operation.node in self._voters()
         answered = history.begin(operation.kind, key, value, operation.node, operation.level, cluster.time.now)
+        if not voter:
+            answered.floor_all = 0
         start = cluster.starts[operation.node]
         request = self._request(operation, key, value)
         try:
@@ -200,8 +211,8 @@ class Run:
         """Level ALL: every node that runs has applied it by now."""
         voters = self._voters()
         for name, process in self.cluster.processes.items():
-            if process.node is None or name not in voters:
-                continue
+            if process.node is None or name not in voters or name not in process.node.engine.configuration.voters:
+                continue  # who has just become a voter, or ceased to be one, may not know it yet
             if process.node.machine.revision < answered.revision:
                 if process.node.engine.applied_index < process.node.engine.status().commit_index:
                     continue  # it restarted since, and is still applying what is durable
@@ -312,14 +323,16 @@ class Run:
         await self._ask(asked, lambda node: node.membership.add(name, f"{name}:{PORT}", 0.8), until_s)
 
     async def _remove(self, asked: str, name: str, until_s: float) -> None:
-        await self._ask(asked, lambda node: node.membership.remove(name, 0.8), until_s)
+        if not self.cluster.wiped - self._started:
+            await self._ask(asked, lambda node: node.membership.remove(name, 0.8), until_s)
 
     async def _transfer(self, asked: str, name: str, until_s: float) -> None:
         await self._ask(asked, lambda node: node.membership.transfer(name, 0.8), until_s)
 
     async def _replace(self, asked: str, name: str, until_s: float) -> None:
-        """One lost disk at a time: two could take what was acknowledged, whatever anybody does."""
-        if self.cluster.wiped:
+        """One lost disk a run, and not of one of two voters: more could take the majority, whatever anybody does."""
+        configurations = [watch.journal.configuration for watch in self.cluster.watches.values()]
+        if self.cluster.wiped or min(len(configuration.voters) for configuration in configurations) < 3:
             return
         self.cluster.wipe(name)
         self._started.discard(name)
@@ -461,12 +474,18 @@ _ADMIN: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
 }
 
 
+def run(schedule: Schedule, mutant: str | None = None, trace: Callable[[str], None] | None = None) -> Result:
+    """Carry out `schedule`, with the rule that `mutant` names switched off, if given (kvjepsen.mutants).
+
+    Logs are switched off for good in this process: a node of the simulation would log for a real one.
+    """
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    with MUTANTS[mutant]() if mutant else nullcontext():
+        return Run(schedule, trace).execute()
+
+
 def simulate(
-    seed: int,
-    *,
-    trace: Callable[[str], None] | None = None,
-    mutant: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    seed: int, *, members: bool = False, mutant: str | None = None, trace: Callable[[str], None] | None = None
 ) -> Result:
-    """The run of one seed, with a rule switched off by `mutant`, if given."""
-    with mutant():
-        return Run(make_schedule(seed), trace).execute()
+    """The run of one seed."""
+    return run(make_schedule(seed, members=members), mutant, trace)

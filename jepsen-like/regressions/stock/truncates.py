@@ -22,7 +22,7 @@ def five_writes(bench: Bench, cut: set[str]) -> list[list[int]]:
 def first_acknowledgement_arrives(bench: Bench) -> None:
     """Of b's acknowledgements those up to the first write's; the leader now sends the rest of its log again."""
     arrived = 0
-    while arrived <= BEFORE + 1:
+    while arrived < BEFORE + 1:
         arrived = bench.wires["b", "a"][0]["next_node_idx"] - 1
         bench.deliver(("b", "a"))
     bench.now += 0.15
@@ -49,6 +49,7 @@ def applied_and_cut() -> tuple[int, int]:
     bench = Bench("a", "b", "c")
     bench.elect("a")
     five_writes(bench, cut=set())
+    bench.advance(0.5, held={("b", "a")})
     first_acknowledgement_arrives(bench)
     bench.deliver(("a", "b"))
     return bench.nodes["b"].raftLastApplied, bench.nodes["b"].last()

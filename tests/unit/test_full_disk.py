@@ -1,0 +1,91 @@
+"""Disks that fill up: who refuses what, what goes on, and how it ends."""
+
+import pytest
+
+from tests.support.lab import Lab, LabNode
+
+SEGMENT_BYTES = 64 << 10
+PUT = b"put" + bytes(5_000)
+
+
+@pytest.fixture
+def lab() -> Lab:
+    return Lab("n1", "n2", "n3", segment_bytes=SEGMENT_BYTES)
+
+
+def fill(node: LabNode) -> None:
+    """No byte more than what is taken already; what is allocated ahead of time remains to be used up."""
+    node.disk.capacity_bytes = (1 << 40) - node.disk.free_bytes("/")
+
+
+def others(lab: Lab, node: LabNode) -> list[LabNode]:
+    return [each for each in lab.nodes.values() if each is not node]
+
+
+def write(lab: Lab, count: int, command: bytes = PUT) -> list[list[object]]:
+    """`count` proposals through whoever leads, one after the other."""
+    outcomes = []
+    for _ in range(count):
+        outcomes.append(lab.elect().propose(command))
+        lab.advance(0.06)
+    return outcomes
+
+
+def test_one_full_follower_is_left_behind_and_catches_up_when_it_has_room(lab: Lab) -> None:
+    leader = lab.elect()
+    full = others(lab, leader)[0]
+    fill(full)
+    outcomes = write(lab, 60)
+    assert all(outcome == [PUT] for outcome in outcomes)
+    assert not leader.member.storage_full()
+    assert len(full.log) < 60
+    assert full.error is None
+    full.disk.capacity_bytes = 1 << 40
+    lab.advance(1.0)
+    assert full.log == leader.log
+
+
+def test_a_full_leader_hands_over_to_one_with_room(lab: Lab) -> None:
+    leader = lab.elect()
+    fill(leader)
+    write(lab, 60)
+    (new,) = lab.leaders()
+    assert new is not leader
+    assert leader.error is None
+    assert len(new.log) >= 55, "only what waited at the moment of the change may be missing"
+
+
+def test_without_room_on_a_majority_only_deletes_go_on_until_there_is_room_again(lab: Lab) -> None:
+    leader = lab.elect()
+    for node in others(lab, leader):
+        fill(node)
+    outcomes = write(lab, 60)
+    (leader,) = lab.leaders()
+    assert leader.member.storage_full()
+    assert outcomes[0] == [PUT]
+    assert outcomes[-1] == []
+    deletes = write(lab, 5, b"delete")
+    assert deletes == [[b"delete"]] * 5
+    for node in lab.nodes.values():
+        assert node.error is None
+        node.disk.capacity_bytes = 1 << 40
+    lab.advance(1.0)
+    assert not lab.elect().member.storage_full()
+    lab.elect().propose(b"after")
+    lab.advance(0.5)
+    assert all(outcome == [PUT] for outcome in outcomes), "what had waited goes through, nothing is lost"
+    logs = [node.log for node in lab.nodes.values()]
+    assert logs[0] == logs[1] == logs[2]
+
+
+def test_a_node_without_even_a_reserve_waits_and_goes_on(lab: Lab) -> None:
+    alone = Lab("n1", segment_bytes=SEGMENT_BYTES)
+    node = alone.elect()
+    fill(node)
+    outcomes = write(alone, 60, b"delete" + bytes(5_000))
+    assert outcomes[0] != []
+    assert outcomes[-1] == []
+    assert node.error is None
+    node.disk.capacity_bytes = 1 << 40
+    alone.advance(0.5)
+    assert all(len(outcome) == 1 for outcome in outcomes)
