@@ -140,8 +140,8 @@ class Server:
         """Dial the members, and nobody else."""
         if self._transport is None:
             return
-        # The way that this node was told goes before the configuration's: the others may be reached from here by another
-        # (through a proxy, say). A member that is taken in again under its name is a new one: then only the new counts.
+        # The addresses that this node was given go before those of the configuration: from here the others may be
+        # reached in another way. But a member that is taken in again under its name is a new one, at a new address.
         own = self._own_addresses = {n: a for n, a in self._own_addresses.items() if n in configuration.names}
         others = [each for each in configuration.members if each.name != self._node.name]
         wanted = {each.name: own.get(each.name) or parse_address(each.peer) for each in others}
@@ -210,8 +210,8 @@ def _transport(config: ServerConfig, opened: Opened, node: Node, http: str) -> P
             return f"{peer.name} is not a member of this cluster"
         if member.identity not in ("", peer.identity):
             return (
-                f"{peer.name} comes with identity {peer.identity}, but the member has {member.identity}: this is another "
-                "data directory; remove the member and add it again"
+                f"{peer.name} comes with identity {peer.identity}, but the member has {member.identity}: this is "
+                "another data directory; remove the member and add it again"
             )
         return None
 

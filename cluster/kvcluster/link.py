@@ -163,7 +163,7 @@ class _End(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """Pass on; an empty `data` is the end of the connection."""
-        if self._transport is None:
+        if self._transport is None or self.over:
             return
         if data:
             self._transport.write(data)

@@ -1,4 +1,4 @@
-"""The process of a cluster's link proxies: `python -m kvcluster.proxies --dir DIR`, started and stopped by the supervisor.
+"""The process of a cluster's link proxies: `python -m kvcluster.proxies --dir DIR`, run by the supervisor.
 
 It takes orders on a unix socket in the cluster's directory, one JSON document a line, and answers each with one:
 

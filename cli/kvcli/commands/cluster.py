@@ -50,24 +50,25 @@ def cluster() -> None:
 
 @cluster.command()
 @click.option("--nodes", type=click.IntRange(1, limits.MEMBERS_MAX), help="How many nodes.  [default: 3]")
+@click.option("--proxy", is_flag=True, help="Put a proxy on every link of a new cluster, for 'partition'.")
 @_dir_option
 @_wait_option
 @global_options
-def up(nodes: int | None, directory: Path, wait_s: float) -> None:
+def up(nodes: int | None, proxy: bool, directory: Path, wait_s: float) -> None:
     """Start a cluster, or start again what is not running of the one in the directory.
 
     Returns when every node is ready. Exit code 4 if that takes too long; what runs is left running.
     """
     from kvcluster.lifecycle import bring_up
 
-    _print_cluster(bring_up(directory, nodes, wait_s, output.message).describe())
+    _print_cluster(bring_up(directory, nodes, wait_s, output.message, proxy=proxy).describe())
 
 
 @cluster.command()
 @_dir_option
 @global_options
 def status(directory: Path) -> None:
-    """Show nodes, processes and roles."""
+    """Show nodes, processes and roles, and links with a fault on them."""
     _print_cluster(_open(directory).status())
 
 
@@ -106,6 +107,36 @@ def resume(nodes: tuple[str, ...], directory: Path) -> None:
 def restart(nodes: tuple[str, ...], directory: Path, wait_s: float) -> None:
     """Stop nodes if they run, start them, and wait until they are ready, one after the other."""
     _each(directory, nodes, lambda opened, name: opened.restart(name, wait_s))
+
+
+@cluster.command()
+@click.argument("groups", metavar="GROUPS")
+@click.option("--one-way", is_flag=True, help="Cut only what a group sends to the groups right of it.")
+@click.option("--reset", is_flag=True, help="Reset connections instead of keeping what is sent until 'heal'.")
+@_dir_option
+@global_options
+def partition(groups: str, one_way: bool, reset: bool, directory: Path) -> None:
+    """Cut groups of nodes off from each other, such as 'n1,n2|n3'. Needs a cluster that was started with --proxy.
+
+    A node in no group keeps all its links. What was cut before stays cut. Clients still reach every node.
+    """
+    from kvcluster import faults
+
+    opened = _open(directory)
+    faults.partition(opened.topology, groups, one_way=one_way, reset=reset, resolve=lambda name: _resolve(opened, name))
+    _print_links(opened)
+
+
+@cluster.command()
+@_dir_option
+@global_options
+def heal(directory: Path) -> None:
+    """End every fault on links; what was kept arrives."""
+    from kvcluster import faults
+
+    opened = _open(directory)
+    faults.heal(opened.topology)
+    _print_links(opened)
 
 
 @cluster.command()
@@ -154,7 +185,7 @@ def _resolve(opened: "Cluster", name: str) -> str:
 
 
 def _print_cluster(document: dict[str, Any]) -> None:
-    """`up` and `status`: the whole cluster."""
+    """`up` and `status`: the whole cluster, and what is wrong with its links."""
     mode = settings().output
     if mode is Mode.JSON:
         output.write_json(document)
@@ -164,6 +195,26 @@ def _print_cluster(document: dict[str, Any]) -> None:
     ]
     rows = [["-" if node[name] is None else str(node[name]) for name in columns] for node in document["nodes"]]
     output.write_rows([name.upper() for name in columns], rows, mode)
+    if document.get("links", []) is None:
+        output.message("the link proxies do not answer")
+    elif document.get("links"):
+        _write_links(document["links"], mode)
+
+
+def _print_links(opened: "Cluster") -> None:
+    """`partition` and `heal`: the links with a fault on them."""
+    from kvcluster import faults
+
+    mode, links = settings().output, faults.faulty_links(opened.topology)
+    if mode is Mode.JSON:
+        output.write_json({"dir": str(opened.topology.directory), "links": links})
+    else:
+        _write_links(links, mode)
+
+
+def _write_links(links: list[dict[str, Any]], mode: Mode) -> None:
+    names = ["from", "to", "state", "delay_ms"]
+    output.write_rows([name.upper() for name in names], [[str(link[name]) for name in names] for link in links], mode)
 
 
 def _print_nodes(opened: "Cluster", names: list[str]) -> None:

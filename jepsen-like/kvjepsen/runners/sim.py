@@ -16,7 +16,7 @@ from unittest import mock
 import structlog
 
 from kvjepsen.history import Answered, History
-from kvjepsen.mutants import MUTANTS
+from kvjepsen.mutants import MUTANTS, OCCASIONS
 from kvjepsen.schedule import DELETE, GET, KEYS, PUT, Fault, Operation, Schedule, make_schedule
 from kvstore import limits
 from kvstore.consensus import membership
@@ -480,7 +480,7 @@ def run(schedule: Schedule, mutant: str | None = None, trace: Callable[[str], No
     Logs are switched off for good in this process: a node of the simulation would log for a real one.
     """
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    with MUTANTS[mutant]() if mutant else nullcontext():
+    with {**MUTANTS, **OCCASIONS}[mutant]() if mutant else nullcontext():
         return Run(schedule, trace).execute()
 
 
