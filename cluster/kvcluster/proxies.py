@@ -71,7 +71,7 @@ class Proxies:
                 raise ValueError(f"no such order: {order}")
         return {
             "links": [
-                {"from": source, "to": target, "state": link.state, "delay_ms": round(link.delay_s * 1000, 3)}
+                {"from": source, "to": target, "state": link.state, "delay_ms": round(link.delay_s * 1000)}
                 for (source, target), link in self._links.items()
             ]
         }

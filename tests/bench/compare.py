@@ -2,8 +2,9 @@
 
     python -m tests.bench.compare --rounds 3 --seconds 5 --connections 64
 
-Both clusters run on loopback with their production defaults (fsync on) and are loaded by wrk on the leader's node, 100-byte
-values, 10,000 keys. Only one of them works at a time; the other is idle. Medians over the rounds are printed with the ratio.
+Both clusters run on loopback with their production defaults (fsync on) and are loaded by wrk on the leader's node,
+100-byte values, 10,000 keys. Only one of them works at a time; the other is idle. Medians over the rounds are printed,
+with the ratio.
 Needs wrk and etcd-server from Debian (cluster/install-extras.sh); says so and ends with 0 when they cannot be had.
 """
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kvcluster import topology
-from kvcluster.topology import BadClusterDirectory, Topology, UnknownNode, free_ports, port_is_free
+from kvcluster.topology import PROXIES, BadClusterDirectory, Topology, UnknownNode, free_ports, port_is_free
 
 
 @pytest.fixture
@@ -24,6 +24,22 @@ def test_nodes_are_numbered_and_share_no_port(tmp_path: Path) -> None:
     created = Topology.create(tmp_path, 15)
     assert created.names == [f"n{i}" for i in range(1, 16)]
     assert len({port for node in created.nodes for port in (node.http_port, node.peer_port)}) == 30
+
+
+def test_with_proxies_every_directed_pair_has_a_port_of_its_own(tmp_path: Path) -> None:
+    created = Topology.create(tmp_path, 15, proxy=True)
+    assert len({(link.source, link.target) for link in created.links}) == len(created.links) == 15 * 14
+    assert len({port for name in created.processes for port in created.ports(name)}) == 30 + 15 * 14
+    created.save()
+    assert Topology.load(tmp_path) == created
+
+
+def test_a_node_dials_its_own_proxy_of_another_or_that_one_itself(tmp_path: Path) -> None:
+    proxied, direct = Topology.create(tmp_path, 3, proxy=True), Topology.create(tmp_path, 3)
+    assert len({proxied.dialed(source, "n3") for source in ("n1", "n2")} | {proxied.node("n3").peer}) == 3
+    assert direct.dialed("n1", "n3") == direct.node("n3").peer
+    assert PROXIES in proxied.processes
+    assert PROXIES not in direct.processes
 
 
 @pytest.mark.parametrize("count", [0, -1, 16])
@@ -76,6 +92,14 @@ def test_a_directory_without_a_cluster_is_named(tmp_path: Path) -> None:
         json.dumps({"version": 2, "token": "t", "nodes": []}),
         json.dumps({"version": 1, "token": "t", "nodes": []}),
         json.dumps({"version": 1, "token": "t", "nodes": [{"name": "n1"}]}),
+        json.dumps(
+            {
+                "version": 1,
+                "token": "t",
+                "nodes": [{"name": "n1", "http_port": 1, "peer_port": 2}],
+                "links": [{"from": "n1", "to": "n2", "port": 3}],
+            }
+        ),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_by_name(tmp_path: Path, text: str) -> None:
