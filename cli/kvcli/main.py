@@ -38,6 +38,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "doctor": Entry("kvcli.commands.doctor:doctor", "Look for what is wrong, and say what to do."),
     "bench": Entry("kvcli.commands.bench:bench", "Measure the speed of a running cluster."),
     "cluster": Entry("kvcli.commands.cluster:cluster", "Run a whole cluster on this machine."),
+    "chaos": Entry("kvcli.commands.chaos:chaos", "Break things on purpose, and check the promises."),
 }
 
 

@@ -14,9 +14,10 @@ _LINE_S: Final = 5.0
 
 
 class Progress:
-    """Counts keys and bytes. `total` is the number of units to come, None when nobody knows; a unit is a key."""
+    """Counts units, keys if nothing else is said, and bytes. `total` units are to come, None when nobody knows."""
 
-    def __init__(self, verb: str, total: int | None = None) -> None:
+    def __init__(self, verb: str, total: int | None = None, *, unit: str = "keys") -> None:
+        self._unit = unit
         self.keys = 0
         self.bytes = 0
         self._verb = verb
@@ -42,18 +43,19 @@ class Progress:
         """Since the beginning."""
         return time.monotonic() - self._started
 
-    def advance(self, size: int) -> None:
-        """One more key, with `size` bytes."""
+    def advance(self, size: int = 0) -> None:
+        """One more unit, with `size` bytes."""
         self.keys += 1
         self.bytes += size
         if self._bar is not None:
-            self._bar.update(self._task, advance=1, size=human_bytes(self.bytes))
+            self._bar.update(self._task, advance=1, size=human_bytes(self.bytes) if self.bytes else "")
             return
         now = time.monotonic()
         if now - self._spoken >= _LINE_S:
             self._spoken = now
             of = "" if self._total is None else f" of {self._total:,}"
-            output.message(f"{self._verb} {self.keys:,}{of} keys, {human_bytes(self.bytes)}, {self.seconds:.0f} s")
+            size_text = f", {human_bytes(self.bytes)}" if self.bytes else ""
+            output.message(f"{self._verb} {self.keys:,}{of} {self._unit}{size_text}, {self.seconds:.0f} s")
 
 
 def human_bytes(size: int) -> str:

@@ -86,7 +86,7 @@ class _KillInTheMiddle(Progress):
         self._killed_s = 0.0
         self._dead_s: float | None = None
 
-    def advance(self, size: int) -> None:
+    def advance(self, size: int = 0) -> None:
         super().advance(size)
         if self._killing is None and self.keys >= self._story.files // 2:
             self._killing = asyncio.create_task(self._kill())

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 from unittest import mock
 
-from kvstore.consensus import journal, rules
+from kvstore.consensus import journal, rules, segments
 from kvstore.consensus.elections import Elections
 from kvstore.consensus.following import Following
 from kvstore.consensus.journal import Journal
@@ -25,7 +25,7 @@ Mutant = Callable[[], AbstractContextManager[None]]
 
 @contextmanager
 def truncate_without_conflict() -> Iterator[None]:
-    """R1 off (fact 3): everything behind prevLogIndex is dropped, and each acknowledgement moves the next index back."""
+    """R1 off (fact 3): all behind prevLogIndex is dropped, and each acknowledgement moves the next index back."""
     normalise, reply = rules.normalise_append, Leadership.append_reply
 
     def normalised(log: Any, commit: int, prev: int, prev_term: int, entries: Any, leader_commit: int) -> Any:
@@ -40,8 +40,9 @@ def truncate_without_conflict() -> Iterator[None]:
         if message.success and peer in self.progress:
             self._context.core.set_next_index(peer, message.index + 1)
 
-    with mock.patch.object(rules, "normalise_append", normalised), mock.patch.object(
-        Leadership, "append_reply", replied
+    with (
+        mock.patch.object(rules, "normalise_append", normalised),
+        mock.patch.object(Leadership, "append_reply", replied),
     ):
         yield
 
@@ -78,7 +79,7 @@ def termless_replies() -> Iterator[None]:
 @contextmanager
 def no_fsync() -> Iterator[None]:
     """Fact 1: nothing is ever synced."""
-    with mock.patch.object(SimFile, "sync", lambda self: None):
+    with mock.patch.object(SimFile, "sync", return_value=None):
         yield
 
 
@@ -100,7 +101,7 @@ def in_place_rewrite() -> Iterator[None]:
 @contextmanager
 def vote_forgotten() -> Iterator[None]:
     """Term and vote live in memory only, as in the engine up to 0.3.15."""
-    header = journal.state_header
+    header = segments.state_header
 
     def set_term(self: Journal, term: int, voted_for: str | None) -> None:
         self._term, self._voted_for = term, voted_for
@@ -194,8 +195,8 @@ def late_snapshot() -> Iterator[None]:
 def no_pre_vote() -> Iterator[None]:
     """R7 and R8 off (fact 5): who hears nothing campaigns at once, and everybody listens. Safe, but terms rise."""
     with (
-        mock.patch.object(Elections, "hold_deadline", lambda self: None),
-        mock.patch.object(rules, "heeds_vote_request", lambda **_: True),
+        mock.patch.object(Elections, "hold_deadline", return_value=None),
+        mock.patch.object(rules, "heeds_vote_request", return_value=True),
     ):
         yield
 

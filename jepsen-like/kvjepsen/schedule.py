@@ -92,9 +92,7 @@ MEMBERS: Final[dict[str, tuple[int, float, float]]] = {
 SPARES: Final = ("n8", "n9")
 
 
-def make_schedule(
-    seed: int, *, seconds: float = 6.0, operations: int = 45, members: bool = False
-) -> Schedule:
+def make_schedule(seed: int, *, seconds: float = 6.0, operations: int = 45, members: bool = False) -> Schedule:
     """The plan of `seed`: faults begin within `seconds`, each client has so many operations.
 
     `members`: in a third of the plans, members are added, removed and replaced too.

@@ -7,7 +7,7 @@ of faults, then whole clients, then pieces of what each client does, and keeps w
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from kvjepsen.schedule import Schedule
+from kvjepsen.schedule import Fault, Operation, Schedule
 
 _T = TypeVar("_T")
 
@@ -35,24 +35,26 @@ def shrink(schedule: Schedule, verdict: Verdict, runs_max: int = 200) -> Schedul
     before = None
     while before != schedule and left > 0:
         before = schedule
-        current = schedule
-        faults = _fewer(schedule.faults, lambda kept: fails(current._replace(faults=tuple(kept))))
-        schedule = schedule._replace(faults=tuple(faults))
+        schedule = _fewer_faults(schedule, fails)
         for place in range(len(schedule.clients)):
-            current = schedule
-
-            def with_client(kept: Sequence[object], place: int = place, current: Schedule = current) -> bool:
-                return fails(_with_client(current, place, kept))
-
-            kept = _fewer(current.clients[place], with_client)
-            schedule = _with_client(current, place, kept)
+            schedule = _fewer_operations(schedule, place, fails)
     return schedule
 
 
-def _with_client(schedule: Schedule, place: int, operations: Sequence[object]) -> Schedule:
-    clients = list(schedule.clients)
-    clients[place] = tuple(operations)  # type: ignore[assignment]
-    return schedule._replace(clients=tuple(clients))
+def _fewer_faults(schedule: Schedule, fails: Callable[[Schedule], bool]) -> Schedule:
+    def with_faults(kept: Sequence[Fault]) -> Schedule:
+        return schedule._replace(faults=tuple(kept))
+
+    return with_faults(_fewer(schedule.faults, lambda kept: fails(with_faults(kept))))
+
+
+def _fewer_operations(schedule: Schedule, place: int, fails: Callable[[Schedule], bool]) -> Schedule:
+    def with_operations(kept: Sequence[Operation]) -> Schedule:
+        clients = list(schedule.clients)
+        clients[place] = tuple(kept)
+        return schedule._replace(clients=tuple(clients))
+
+    return with_operations(_fewer(schedule.clients[place], lambda kept: fails(with_operations(kept))))
 
 
 def _fewer(items: Sequence[_T], fails: Callable[[Sequence[_T]], bool]) -> Sequence[_T]:

@@ -2,7 +2,7 @@
 
 Engine: `journal.FileJournal.add` writes into a memory map, `journal.MetaStorer.storeMeta` flushes to the page cache;
 nothing calls fsync. 0.3.14 has no place for term and vote at all.
-Here: the step contract of `consensus.member` (5: sync the journal, then 6: send what promises anything), `Journal.sync`.
+Here: the step contract of `consensus.member` (5: sync the journal; 6: send what promises anything); `Journal.sync`.
 """
 
 import subprocess

@@ -1,7 +1,7 @@
 """Fact 3: a follower cuts its log behind prevLogIdx without a conflict, applied entries too, on a healthy cluster.
 
-Engine: `SyncObj.__onMessageReceived` (append_entries) deletes whatever follows prevLogIdx; as a leader it moves nextIndex
-back on every acknowledgement (next_node_idx), so that it sends again what is there already.
+Engine: `SyncObj.__onMessageReceived` (append_entries) deletes whatever follows prevLogIdx; as a leader it moves
+nextIndex back on every acknowledgement (next_node_idx), so that it sends again what is there already.
 Here: R1 (`rules.normalise_append`), and `Leadership.append_reply` never moves the next index back on success.
 """
 

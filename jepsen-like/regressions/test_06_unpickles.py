@@ -2,8 +2,9 @@
 
 Engine: `tcp_connection.TcpConnection.__processParseMessage`, `SyncObj.__onMessageReceived` (transmission),
 `SyncObj.__doApplyCommand`, `SyncObj.__parseChangeClusterRequest`.
-Here: `consensus.wire` decodes msgpack into checked messages; `following._readable` refuses the kinds 2 and 3; the handlers
-that unpickle are replaced in `consensus.raft`. (tests/e2e/test_no_pickle.py shows the same on a live cluster.)
+Here: `consensus.wire` decodes msgpack into checked messages; `following._readable` refuses the kinds 2 and 3;
+the handlers that unpickle are replaced in `consensus.raft`. (On a live
+cluster: tests/e2e/test_no_pickle.py.)
 """
 
 import os
@@ -12,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pysyncobj.pickle
+import pysyncobj.pickle  # type: ignore[import-untyped]
 import pytest
 
 from kvstore.consensus import messages
-from kvstore.consensus.wire import BadMessage, FrameDecoder, decode_greeting, decode_message, encode_frame
+from kvstore.consensus.wire import FrameDecoder, decode_greeting, decode_message, encode_frame
 from regressions.published import published
 from regressions.schedules import followers
 from tests.support.lab import Lab
@@ -44,7 +45,7 @@ def test_here_a_pickle_is_no_message(tmp_path: Path) -> None:
     payload = decoder.next_payload()
     assert payload == data
     for decode in (decode_message, decode_greeting):
-        with pytest.raises(BadMessage):
+        with pytest.raises(messages.BadMessage):
             decode(payload)
     assert not (tmp_path / "ran").exists()
 

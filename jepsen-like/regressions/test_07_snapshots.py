@@ -1,12 +1,11 @@
 """Fact 7: snapshots fork a threaded process, get their name without fsync, and a corrupt one is logged and ignored.
 
 Engine: `serializer.Serializer.serialize` (os.fork, atomicReplace), `SyncObj.__loadDumpFile` (a bare except).
-Here: `__tryLogCompaction` and `__loadDumpFile` are replaced; `snapshots.SnapshotWriter.commit` syncs, renames, syncs the
-directory; `SnapshotStore.latest` checks every byte and raises CorruptData.
+Here: `__tryLogCompaction` and `__loadDumpFile` are replaced; `snapshots.SnapshotWriter.commit` syncs, renames and
+syncs the directory; `SnapshotStore.latest` checks every byte and raises CorruptData.
 """
 
 import os
-from pathlib import Path
 
 import pytest
 

@@ -34,11 +34,8 @@ def test_here_an_altered_entry_stops_the_start() -> None:
     node = directories.opened(disk)
     directories.write(node, 10, b"a value that was acknowledged")
     node.journal.close()
-    (path,) = [
-        f"data/journal/{name}"
-        for name in disk.list("data/journal")
-        if b"acknowledged" in disk.read(f"data/journal/{name}")
-    ]
+    paths = [f"data/journal/{name}" for name in disk.list("data/journal")]
+    (path,) = [path for path in paths if b"acknowledged" in disk.read(path)]
     data = disk.read(path)
     place = data.index(b"acknowledged")
     for offset in range(place - 40, place + 12):

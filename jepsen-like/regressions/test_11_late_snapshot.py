@@ -5,8 +5,6 @@ begins above 1 without a dump.
 Here: `Following.snapshot_chunk` ignores a snapshot at or below the commit index; `node.boot._recover` refuses to start.
 """
 
-from pathlib import Path
-
 import pytest
 
 from kvstore.consensus import messages as wire

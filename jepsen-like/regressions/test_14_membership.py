@@ -2,10 +2,9 @@
 
 Engine: `SyncObj.__changeCluster` looks at `__changeClusterIDx`, which nothing ever sets; `SyncObj.__init__` takes the
 members from its caller and not from the log.
-Here: M1 to M3 (`consensus.membership`): whole sets, effective when appended, folded from snapshot and log, one at a time.
+Here: M1 to M3 (`consensus.membership`): whole sets, effective when appended, folded from snapshot and log, one at
+a time.
 """
-
-from pathlib import Path
 
 import pytest
 

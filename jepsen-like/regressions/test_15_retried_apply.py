@@ -2,8 +2,8 @@
 
 Engine: `SyncObj.__applyLogEntries` lets it through, `SyncObj._autoTickThread` logs it and ticks again; the callback is
 forgotten at the first attempt.
-Here: `__applyLogEntries` is replaced by `Applier.slice`; an exception stops the member (`Member._fail`), and the node says
-index and command (`node.service.ApplyFailed`).
+Here: `__applyLogEntries` is replaced by `Applier.slice`; an exception stops the member (`Member._fail`), and the
+node says index and command (`node.service.ApplyFailed`).
 """
 
 from pathlib import Path

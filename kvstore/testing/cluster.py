@@ -12,10 +12,13 @@ the loop, the clocks, the sockets and the disk, and work that the server gives t
 """
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
+
+import structlog
 
 from kvstore.consensus.configuration import Configuration
 from kvstore.consensus.context import RaftSettings
@@ -98,7 +101,7 @@ class SimCluster:
         self.names = (*names, *spares)
         self.seed = seed
         self.time = VirtualTime()
-        self.loop = SimLoop(self.time, name="outside")
+        self.loop = SimLoop(self.time, name="outside")  # type: ignore[abstract]
         self.loop.on_error = self._note_error
         self.network = SimNetwork(self.time, self._rng("network"))
         self.invariants = Invariants()
@@ -108,6 +111,7 @@ class SimCluster:
         self.watches: dict[str, Watch] = {}
         self.wiped: set[str] = set()
         self._disk_bytes = disk_bytes
+        self.crashes_total = 0
         self.error: BaseException | None = None
         self.expected_failures: set[str] = set()  # nodes whose disk fails: they may stop by themselves
         self.settings = settings
@@ -175,7 +179,8 @@ class SimCluster:
         self.starts[name] += 1
         incarnation = self.starts[name]
         # The monotonic clock of a host begins anew with each of its boots.
-        loop = SimLoop(self.time, name=name, offset_s=self._clock_rng.uniform(1.0, 1000.0), rate=self._rates[name])
+        offset_s = self._clock_rng.uniform(1.0, 1000.0)
+        loop = SimLoop(self.time, name=name, offset_s=offset_s, rate=self._rates[name])  # type: ignore[abstract]
         clock = SimClock(loop, wall_offset_ms=self._wall_offsets_ms[name] + int(self.time.now * 1000))
         process = SimProcess(name, incarnation, loop, clock)
         loop.on_error = lambda error: self._process_error(process, error)
@@ -292,7 +297,7 @@ class SimCluster:
         self._end(process, KEPT)
 
     def power_off(self, name: str, fate: Fate | None = None) -> None:
-        """The host is gone: memory, what was not synced (as `fate`, else the seed, decides), connections without a word."""
+        """The host is gone: memory, what was not synced (as `fate` or the seed decides), connections without a word."""
         process = self.processes.pop(name, None)
         if process is None:
             return
@@ -327,7 +332,7 @@ class SimCluster:
         return ended
 
     def wipe(self, name: str) -> None:
-        """Power off for good: the disk is replaced by an empty one. Remove and add the member before it can come back."""
+        """Power off for good: the disk is replaced by an empty one. Remove and add the member before it starts."""
         self.power_off(name)
         self.note(f"{name} gets an empty disk")
         self.disks[name] = SimDisk(self._disk_bytes)
@@ -366,6 +371,7 @@ class SimCluster:
         return rng.randrange
 
     def _end(self, process: SimProcess, fate: Fate) -> None:
+        self.crashes_total += 1
         # What the end of its tasks still does happens to a disk that nobody will read.
         disk = self.disks[process.name]
         self.disks[process.name] = disk.after_crash(fate)
@@ -380,8 +386,8 @@ class SimCluster:
     # -- clients
 
     def call(self, name: str, request: Callable[[Node], Coroutine[Any, Any, _T]]) -> "asyncio.Future[_T]":
-        """Let `name` work on `request` for a client. Its answer or error; CannotConnect if it does not run; ConnectionLost
-        if it ends before it has answered.
+        """Let `name` work on `request` for a client. Its answer or error; CannotConnect if it does not run;
+        ConnectionLost if it ends before it has answered.
         """
         answer: asyncio.Future[_T] = self.loop.create_future()
         process = self.processes.get(name)
@@ -440,6 +446,12 @@ class SimCluster:
         digests = self.digests()
         wanted = self.first_names if names is None else names
         return all(name in digests for name in wanted) and len({digests[name] for name in wanted}) == 1
+
+
+def silence_logs() -> None:
+    """Switch the logs of this process off: simulated nodes would write theirs among those of real ones."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    logging.getLogger("pysyncobj").setLevel(logging.CRITICAL + 1)
 
 
 def _transport(opened: Opened, node: Node, rng: random.Random) -> PeerTransport:

@@ -211,9 +211,9 @@ class SimDisk:
     """Files and directories by path. Relative and absolute paths mean the same: there is one root.
 
     `crash_at` = n makes the n-th operation that changes or syncs anything raise PowerLoss, before it does anything, and
-    every later one too; `power_lost`, if set, is called just before the first. `operations` counts them. `failing["sync"] = errno.EIO` makes every sync fail until it is taken
-    out; likewise pwrite, allocate, truncate, open (creating), rename, remove, mkdir, sync_dir. `capacity_bytes` bounds
-    the sum of all file sizes.
+    every later one too; `power_lost`, if set, is called just before. `operations` counts them.
+    `failing["sync"] = errno.EIO` makes every sync fail until it is taken out; likewise pwrite, allocate, truncate, open
+    (creating), rename, remove, mkdir, sync_dir. `capacity_bytes` bounds the sum of all file sizes.
     """
 
     def __init__(self, capacity_bytes: int = 1 << 40) -> None:

@@ -1,11 +1,12 @@
 """Virtual time: asyncio without a clock, a socket or a thread.
 
-`VirtualTime` holds what is to run and when. Each party (a node's process, the test itself) has a `SimLoop` of its own on
-it, an asyncio event loop as far as futures, tasks and timers go. When nothing is ready, time jumps to the next timer.
+`VirtualTime` holds what is to run and when. Each party (a node's process, the test itself) has a `SimLoop` of its own
+on it, an asyncio event loop as far as futures, tasks and timers go. When nothing is ready, time jumps to the next timer.
 So a minute passes in milliseconds, and the order of everything follows from the calls alone.
 
 A SimLoop can be paused (a stopped process: nothing of it runs until it is resumed) and killed (nothing of it ever runs
-again: tasks, timers and callbacks vanish as with a killed process). Each has its own clocks, which may run fast or slow.
+again: tasks, timers and callbacks vanish as with a killed process). Each has its own clocks, which may run fast or
+slow.
 """
 
 import asyncio
@@ -225,7 +226,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._time.soon(handle)
         return handle
 
-    call_soon_threadsafe = call_soon
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
 
     def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None

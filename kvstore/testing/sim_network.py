@@ -158,7 +158,7 @@ class SimNetwork:
         self.trace: Callable[[str, str, bytes], None] | None = None
         self._blocked: dict[tuple[str, str], float] = {}
         self._rng = rng
-        self._own = SimLoop(time, name="network")
+        self._own = SimLoop(time, name="network")  # type: ignore[abstract]
 
     # -- faults
 

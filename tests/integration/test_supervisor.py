@@ -176,7 +176,7 @@ def test_a_port_taken_before_the_first_start_leads_to_other_ports(
         thief.listen()
         stolen = thief.getsockname()[1]
 
-        def create_once(path: Path, count: int) -> Topology:
+        def create_once(path: Path, count: int, *, proxy: bool) -> Topology:
             monkeypatch.setattr(Topology, "create", create)
             made = create(path, count)
             return Topology(path, made.token, (made.nodes[0], NodeSpec("n2", stolen, made.nodes[1].peer_port)))

@@ -6,14 +6,11 @@ every fault and every answer.
 
 import asyncio
 import hashlib
-import logging
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final
 from unittest import mock
-
-import structlog
 
 from kvjepsen.history import Answered, History
 from kvjepsen.mutants import MUTANTS, OCCASIONS
@@ -27,7 +24,7 @@ from kvstore.node.deadlines import Expired
 from kvstore.node.service import Node
 from kvstore.state import snapshot
 from kvstore.testing import InvariantBroken, NodeFailed, NothingLeft, OutOfTime, SimCluster
-from kvstore.testing.cluster import PORT
+from kvstore.testing.cluster import PORT, silence_logs
 from kvstore.testing.sim_network import short
 
 HEAL_S_MAX: Final = 30.0
@@ -35,7 +32,7 @@ CALL_GRACE_S: Final = 0.5
 
 
 # Bounds so small that a few entries meet them.
-TIGHT: Final = {
+TIGHT: Final[dict[str, Any]] = {
     "SNAPSHOT_CHUNK_BYTES": 300,
     "SNAPSHOT_CHUNKS_AHEAD_MAX": 2,
     "APPEND_ENTRIES_MAX": 3,
@@ -115,7 +112,7 @@ class Run:
         counts["elections"] = self.cluster.invariants.elections_total
         counts["entries"] = len(self.cluster.invariants.committed)
         counts["faults"] = self.faults_total
-        counts["starts"] = sum(self.cluster.starts.values())
+        counts["crashes"] = self.cluster.crashes_total
         counts["delivered"] = self.cluster.network.delivered_total
         counts["lost"] = self.cluster.network.lost_total
         if problem is not None:
@@ -364,12 +361,15 @@ class Run:
             if leader is None or node is None:
                 continue
             configuration = node.engine.configuration
-            lost = [name for name in cluster.wiped - self._started if configuration.member(name) is not None]
+            lost = [name for name in sorted(cluster.wiped - self._started) if configuration.member(name) is not None]
             if lost:
-                await self._ask(leader, lambda node: node.membership.remove(lost[0], 0.8), cluster.time.now + 2.0)
+                await self._remove_lost(leader, lost[0])
             elif len(configuration.voters) == len(configuration.members):
                 return configuration.voters
         raise NotHealed(f"the members are still changing after {HEAL_S_MAX:.0f} s")
+
+    async def _remove_lost(self, asked: str, name: str) -> None:
+        await self._ask(asked, lambda node: node.membership.remove(name, 0.8), self.cluster.time.now + 2.0)
 
     async def _agree(self) -> None:
         """A write at level ALL through every voter, then one content everywhere."""
@@ -399,7 +399,7 @@ def _cut_pairs(fault: Fault) -> list[tuple[str, str]]:
     """Who hears nothing from whom: (source, target)."""
     nodes = fault.nodes
     if fault.kind == "one-way":
-        return [nodes] if len(nodes) == 2 else []  # type: ignore[list-item]
+        return [nodes] if len(nodes) == 2 else []
     if fault.kind == "ring":
         # Everybody sees both neighbours only; with three nodes one link is cut.
         size = len(nodes)
@@ -477,9 +477,9 @@ _ADMIN: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
 def run(schedule: Schedule, mutant: str | None = None, trace: Callable[[str], None] | None = None) -> Result:
     """Carry out `schedule`, with the rule that `mutant` names switched off, if given (kvjepsen.mutants).
 
-    Logs are switched off for good in this process: a node of the simulation would log for a real one.
+    Logs are switched off for good in this process.
     """
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    silence_logs()
     with {**MUTANTS, **OCCASIONS}[mutant]() if mutant else nullcontext():
         return Run(schedule, trace).execute()
 

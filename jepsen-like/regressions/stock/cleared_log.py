@@ -3,8 +3,11 @@
 import sys
 from typing import Any
 
-from pysyncobj import journal
+import pysyncobj.journal
+
 from regressions.stock.bench import Bench, Killed, verdict
+
+journal: Any = pysyncobj.journal
 
 
 def killed(self: Any, entries: int) -> None:
@@ -17,12 +20,12 @@ answers = [node.write(f"dumped-{number}") for number in range(5)]
 bench.advance(2.0)
 answers += [node.write(f"later-{number}") for number in range(5)]
 node.forceLogCompaction()
-cut, journal.FileJournal.deleteEntriesTo = journal.FileJournal.deleteEntriesTo, killed  # type: ignore[method-assign]
+cut, journal.FileJournal.deleteEntriesTo = journal.FileJournal.deleteEntriesTo, killed
 try:
     bench.advance(1.0)
 except Killed:
     at_the_kill = node.last()
-journal.FileJournal.deleteEntriesTo = cut  # type: ignore[method-assign]
+journal.FileJournal.deleteEntriesTo = cut
 again = bench.start("a")
 in_the_journal = again.last()
 bench.tick()

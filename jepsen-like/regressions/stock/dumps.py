@@ -7,9 +7,10 @@ import time
 from typing import Any
 
 from pysyncobj import SyncObj, SyncObjConf, replicated, syncobj
-from pysyncobj.monotonic import monotonic
+from pysyncobj.monotonic import monotonic  # type: ignore[import-untyped]
 from pysyncobj.node import Node
 from pysyncobj.transport import Transport
+
 from regressions.stock.bench import Bench, verdict
 
 directory = sys.argv[1]
@@ -47,7 +48,7 @@ def fork_in_default_configuration() -> None:
     counter.forceLogCompaction()
     while not threads_at_fork and time.monotonic() < deadline:
         time.sleep(0.01)
-    counter.destroy_synchronous()
+    counter.destroy_synchronous()  # type: ignore[attr-defined]
 
 
 def damaged() -> dict[str, Any]:

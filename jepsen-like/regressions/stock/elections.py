@@ -63,6 +63,6 @@ verdict(
     isolated=isolated_and_back(),
     alone_25_s=alone_for(25.0),
     alone_35_s=alone_for(35.0),
-    elected_by_one_stranger=one_stranger_answers_twice(),
+    votes={"leads_by_one_stranger": one_stranger_answers_twice()},
     higher_term=a_higher_term_is_not_told(),
 )

@@ -2,7 +2,7 @@
 
 import sys
 
-from pysyncobj.version import VERSION
+from pysyncobj.version import VERSION  # type: ignore[import-untyped]
 
 from regressions.stock.bench import Bench, verdict
 

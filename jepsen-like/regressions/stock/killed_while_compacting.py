@@ -4,11 +4,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pysyncobj import journal
+import pysyncobj.journal
 
 from regressions.stock.bench import Bench, Killed, verdict
 
-write = journal.ResizableFile.write  # type: ignore[attr-defined]
+journal: Any = pysyncobj.journal
+
+write = journal.ResizableFile.write
 cut = journal.FileJournal.deleteEntriesTo
 
 
@@ -24,7 +26,7 @@ def run(directory: Path, writes_before_kill: int) -> dict[str, Any]:
         write(self, offset, values)
 
     def killing_cut(self: Any, entries: int) -> None:
-        journal.ResizableFile.write = killing_write  # type: ignore[attr-defined]
+        journal.ResizableFile.write = killing_write
         cut(self, entries)
 
     bench = Bench("a", directory=str(directory))
@@ -33,21 +35,21 @@ def run(directory: Path, writes_before_kill: int) -> dict[str, Any]:
     bench.advance(2.0)
     answers += [node.write(f"later-{number}") for number in range(5)]
     node.forceLogCompaction()
-    journal.FileJournal.deleteEntriesTo = killing_cut  # type: ignore[method-assign]
+    journal.FileJournal.deleteEntriesTo = killing_cut
     try:
         bench.advance(1.0)
         killed = False
     except Killed:
         killed = True
-    journal.FileJournal.deleteEntriesTo = cut  # type: ignore[method-assign]
-    journal.ResizableFile.write = write  # type: ignore[attr-defined]
+    journal.FileJournal.deleteEntriesTo = cut
+    journal.ResizableFile.write = write
     again = bench.start("a")
     bench.advance(2.0)
     acknowledged = sum(answer == [0] for answer in answers)
     return {"killed": killed, "acknowledged": acknowledged, "lost": acknowledged - len(again.data)}
 
 
-runs = []
+runs: list[dict[str, Any]] = []
 while not runs or runs[-1]["killed"]:
     runs.append(run(Path(sys.argv[1]) / str(len(runs)), len(runs)))
 verdict(runs=runs)

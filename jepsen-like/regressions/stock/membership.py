@@ -4,6 +4,7 @@ import sys
 from typing import Any
 
 from pysyncobj.node import Node
+
 from regressions.stock.bench import Bench, verdict
 
 
@@ -12,7 +13,9 @@ def two_at_once() -> dict[str, Any]:
     leader = bench.elect("a")
     reasons: list[int] = []
     for name in ("d", "e"):
-        leader.addNodeToCluster(Node(name), callback=lambda _result, reason: reasons.append(reason))
+        leader.addNodeToCluster(  # type: ignore[attr-defined]
+            Node(name), callback=lambda _result, reason: reasons.append(reason)
+        )
     bench.advance(0.3, "a", cut={"b", "c"})
     committed = leader.raftCommitIndex
     return {
@@ -25,7 +28,7 @@ def two_at_once() -> dict[str, Any]:
 def restart() -> dict[str, Any]:
     bench = Bench("a", "b", "c", directory=sys.argv[1], dynamicMembershipChange=True)
     leader = bench.elect("a")
-    leader.addNodeToCluster(Node("d"))
+    leader.addNodeToCluster(Node("d"))  # type: ignore[attr-defined]
     bench.advance(0.3, "a", cut={"b", "c"})
     before = sorted(node.id for node in leader.otherNodes)
     last = leader.last()

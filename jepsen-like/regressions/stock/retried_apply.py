@@ -3,6 +3,7 @@
 from typing import Any
 
 from pysyncobj import replicated
+
 from regressions.stock import bench as benches
 from regressions.stock.bench import Bench, verdict
 

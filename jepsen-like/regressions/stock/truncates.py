@@ -1,4 +1,4 @@
-"""A leader whose follower's acknowledgements come late sends again what is there already, and the follower cuts its log.
+"""Acknowledgements of a follower come late; the leader sends again what is there already; the follower cuts its log.
 
 First: what was acknowledged to the client is lost when the leader then fails. Second: what a follower had applied is
 cut. No message is reordered, repeated by the network, or older than one that arrived before.

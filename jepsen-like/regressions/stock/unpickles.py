@@ -11,6 +11,7 @@ from typing import Any
 
 from pysyncobj import SyncObj, SyncObjConf
 from pysyncobj.node import TCPNode
+
 from regressions.stock.bench import Bench, verdict
 
 directory = sys.argv[1]
