@@ -64,10 +64,13 @@ stage() {
 }
 
 # Folders of one tier, without those that do not exist; a tier without a single test is a failure of pytest's (status 5).
+# All are in tests/, but for the regressions, which belong to the harness.
 tier() {
-    local folders=() folder marks=() status=0 log=$scratch/closing
+    local folders=() folder path marks=() status=0 log=$scratch/closing
     for folder in "$@"; do
-        [ ! -d "tests/$folder" ] || folders+=("tests/$folder")
+        path=tests/$folder
+        [ "$folder" != regressions ] || path=jepsen-like/regressions
+        [ ! -d "$path" ] || folders+=("$path")
     done
     [ "$long" = yes ] || marks=(-m "not long")
     "$KV_VENV/bin/python" -m pytest --basetemp="$scratch/pytest-$1" --durations=5 --durations-min=1 \
@@ -95,6 +98,7 @@ stage "ruff format" "$KV_VENV/bin/ruff" format --check .
 stage "mypy --strict" "$KV_VENV/bin/mypy"
 stage "import layers" "$KV_VENV/bin/lint-imports"
 stage "tests: unit, property" tier unit property golden docs
+stage "tests: regressions of the engine" tier regressions
 stage "tests: integration" tier integration
 stage "tests: e2e" tier e2e
 [ "$long" = no ] || [ ! -d tests/bench ] || [ -z "$(find tests/bench -name 'test_*.py')" ] || stage "tests: bench" tier bench

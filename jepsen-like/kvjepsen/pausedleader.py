@@ -7,6 +7,9 @@ elected and acknowledges a new value; only then QUORUM reads of the key are sent
 keeps; it is woken by SIGCONT, and gets more of them at once. Every one of these reads began after the new value was
 acknowledged, so none may answer the old one, whether the sleeper still believes that it leads or not. An error is
 allowed.
+
+A woken node mostly hears of its successor before it hears the reads. So every second time nothing that the others say
+reaches it (if the cluster has link proxies) until it has had its reads for a while, believing that it still leads.
 """
 
 import asyncio
@@ -23,6 +26,7 @@ from typing import Final
 
 import click
 
+from kvcluster.faults import heal, partition
 from kvcluster.lifecycle import bring_up, purge
 from kvcluster.supervisor import Cluster
 from kvcluster.topology import HOST
@@ -41,6 +45,7 @@ _RUN_S_MAX: Final = 0.3
 _CHANGE_S_MAX: Final = 15.0
 _POLL_S: Final = 0.02
 _ANSWER_S_MAX: Final = 15.0
+_DEAF_S: Final = 0.15
 _DEPOSED_SHARE_MIN: Final = 0.9
 _SHOWN: Final = 20
 
@@ -53,6 +58,7 @@ class Outcome:
 
     times: int = 0
     deposed: int = 0
+    deaf: int = 0
     answers: Counter[str] = field(default_factory=Counter)
     acknowledged: int = 0
     slowest_change_s: float = 0.0
@@ -72,6 +78,7 @@ class Outcome:
         """The table of what happened."""
         return [
             ("leaders paused", f"{self.times}, of them replaced meanwhile {self.deposed}"),
+            ("woken without hearing the others", str(self.deaf)),
             ("slowest replacement", f"{self.slowest_change_s:.2f} s"),
             *((f"reads answered: {what}", f"{count:,}") for what, count in sorted(self.answers.items())),
             ("writes of others acknowledged", f"{self.acknowledged:,}"),
@@ -82,15 +89,23 @@ class Outcome:
 
 
 async def paused_leader(
-    cluster: Cluster, *, times: int, seed: int, progress: Callable[[str], None] = lambda line: None
+    cluster: Cluster,
+    *,
+    times: int,
+    seed: int,
+    level: str = "quorum",
+    progress: Callable[[str], None] = lambda line: None,
 ) -> Outcome:
-    """Run against a cluster that is ready; all nodes run again when it returns."""
+    """Run against a cluster that is ready; all nodes run again when it returns.
+
+    `level` "one" shows that the instrument works: such reads may be stale, and those of a node that hears nothing are.
+    """
     outcome, ledger, rng, started = Outcome(), Ledger(), random.Random(seed), time.monotonic()
     try:
         async with load(cluster.topology.endpoints, ledger, seed, writers=_WRITERS, keys_per_writer=_KEYS_PER_WRITER):
             for number in range(times):
                 await asyncio.sleep(rng.uniform(0, _RUN_S_MAX))
-                await _once(cluster, number, outcome)
+                await _once(cluster, number, level, outcome)
                 progress(f"{number + 1} of {times}, {len(outcome.stale)} stale")
         await converge(cluster)
     except (NotConverged, KvError, LocalError) as error:
@@ -100,7 +115,7 @@ async def paused_leader(
     return outcome
 
 
-async def _once(cluster: Cluster, number: int, outcome: Outcome) -> None:
+async def _once(cluster: Cluster, number: int, level: str, outcome: Outcome) -> None:
     old, new = b"old %d" % number, b"new %d" % number
     async with AsyncClient(cluster.topology.endpoints) as client:
         await client.put(_KEY.encode(), old)
@@ -109,29 +124,37 @@ async def _once(cluster: Cluster, number: int, outcome: Outcome) -> None:
     port = cluster.topology.node(sleeper).http_port
     async with AsyncClient(others) as client:
         # Connections from before the pause are kept by the sleeper's loop, those of the pause by its kernel.
-        waiting = [await _Read.connect(port) for _ in range(_SLEEPING_READS // 2)]
+        waiting = [await _Read.connect(port, level) for _ in range(_SLEEPING_READS // 2)]
         reads: list[asyncio.Task[tuple[str, bytes]]] = []
         paused = time.monotonic()
+        deaf = bool(cluster.topology.links) and number % 2 == 1
         await asyncio.to_thread(cluster.pause, sleeper)
         try:
+            if deaf:
+                names = ",".join(name for name in cluster.topology.names if name != sleeper)
+                await asyncio.to_thread(partition, cluster.topology, f"{names}|{sleeper}", one_way=True)
             await _leader(client, sleeper)
             await _put_new(client, new)
             outcome.slowest_change_s = max(outcome.slowest_change_s, time.monotonic() - paused)
-            waiting += [await _Read.connect(port) for _ in range(_SLEEPING_READS - len(waiting))]
+            waiting += [await _Read.connect(port, level) for _ in range(_SLEEPING_READS - len(waiting))]
             for read in waiting:
                 await read.send()
         finally:
             await asyncio.to_thread(cluster.resume, sleeper)
         reads += [asyncio.create_task(read.answer()) for read in waiting]
         for _ in range(_WAKING_READS):
-            reads.append(asyncio.create_task(_read_anew(port)))
+            reads.append(asyncio.create_task(_read_anew(port, level)))
             await asyncio.sleep(_WAKING_PAUSE_S)
+        if deaf:
+            await asyncio.sleep(_DEAF_S)
+            await asyncio.to_thread(heal, cluster.topology)
         for status, body in await asyncio.gather(*reads):
             what = "new value" if (status, body) == ("200", new) else f"status {status}"
             outcome.answers[what] += 1
             if status == "200" and body != new:
                 outcome.stale.append(f"pause {number + 1}: {sleeper} answered {body!r} after {new!r} was acknowledged")
         outcome.times += 1
+        outcome.deaf += deaf
         outcome.deposed += await _leader(client, None) != sleeper
 
 
@@ -166,18 +189,19 @@ class NoChange(LocalError):
 
 
 class _Read:
-    """One QUORUM read over a connection of its own: connecting, sending and hearing are moments apart."""
+    """One read over a connection of its own: connecting, sending and hearing are moments apart."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, level: str) -> None:
         self._reader = reader
         self._writer = writer
+        self._level = level
 
     @classmethod
-    async def connect(cls, port: int) -> "_Read":
-        return cls(*await asyncio.open_connection(HOST, port))
+    async def connect(cls, port: int, level: str) -> "_Read":
+        return cls(*await asyncio.open_connection(HOST, port), level)
 
     async def send(self) -> None:
-        request = f"GET /v1/kv/{_KEY}?level=quorum HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"
+        request = f"GET /v1/kv/{_KEY}?level={self._level} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n"
         self._writer.write(request.encode())
         await self._writer.drain()
 
@@ -193,9 +217,9 @@ class _Read:
             self._writer.close()
 
 
-async def _read_anew(port: int) -> tuple[str, bytes]:
+async def _read_anew(port: int, level: str) -> tuple[str, bytes]:
     try:
-        read = await _Read.connect(port)
+        read = await _Read.connect(port, level)
         await read.send()
     except OSError:
         return "none", b""
@@ -210,8 +234,9 @@ def _say(line: str) -> None:
 @click.option("--times", type=click.IntRange(1), default=200, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--nodes", type=click.IntRange(3, 9), default=3, show_default=True)
+@click.option("--level", type=click.Choice(["quorum", "one"]), default="quorum", show_default=True)
 @click.option("--dir", "directory", type=click.Path(path_type=Path), help="A new one is made if not given.")
-def main(times: int, seed: int, nodes: int, directory: Path | None) -> None:
+def main(times: int, seed: int, nodes: int, level: str, directory: Path | None) -> None:
     """Pause leaders under writes, and check that no read of a woken one is stale.
 
     Exit code 0 if the run passed, 1 if it failed, 5 if it was vacuous. The directory is deleted after a pass.
@@ -220,8 +245,8 @@ def main(times: int, seed: int, nodes: int, directory: Path | None) -> None:
     cluster: Cluster | None = None
     outcome = Outcome(problem="the cluster did not start")
     try:
-        cluster = bring_up(where, nodes, progress=_say)
-        outcome = asyncio.run(paused_leader(cluster, times=times, seed=seed, progress=_say))
+        cluster = bring_up(where, nodes, progress=_say, proxy=True)
+        outcome = asyncio.run(paused_leader(cluster, times=times, seed=seed, level=level, progress=_say))
     finally:
         if cluster is None and (where / "cluster.json").exists():
             cluster = Cluster.open(where)

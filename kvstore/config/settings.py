@@ -90,7 +90,8 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         (),
         values.peers,
         "The other nodes of the first configuration, by their peer addresses. Repeat the flag; use commas in the "
-        "variable, a list in the file. Without any, the node is a cluster of one.",
+        "variable, a list in the file. Without any, the node is a cluster of one. This node dials them there, whatever "
+        "address the configuration has by then.",
         flag="--peer",
     ),
     _setting(

@@ -101,6 +101,13 @@ class Host(Protocol):
         """This member has stopped for good."""
 
 
+class Objection(NamedTuple):
+    """Why a change of members cannot begin; `passes` if it only cannot begin yet."""
+
+    text: str
+    passes: bool
+
+
 class Status(NamedTuple):
     """A moment's view of the engine. `match` and `applied` are empty unless this node leads."""
 
@@ -150,7 +157,7 @@ class Engine(Protocol):
     def when_all_have(self, index: int, done: AllDone) -> None:
         """Tell when every voter has applied `index` and made a commit index that covers it durable."""
 
-    def change(self, members: tuple[Member, ...], done: ProposalDone) -> str | None:
+    def change(self, members: tuple[Member, ...], done: ProposalDone) -> Objection | None:
         """Append a configuration with these members, effective at once; why not, if it cannot begin."""
 
     def storage_full(self) -> bool:

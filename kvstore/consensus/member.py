@@ -28,7 +28,7 @@ from kvstore.consensus.configuration import Configuration
 from kvstore.consensus.configuration import Member as Seat
 from kvstore.consensus.context import Context, RaftSettings
 from kvstore.consensus.elections import Elections
-from kvstore.consensus.engine import AllDone, Host, Loop, Peer, ProposalDone, ReadDone, Transport
+from kvstore.consensus.engine import AllDone, Host, Loop, Objection, Peer, ProposalDone, ReadDone, Transport
 from kvstore.consensus.following import EngineFault, Following
 from kvstore.consensus.handover import Handover, best_target
 from kvstore.consensus.journal import Journal
@@ -128,7 +128,7 @@ class Member(Outlook):
         self._handover = Handover(self._context, self.leadership, target, done)
         self.kick()
 
-    def change(self, members: tuple[Seat, ...], done: ProposalDone) -> str | None:
+    def change(self, members: tuple[Seat, ...], done: ProposalDone) -> Objection | None:
         """Append a configuration with these members, effective at once (M1); why not, if it cannot begin (M2, M3)."""
         why_not = self._seats.change(members, self._pending, done, leads=self.leads)
         self.kick()

@@ -20,6 +20,7 @@ from typing import Final
 import msgpack
 
 from kvstore.consensus.configuration import Configuration, Member
+from kvstore.consensus.engine import Objection
 
 KIND: Final = 4
 # A learner is promoted when it lacks at most this many entries.
@@ -53,17 +54,19 @@ def folded(entries: Sequence[LogEntry], below: Configuration, up_to: int | None 
     return below
 
 
-def objection(present: Configuration, members: tuple[Member, ...], *, commit_index: int, may_begin: bool) -> str | None:
+def objection(
+    present: Configuration, members: tuple[Member, ...], *, commit_index: int, may_begin: bool
+) -> Objection | None:
     """M2, M3: why the change from `present` to `members` cannot begin now, or None."""
     if not may_begin:
-        return "the leader has not committed an entry of its own term yet; try again in a moment"
+        return Objection("the leader has not committed an entry of its own term yet", passes=True)
     if present.index > commit_index:
-        return "another change is under way; one at a time"
+        return Objection("another change is under way; one at a time", passes=True)
     voters = {member.name for member in members if member.voter}
     if not voters:
-        return "a cluster needs at least one voter"
+        return Objection("a cluster needs at least one voter", passes=False)
     if len(voters ^ set(present.voters)) > 1:
-        return "only one voter can be added or removed at a time"
+        return Objection("only one voter can be added or removed at a time", passes=False)
     return None
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from kvstore.consensus import membership, rules
 from kvstore.consensus.configuration import Configuration, Member
 from kvstore.consensus.context import Context
-from kvstore.consensus.engine import ProposalDone
+from kvstore.consensus.engine import Objection, ProposalDone
 from kvstore.consensus.pending import Pending
 
 
@@ -43,7 +43,9 @@ class Seats:
         """The configuration that was in effect at log index `index`, for a snapshot that ends there."""
         return membership.folded(self._context.journal.entries, self._below_log(), index)
 
-    def change(self, members: tuple[Member, ...], pending: Pending, done: ProposalDone, *, leads: bool) -> str | None:
+    def change(
+        self, members: tuple[Member, ...], pending: Pending, done: ProposalDone, *, leads: bool
+    ) -> Objection | None:
         """Append a configuration with these members, effective at once; why not, if it cannot begin (M2, M3)."""
         core, journal = self._context.core, self._context.journal
         may_begin = leads and rules.may_read(rules.term_at(journal.entries, core.commit_index), core.term)

@@ -5,18 +5,20 @@ once it has met them (rule M5), and promotes a learner that has caught up (M4).
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
 
 from kvstore import limits
 from kvstore.consensus import membership
-from kvstore.consensus.configuration import Member, majority
+from kvstore.consensus.configuration import Configuration, Member, majority
 from kvstore.consensus.engine import Engine
 from kvstore.errors import BadRequest, DeadlineExceeded, KvError, MembershipRefused, NoLeader
 from kvstore.node.calls import Calls, NotSent, PeerGone
 from kvstore.node.deadlines import Deadlines, Expired
 from kvstore.node.leadership import LeaderWatch
+from kvstore.node.reads import AppliedWaits
 
 log = structlog.get_logger()
 
@@ -38,6 +40,7 @@ class Membership:
         engine: Engine,
         calls: Calls,
         leaders: LeaderWatch,
+        applied: AppliedWaits,
         identity: str,
     ) -> None:
         self._loop = loop
@@ -45,6 +48,7 @@ class Membership:
         self._engine = engine
         self._calls = calls
         self._leaders = leaders
+        self._applied = applied
         self._identity = identity
         self._timer: asyncio.TimerHandle | None = None
         calls.serve(CALL_MEMBERS, self._serve)
@@ -84,7 +88,11 @@ class Membership:
         if len(body) != 3 or not all(isinstance(text, str) for text in body):
             raise BadRequest("a forwarded change of members is malformed")
         at = self._loop.time() + limits.TIMEOUT_MS_DEFAULT / 1000
-        if not self._engine.leads or not await self._here(body, at):
+        try:
+            done = self._engine.leads and await self._here(body, at)
+        except Expired:
+            raise DeadlineExceeded("the change was begun, but not committed in time") from None
+        if not done:
             raise NoLeader("this node does not lead")
         return []
 
@@ -102,7 +110,7 @@ class Membership:
                 raise MembershipRefused(f"{peer} is the address of another member")
             if len(present.members) >= limits.MEMBERS_MAX:
                 raise MembershipRefused(f"a cluster has at most {limits.MEMBERS_MAX} members")
-            await self._change(membership.with_learner(present, name, peer), at)
+            await self._change(lambda now: membership.with_learner(now, name, peer), at)
             return True
         if verb != REMOVE:
             raise BadRequest(f"no such change of members: {verb!r}")
@@ -112,7 +120,7 @@ class Membership:
         if name == self._engine.name:
             await self._hand_over(None, at)
             return False
-        await self._change(membership.without(present, name), at)
+        await self._change(lambda now: membership.without(now, name), at)
         return True
 
     def _check_margin(self, name: str) -> None:
@@ -128,7 +136,8 @@ class Membership:
                 missing=tuple(missing),
             )
 
-    async def _change(self, members: tuple[Member, ...], at: float) -> None:
+    async def _change(self, wanted: Callable[[Configuration], tuple[Member, ...]], at: float) -> None:
+        """Make the change, as soon as it can begin, and wait until it is committed."""
         future: asyncio.Future[None] = self._loop.create_future()
 
         def done(_result: Any, _index: int, error: KvError | None) -> None:
@@ -138,10 +147,22 @@ class Membership:
                 else:
                     future.set_exception(error)
 
-        why_not = self._engine.change(members, done)
-        if why_not is not None:
-            raise MembershipRefused(why_not)
+        while (objection := self._engine.change(wanted(self._engine.configuration), done)) is not None:
+            if not objection.passes or not await self._more_applied(at):
+                raise MembershipRefused(objection.text)
+            if not self._engine.leads:
+                raise NoLeader("this node stopped leading before the change had begun")
         await self._deadlines.wait(future, at)
+
+    async def _more_applied(self, at: float) -> bool:
+        """Wait until this node has applied more, which is what every passing objection waits for."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._applied.add(self._engine.applied_index + 1, future)
+        try:
+            await self._deadlines.wait(future, at)
+        except Expired:
+            return False
+        return True
 
     async def _hand_over(self, name: str | None, at: float) -> None:
         if name == self._engine.name:

@@ -100,6 +100,7 @@ class Node:
             engine=self.engine,
             calls=self._calls,
             leaders=self._leaders,
+            applied=self._applied_waits,
             identity=opened.identity.identity,
         )
         self._overview = Overview(

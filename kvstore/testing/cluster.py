@@ -76,6 +76,7 @@ class SimProcess:
     transport: PeerTransport | None = None
     watch: Watch | None = None
     dialed: list[str] = field(default_factory=list)
+    ended: list["asyncio.Future[None]"] = field(default_factory=list)  # who waits for its end
     waiting: dict["asyncio.Future[Any]", None] = field(default_factory=dict)  # clients' requests under way
 
 
@@ -317,7 +318,7 @@ class SimCluster:
         if process is None or process.node is None or process.loop.state:
             ended.set_result(None)
             return ended
-        process.waiting[ended] = None
+        process.ended.append(ended)
         self.note(f"{name} is stopped")
         node, transport = process.node, process.transport
 
@@ -378,6 +379,9 @@ class SimCluster:
         disk.power_lost = disk.crash_at = None
         disk.failing = {}
         process.loop.kill()
+        for ended in process.ended:
+            if not ended.done():
+                ended.set_result(None)
         waiting, process.waiting = process.waiting, {}
         for future in waiting:
             if not future.done():

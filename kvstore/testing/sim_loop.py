@@ -1,7 +1,7 @@
 """Virtual time: asyncio without a clock, a socket or a thread.
 
 `VirtualTime` holds what is to run and when. Each party (a node's process, the test itself) has a `SimLoop` of its own
-on it, an asyncio event loop as far as futures, tasks and timers go. When nothing is ready, time jumps to the next timer.
+on it, an asyncio event loop as far as futures, tasks and timers go. When nothing is ready, time jumps to the next one.
 So a minute passes in milliseconds, and the order of everything follows from the calls alone.
 
 A SimLoop can be paused (a stopped process: nothing of it runs until it is resumed) and killed (nothing of it ever runs

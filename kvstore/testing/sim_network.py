@@ -152,6 +152,7 @@ class SimNetwork:
         self.delay_s = (0.0002, 0.002)
         self.spike_s = (0.01, 0.15)
         self.spike_chance = 0.0
+        self.release_s_max = RETRANSMIT_S_MAX  # how late what stalled is released at most
         self.streams: dict[SimStream, None] = {}  # every end that may still get or send something
         self.delivered_total = 0
         self.lost_total = 0
@@ -174,7 +175,7 @@ class SimNetwork:
         began = self._blocked.pop((source, target), None)
         if began is None:
             return
-        late = self._rng.uniform(0.0, min(self.time.now - began, RETRANSMIT_S_MAX))
+        late = self._rng.uniform(0.0, min(self.time.now - began, self.release_s_max))
         for stream in list(self.streams):
             if stream.host == source and stream.other.host == target and stream.flight:
                 self._own.call_later(late, self._release, stream)

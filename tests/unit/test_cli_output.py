@@ -54,11 +54,11 @@ def golden(name: str, text: str) -> None:
 
 
 class TestHelp:
-    @pytest.mark.parametrize("command", ["", *OWN_COMMANDS])
+    @pytest.mark.parametrize("command", ["", *OWN_COMMANDS, "bench put", "bench failover"])
     def test_help(self, command: str) -> None:
         shown = kv(*command.split(), "--help")
         assert (shown.returncode, shown.stderr) == (0, b"")
-        golden(f"help_{command or 'kv'}", shown.stdout.decode())
+        golden(f"help_{(command or 'kv').replace(' ', '_')}", shown.stdout.decode())
 
     @pytest.mark.parametrize("command", OWN_COMMANDS)
     def test_the_list_says_what_the_command_says(self, command: str) -> None:

@@ -39,7 +39,8 @@ def test_the_last_configuration_of_the_log_counts_and_a_truncation_brings_back_t
 
 def test_only_one_voter_changes_at_a_time_and_only_when_the_change_before_is_committed() -> None:
     def objection(new: tuple[Member, ...], commit: int = 1, may_begin: bool = True) -> str | None:
-        return membership.objection(THREE, new, commit_index=commit, may_begin=may_begin)
+        found = membership.objection(THREE, new, commit_index=commit, may_begin=may_begin)
+        return None if found is None else found.text
 
     assert objection(members("a", "b", "c", "d")) is None
     assert objection(members("a", "b")) is None
@@ -64,9 +65,9 @@ def lab() -> Lab:
 
 def change(node: LabNode, new: tuple[Member, ...]) -> list[object]:
     outcome: list[object] = []
-    why_not = node.member.change(new, lambda _result, _index, error: outcome.append(error))
-    if why_not is not None:
-        outcome.append(why_not)
+    objection = node.member.change(new, lambda _result, _index, error: outcome.append(error))
+    if objection is not None:
+        outcome.append(objection.text)
     node.run()
     return outcome
 

@@ -1,0 +1,147 @@
+"""The measurement of `kv bench failover`: how long nobody can write when the leader dies, or falls silent.
+
+Writers run without a pause, several through each node, each attempt with a short deadline of its own. When the leader
+is killed or paused, the gap is the time from just before the signal to the first acknowledgement of a write that was
+begun after it. A request that waits in a node for a leader is answered as soon as there is one, so what the clients add
+is small: an attempt that fails is followed by the next after `RETRY_S`, and one that a silent node swallowed ends after
+`attempt_s`, while other writers have attempts under way at other nodes.
+"""
+
+import asyncio
+import random
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from typing import Any, Final, Literal
+
+from kvcluster.supervisor import Cluster, NotReady
+from kvstore.client import AsyncClient
+from kvstore.errors import KvError, LocalError, NotFound
+
+Fault = Literal["kill", "pause"]
+
+RETRY_S: Final = 0.005
+
+_GAP_S_MAX: Final = 30.0
+_CAUGHT_UP_S_MAX: Final = 30.0
+_SETTLE_S: Final = (0.5, 1.0)
+_POLL_S: Final = 0.02
+_VALUE: Final = b"failover"
+
+
+class Failover:
+    """One measurement on a running cluster. `gaps_s` holds the gap of every round, by fault."""
+
+    def __init__(
+        self, cluster: Cluster, writers: int, attempt_s: float, progress: Callable[[str], None] = lambda line: None
+    ) -> None:
+        """`writers`: how many through each node."""
+        self.gaps_s: dict[Fault, list[float]] = {"kill": [], "pause": []}
+        self.acknowledged = 0
+        self._cluster = cluster
+        self._writers = writers
+        self._attempt_s = attempt_s
+        self._progress = progress
+        self._stem = f"bench/{secrets.token_hex(4)}/"
+        self._awaited: asyncio.Future[float] | None = None
+        self._since = 0.0
+
+    async def run(self, kills: int, pauses: int) -> None:
+        """Kills first, then pauses; every node runs and has caught up at the end. Raises NotReady."""
+        endpoints = self._cluster.topology.endpoints
+        keys = [f"{self._stem}{number}".encode() for number in range(self._writers * len(endpoints))]
+        async with AsyncExitStack() as stack:
+            # Each keeps to one node: whether another one has noticed is not to be hidden by failing over.
+            clients = [
+                await stack.enter_async_context(AsyncClient([url], timeout_s=self._attempt_s)) for url in endpoints
+            ]
+            anywhere = await stack.enter_async_context(AsyncClient(endpoints))
+            tasks = [
+                asyncio.create_task(self._write(clients[number % len(clients)], key)) for number, key in enumerate(keys)
+            ]
+            try:
+                plan: tuple[tuple[Fault, int], ...] = (("kill", kills), ("pause", pauses))
+                for fault, rounds in plan:
+                    for number in range(rounds):
+                        await self._round(fault, anywhere)
+                        self._progress(f"{fault} {number + 1} of {rounds}: {self.gaps_s[fault][-1] * 1000:.0f} ms")
+                await self._until_caught_up(anywhere)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+            for key in keys:
+                with suppress(NotFound):
+                    await anywhere.delete(key)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document of `-o json`. Seconds; null where there was no round."""
+        return {
+            "dir": str(self._cluster.topology.directory),
+            "nodes": len(self._cluster.topology.nodes),
+            "writers": self._writers * len(self._cluster.topology.nodes),
+            "client_resolution_s": {"retry": RETRY_S, "attempt": self._attempt_s},
+            "kills": _summary(self.gaps_s["kill"]),
+            "pauses": _summary(self.gaps_s["pause"]),
+        }
+
+    async def _round(self, fault: Fault, client: AsyncClient) -> None:
+        await self._until_caught_up(client)
+        # At any moment between two heartbeats, and not while connections are still being made.
+        await asyncio.sleep(random.uniform(*_SETTLE_S))
+        leader = await asyncio.to_thread(self._cluster.leader)
+        if leader is None:
+            raise NotReady("no node says that there is a leader")
+        self._awaited = asyncio.get_running_loop().create_future()
+        self._since = time.monotonic()
+        await asyncio.to_thread(self._cluster.kill if fault == "kill" else self._cluster.pause, leader)
+        try:
+            async with asyncio.timeout(_GAP_S_MAX):
+                acknowledged = await self._awaited
+        except TimeoutError:
+            raise NotReady(f"no write was acknowledged {_GAP_S_MAX:g} s after {leader} had failed") from None
+        finally:
+            if fault == "pause":
+                await asyncio.to_thread(self._cluster.resume, leader)
+        self.gaps_s[fault].append(acknowledged - self._since)
+        if fault == "kill":
+            await asyncio.to_thread(self._cluster.restart, leader)
+
+    async def _write(self, client: AsyncClient, key: bytes) -> None:
+        while True:
+            begun = time.monotonic()
+            try:
+                await client.put(key, _VALUE)
+            except (KvError, LocalError):
+                await asyncio.sleep(RETRY_S)
+                continue
+            self.acknowledged += 1
+            if self._awaited is not None and not self._awaited.done() and begun > self._since:
+                self._awaited.set_result(time.monotonic())
+
+    async def _until_caught_up(self, client: AsyncClient) -> None:
+        """Wait until every node is ready and has what was in the log when the wait began."""
+        names = self._cluster.topology.names
+        deadline = time.monotonic() + _CAUGHT_UP_S_MAX
+        await asyncio.to_thread(self._cluster.wait_ready, names, _CAUGHT_UP_S_MAX)
+        floor: int | None = None
+        while True:
+            with suppress(KvError, LocalError):
+                view = await client.cluster()
+                floor = view.commit_index if floor is None else floor
+                applied = {member.name: member.applied_index or 0 for member in view.members}
+                if all(applied.get(name, 0) >= floor for name in names):
+                    return
+            if time.monotonic() >= deadline:
+                raise NotReady(f"not every node has caught up after {_CAUGHT_UP_S_MAX:g} s")
+            await asyncio.sleep(_POLL_S)
+
+
+def _summary(gaps_s: list[float]) -> dict[str, Any]:
+    import numpy
+
+    values = [None if not gaps_s else round(float(v), 3) for v in numpy.percentile(gaps_s or [0.0], [50, 90, 100])]
+    median, p90, worst = values
+    rounded = [round(gap, 3) for gap in gaps_s]
+    return {"rounds": len(gaps_s), "median_s": median, "p90_s": p90, "worst_s": worst, "gaps_s": rounded}

@@ -1,0 +1,237 @@
+"""Directed schedules: what random search does not meet, and what every run should show."""
+
+import asyncio
+
+import pytest
+
+from kvjepsen.mutants import MUTANTS
+from kvstore.consensus import rules
+from kvstore.consensus.messages import Append
+from kvstore.errors import KvError
+from kvstore.model.levels import Level
+from kvstore.testing import InvariantBroken, SimCluster
+from kvstore.testing.cluster import silence_logs
+
+NODES = ("n1", "n2", "n3")
+
+
+@pytest.fixture
+def cluster():
+    silence_logs()
+    made = SimCluster(NODES, seed=1)
+    made.start_all()
+    made.run_for(2.0)
+    yield made
+    made.close()
+
+
+def put(cluster: SimCluster, name: str, key: bytes, level: Level = Level.QUORUM, timeout_s: float = 2.0):
+    return cluster.call(
+        name, lambda node: node.put(key, b"value", level=level, condition=None, timeout_s=timeout_s)
+    )
+
+
+def follower(cluster: SimCluster) -> str:
+    return next(name for name in NODES if name != cluster.leader())
+
+
+def isolate(cluster: SimCluster, name: str) -> None:
+    cluster.partition([name], [other for other in NODES if other != name])
+
+
+def returns(cluster: SimCluster, times: int) -> tuple[int, int]:
+    """Elections and the rise of the term while a follower is isolated for a minute, and returns, so many times."""
+    elections, away = cluster.invariants.elections_total, follower(cluster)
+    term = cluster.node(away).engine.term
+    for _ in range(times):
+        isolate(cluster, away)
+        cluster.run_for(60.0)
+        cluster.network.heal_all()
+        cluster.run_for(3.0)
+        assert cluster.converged()
+    return cluster.invariants.elections_total - elections, cluster.node(away).engine.term - term
+
+
+@pytest.mark.parametrize("times", [10, pytest.param(100, marks=pytest.mark.long)])
+def test_an_isolated_node_returns_without_an_election(cluster, times):
+    assert returns(cluster, times) == (0, 0)
+
+
+def test_without_pre_vote_an_isolated_node_raises_the_term(cluster):
+    with MUTANTS["no-pre-vote"]():
+        elections, terms = returns(cluster, 3)
+    assert elections >= 3
+    assert terms >= 3 * 10  # an attempt every half a second, until its connections have timed out
+
+
+def test_a_minority_refuses_and_a_majority_goes_on(cluster):
+    old = cluster.leader()
+    isolate(cluster, old)
+    cluster.run_for(2.0)
+    with pytest.raises(KvError) as refused:
+        cluster.run(put(cluster, old, b"k"))
+    assert refused.value.outcome == "not_applied"
+    others = [name for name in NODES if name != old]
+    assert cluster.leader() in others
+    assert cluster.run(put(cluster, others[0], b"k")).revision == 1
+
+
+def test_a_whole_cluster_that_loses_power_keeps_what_it_acknowledged(cluster):
+    for number in range(20):
+        cluster.run(put(cluster, NODES[number % 3], b"k%d" % number))
+    for name in NODES:
+        cluster.power_off(name, lambda _states: 0)
+    cluster.start_all()
+    cluster.run_for(3.0)
+    answer = cluster.run(
+        cluster.call("n1", lambda node: node.get(b"k19", level=Level.QUORUM, min_revision=None, timeout_s=2.0))
+    )
+    assert answer.record.mod_revision == 20
+
+
+def test_an_answer_to_a_former_process_is_not_taken_for_one_to_this(cluster):
+    """A node restarts while the leader still works on what it had asked for. The new process asks for something else."""
+    asking = follower(cluster)
+    asked = put(cluster, asking, b"from the former process")
+    cluster.run_for(0.004)
+    cluster.kill(asking)
+    cluster.start(asking)
+    cluster.run_for(2.0)
+    assert asked.done()
+    ids = cluster.node(asking)._calls._next_id
+    assert ids > 1 << 32
+
+
+def test_a_lost_answer_to_a_snapshot_piece_does_not_end_its_sending(cluster):
+    """The follower's answers are lost while the pieces arrive: its own connection to the leader is gone meanwhile."""
+    away, leader = follower(cluster), cluster.leader()
+    cluster.kill(away)
+    for number in range(400):
+        cluster.run(put(cluster, leader, b"k%d" % (number % 50)))
+    cluster.run_for(1.0)
+    assert cluster.node(leader).compaction.taken_total > 0
+    cluster.start(away)
+    for _ in range(200):
+        # Only what the follower says is lost, never what it hears.
+        cluster.network.reset(away, leader)
+        cluster.run_for(0.003)
+    cluster.run_for(5.0)
+    assert cluster.converged()
+
+
+def test_a_rolling_restart_keeps_every_write(cluster):
+    done: list[int] = []
+
+    async def write() -> None:
+        for number in range(60):
+            name = NODES[number % 3]
+            while True:
+                try:
+                    done.append((await put(cluster, name, b"k%d" % number)).revision)
+                    break
+                except Exception:
+                    name = NODES[(NODES.index(name) + 1) % 3]
+                    await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
+
+    async def restart() -> None:
+        for name in NODES:
+            await asyncio.sleep(0.5)
+            await cluster.stop(name)
+            await asyncio.sleep(0.1)
+            cluster.start(name)
+
+    cluster.run(asyncio.wait_for(_both(cluster, write, restart), 60.0))
+    assert len(done) == 60
+
+
+async def _both(cluster, *parts) -> None:
+    for task in [cluster.loop.create_task(part()) for part in parts]:
+        await task
+
+
+class Divergence:
+    """Five nodes. The old leader has given entries to one follower only, whose answers stall; the others elect another
+    leader and commit something else in their place.
+    """
+
+    def __init__(self) -> None:
+        silence_logs()
+        self.cluster = cluster = SimCluster(("n1", "n2", "n3", "n4", "n5"), seed=1)
+        cluster.start_all()
+        cluster.run_for(2.0)
+        self.old = cluster.leader()
+        self.follower, *self.others = [name for name in cluster.names if name != self.old]
+        cluster.run(put(cluster, self.old, b"common"))
+        cluster.run_for(0.3)
+        self.common = cluster.node(self.follower).engine.status().last_index
+        cluster.partition([self.old, self.follower], self.others)
+        cluster.network.block(self.follower, self.old)
+        self.unknown = [put(cluster, self.old, b"k%d" % number, timeout_s=0.5) for number in range(4)]
+        cluster.run_for(1.5)
+        self.stalled = cluster.node(self.follower).engine.status().last_index
+        assert self.stalled > self.common
+        self.new = cluster.leader()
+        assert self.new in self.others
+        cluster.run(put(cluster, self.new, b"elsewhere"))
+
+    def follow_the_new_leader(self) -> None:
+        for name in self.others:
+            for member in (self.old, self.follower):
+                self.cluster.network.heal(name, member)
+                self.cluster.network.heal(member, name)
+        self.cluster.run_for(1.0)
+        assert self.cluster.node(self.follower).engine.leader == self.new
+
+
+def stale_reply() -> None:
+    """An answer of a former term arrives when its receiver leads again: entries that its sender holds no more count."""
+    made = Divergence()
+    cluster, old, near = made.cluster, made.old, [name for name in made.others if name != made.new][0]
+    made.follow_the_new_leader()
+    cluster.run(cluster.call(made.new, lambda node: node.membership.transfer(old, 1.0)))
+    cluster.run_for(0.3)
+    assert cluster.leader() == old
+    far = [name for name in cluster.names if name not in (old, near)]
+    for name in far:
+        for source, target in ((old, name), (near, name), (name, near), (name, old)):
+            cluster.network.block(source, target)
+    for number in range(8):
+        put(cluster, old, b"%d" % number, timeout_s=0.5)
+        cluster.run_for(0.01)
+    assert cluster.node(near).engine.status().last_index >= made.stalled
+    cluster.network.release_s_max = 0.0
+    cluster.network.heal(made.follower, old)
+    cluster.run_for(0.2)
+    cluster.close()
+
+
+def test_an_answer_of_a_former_term_counts_for_nothing():
+    stale_reply()
+
+
+def test_without_rule_4_it_commits_what_no_majority_holds():
+    with MUTANTS["termless-replies"](), pytest.raises(InvariantBroken, match="commit safety"):
+        stale_reply()
+
+
+def early_commit() -> None:
+    """A heartbeat that matches the common part of two logs tells a commit index beyond it."""
+    made = Divergence()
+    member, leader = made.cluster.node(made.follower).engine, made.cluster.node(made.new).engine
+    term = rules.term_at(member._journal.entries, made.common)
+    commit = leader.status().commit_index
+    assert commit > made.common
+    sample = Append(leader.term, 1, made.common, term, commit, sync_commit=False, reserve=False, entries=[])
+    member.peer_message(made.new, sample)
+    made.cluster.run_for(0.01)
+    made.cluster.close()
+
+
+def test_a_commit_index_beyond_what_matches_waits():
+    early_commit()
+
+
+def test_without_rule_2_it_commits_what_the_leader_never_sent():
+    with MUTANTS["commit-beyond-match"](), pytest.raises(InvariantBroken, match="state machine safety"):
+        early_commit()

@@ -1,0 +1,114 @@
+"""The simulator itself: one seed is one history, all rules hold, and each rule that is switched off is missed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kvjepsen.campaign import campaign, write_report
+from kvjepsen.mutants import MUTANTS, OCCASIONS
+from kvjepsen.runners.sim import Result, Run, run, simulate
+from kvjepsen.schedule import make_schedule
+from kvjepsen.shrink import shrink
+
+ROOT = Path(__file__).resolve().parents[2]
+SEEDS = 500
+
+# Mutant -> a seed that misses the rule. Found by `kv chaos simulate --mutant NAME --seeds 1000`.
+FOUND_BY = {
+    "truncate-without-conflict": range(10),
+    "no-fsync": range(20),
+    "in-place-rewrite": range(40),
+    "vote-forgotten": range(10),
+    "counted-votes": range(207, 208),
+    "cleared-log": range(20),
+    "late-snapshot": range(40),
+}
+# Random search cannot find these: a directed schedule in this folder shows them.
+DIRECTED = {"termless-replies", "commit-beyond-match", "no-pre-vote"}
+
+
+def problems(results: list[Result]) -> dict[int, str]:
+    return {result.seed: result.problem for result in results if result.problem is not None}
+
+
+def hashes_in_another_process(hash_seed: str) -> list[str]:
+    code = (
+        "from kvjepsen.runners.sim import simulate\n"
+        "for seed in range(4): print(simulate(seed, members=True).trace_hash)"
+    )
+    path = os.pathsep.join(str(ROOT / folder) for folder in ("", "cli", "cluster", "jepsen-like"))
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_the_same_seed_gives_the_same_history_in_every_process():
+    first = hashes_in_another_process("1")
+    assert first == hashes_in_another_process("2")
+    assert first == [simulate(seed, members=True).trace_hash for seed in range(4)]
+    assert len(set(first)) == 4
+
+
+def test_a_trace_for_people_does_not_change_the_history():
+    lines: list[str] = []
+    assert simulate(3, trace=lines.append).counts == simulate(3).counts
+    assert any("leads term" in line for line in lines)
+
+
+def test_all_promises_hold_under_all_faults():
+    results = list(campaign(range(SEEDS), jobs=2))
+    assert problems(results) == {}
+    # A run that did nothing proves nothing.
+    assert sum(result.counts["acknowledged"] for result in results) > 50 * SEEDS
+    assert sum(result.counts["crashes"] for result in results) > SEEDS
+    assert sum(result.counts["elections"] for result in results) > 2 * SEEDS
+
+
+def test_all_promises_hold_while_members_come_and_go():
+    assert problems(list(campaign(range(20_000, 20_060), jobs=2, members=True))) == {}
+
+
+@pytest.mark.long
+def test_all_promises_hold_for_ten_thousand_seeds():
+    assert problems(list(campaign(range(100_000, 110_000), jobs=2))) == {}
+
+
+@pytest.mark.parametrize("mutant", FOUND_BY)
+def test_a_rule_that_is_switched_off_is_missed(mutant):
+    assert any(simulate(seed, mutant=mutant).problem for seed in FOUND_BY[mutant])
+
+
+def test_every_mutant_is_found_by_seeds_or_by_a_directed_schedule():
+    assert set(FOUND_BY) | DIRECTED == set(MUTANTS)
+
+
+@pytest.mark.parametrize("occasion", OCCASIONS)
+def test_what_a_mutant_needs_to_show_breaks_nothing_by_itself(occasion):
+    assert problems([simulate(seed, mutant=occasion) for seed in range(20)]) == {}
+
+
+def test_a_plan_that_fails_is_shortened_and_still_fails():
+    schedule = make_schedule(0)
+    shorter = shrink(schedule, lambda plan: run(plan, "vote-forgotten").problem, runs_max=60)
+    assert len(shorter.faults) < len(schedule.faults)
+    assert sum(map(len, shorter.clients)) < sum(map(len, schedule.clients)) / 4
+    assert "was durable" in str(run(shorter, "vote-forgotten").problem)
+
+
+def test_the_report_of_a_failure_names_the_command_and_shows_the_trace(tmp_path):
+    path = write_report(0, tmp_path, mutant="vote-forgotten", runs_max=20)
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith("replay: kv chaos simulate --seeds 1 --seed 0 --mutant vote-forgotten\n")
+    assert "breaks: InvariantBroken: monotony: n2 restarted in term 0" in text
+    assert "leads term 1" in text
+
+
+def test_the_plan_of_a_seed_is_carried_out_whole():
+    carried_out = Run(make_schedule(5))
+    assert carried_out.execute().problem is None
+    assert carried_out.faults_total == len(carried_out.schedule.faults)
+    asked = len(carried_out.history.answers)
+    assert asked >= sum(map(len, carried_out.schedule.clients))
