@@ -62,6 +62,7 @@ CALLS_SERVED_MAX: Final = 8_192
 
 # Membership.
 MEMBERS_MAX: Final = 15
+PEERS_MAX: Final = 4 * MEMBERS_MAX
 NAME_CHARS_MAX: Final = 64
 
 # Disk.

@@ -15,9 +15,10 @@ from typing import IO, Any
 import structlog
 import uvloop
 
+from kvstore import limits
 from kvstore.client import AsyncClient
 from kvstore.clock import SystemClock
-from kvstore.config import ServerConfig, parse_address
+from kvstore.config import Address, ServerConfig, parse_address
 from kvstore.consensus.configuration import Configuration
 from kvstore.consensus.context import RaftSettings
 from kvstore.consensus.disk import OsDisk
@@ -37,6 +38,7 @@ EXIT_CANNOT_LISTEN = 3
 EXIT_INTERNAL = 8
 HAND_OVER_S_MAX = 1.0
 REMOVED_LINGER_S = 1.0
+JOIN_AGAIN_S = 0.5
 
 
 class DirectoryInUse(LocalError):
@@ -117,13 +119,16 @@ class Server:
         self._closers.append(door.close)  # the first to close: what it has taken in is still answered
         host, port = door.address
         http = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        transport = _transport(config, opened, node, http)
+        transport = _transport(config, opened, node, http, self._let_in)
         self._transport = transport
         self._connect(node.engine.configuration)
         _watch(metrics, node, transport)
         node.start(transport, http)
         self._closers.insert(-1, transport.close)
         await transport.start()
+        if node.waits_to_join:
+            joining = loop.create_task(self._join(config))
+            self._closers.append(joining.cancel)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, EXIT_OK)
         gc.freeze()  # what has been loaded by now stays; the collector need not walk over it
@@ -140,17 +145,36 @@ class Server:
         """Dial the members, and nobody else."""
         if self._transport is None:
             return
-        # The addresses that this node was given go before those of the configuration: from here the others may be
-        # reached in another way. But a member that is taken in again under its name is a new one, at a new address.
-        own = self._own_addresses = {n: a for n, a in self._own_addresses.items() if n in configuration.names}
-        others = [each for each in configuration.members if each.name != self._node.name]
-        wanted = {each.name: own.get(each.name) or parse_address(each.peer) for each in others}
+        wanted = addresses_to_dial(self._own_addresses, configuration, self._node.name)
         if self._dialed - wanted.keys():
             # Not at once: whoever asked a node for its own removal still waits there for the answer.
             asyncio.get_running_loop().call_later(REMOVED_LINGER_S, self._drop_strangers)
         for name, address in wanted.items():
             self._transport.add_peer(name, (address.host, address.port))
         self._dialed |= wanted.keys()
+
+    async def _join(self, config: ServerConfig) -> None:
+        """Ask who the members are until the log tells: they may change while nobody has let this node in yet."""
+        while self._node.waits_to_join:
+            await asyncio.sleep(JOIN_AGAIN_S)  # there is no event to wait for: others decide
+            try:
+                self._node.hear_of_members(await _bootstrap(config, joining=True))
+            except (KvError, LocalError) as error:
+                log.warning("join_waits", join=config.join, error=str(error))
+
+    def _let_in(self, peer: Peer) -> bool:
+        """Someone of this cluster who is no member as far as this node's log tells: the log may be behind, and this may
+        be who leads. Whoever was removed is let in too; nobody counts its votes.
+        """
+        if self._transport is None or len(self._dialed) >= limits.PEERS_MAX:
+            return False
+        try:
+            address = parse_address(peer.address)
+        except ValueError:
+            return False
+        self._transport.add_peer(peer.name, (address.host, address.port))
+        self._dialed.add(peer.name)
+        return True
 
     def _drop_strangers(self) -> None:
         for gone in self._dialed - set(self._node.engine.configuration.names):
@@ -177,11 +201,23 @@ class Server:
                 await done
 
 
-async def _bootstrap(config: ServerConfig) -> Bootstrap:
+def addresses_to_dial(own: dict[str, Address], configuration: Configuration, me: str) -> dict[str, Address]:
+    """Where the other members are, by name. What this node was told itself, `own`, goes before the configuration: from
+    here they may be reached in another way than from the others.
+
+    Takes out of `own` who is no member: one that is taken in again later under its name is a new one, somewhere else.
+    """
+    for gone in own.keys() - set(configuration.names):
+        del own[gone]
+    others = [each for each in configuration.members if each.name != me]
+    return {each.name: own.get(each.name) or parse_address(each.peer) for each in others}
+
+
+async def _bootstrap(config: ServerConfig, *, joining: bool = False) -> Bootstrap:
     """What a new directory is to become; a node that joins asks a member for the cluster's id and members."""
     members = {name: str(address) for name, address in config.peers.items()}
     members[config.name] = str(config.listen_peer)
-    if not config.join or has_identity(OsDisk(), config.data_dir):
+    if not config.join or (has_identity(OsDisk(), config.data_dir) and not joining):
         return Bootstrap(config.name, members, config.cluster_token)
     async with AsyncClient([config.join]) as client:
         view = await client.cluster()
@@ -199,16 +235,16 @@ def _raft_settings(config: ServerConfig) -> RaftSettings:
     )
 
 
-def _transport(config: ServerConfig, opened: Opened, node: Node, http: str) -> PeerTransport:
+def _transport(
+    config: ServerConfig, opened: Opened, node: Node, http: str, stranger: Callable[[Peer], bool]
+) -> PeerTransport:
     identity = opened.identity
     # A node that is alone has nobody to listen to, and takes no port from whoever else runs one with defaults.
     listens = bool(config.peers or len(opened.journal.configuration.members) > 1)
 
     def authorise(peer: Peer) -> str | None:
         member = node.engine.configuration.member(peer.name)
-        if member is None:
-            return f"{peer.name} is not a member of this cluster"
-        if member.identity not in ("", peer.identity):
+        if member is not None and member.identity not in ("", peer.identity):
             return (
                 f"{peer.name} comes with identity {peer.identity}, but the member has {member.identity}: this is "
                 "another data directory; remove the member and add it again"
@@ -216,12 +252,13 @@ def _transport(config: ServerConfig, opened: Opened, node: Node, http: str) -> P
         return None
 
     return PeerTransport(
-        hello=Peer(identity.name, identity.identity, identity.incarnation, http),
+        hello=Peer(identity.name, identity.identity, identity.incarnation, http, str(config.listen_peer)),
         cluster_id=identity.cluster_id,
         listen=(config.listen_peer.host, config.listen_peer.port) if listens else None,
         peers={},
         events=node,
         authorise=authorise,
+        stranger=stranger,
     )
 
 

@@ -99,6 +99,7 @@ stage "mypy --strict" "$KV_VENV/bin/mypy"
 stage "import layers" "$KV_VENV/bin/lint-imports"
 stage "tests: unit, property" tier unit property golden docs
 stage "tests: regressions of the engine" tier regressions
+stage "tests: simulation" tier sim
 stage "tests: integration" tier integration
 stage "tests: e2e" tier e2e
 [ "$long" = no ] || [ ! -d tests/bench ] || [ -z "$(find tests/bench -name 'test_*.py')" ] || stage "tests: bench" tier bench

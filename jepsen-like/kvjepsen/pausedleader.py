@@ -110,6 +110,8 @@ async def paused_leader(
         await converge(cluster)
     except (NotConverged, KvError, LocalError) as error:
         outcome.problem = str(error) or type(error).__name__
+        if cluster.topology.links:
+            heal(cluster.topology)
     outcome.stale += [f"{finding.kind}: {finding.key!r}: {finding.detail}" for finding in ledger.findings]
     outcome.acknowledged, outcome.seconds = ledger.acknowledged, time.monotonic() - started
     return outcome
@@ -127,7 +129,7 @@ async def _once(cluster: Cluster, number: int, level: str, outcome: Outcome) -> 
         waiting = [await _Read.connect(port, level) for _ in range(_SLEEPING_READS // 2)]
         reads: list[asyncio.Task[tuple[str, bytes]]] = []
         paused = time.monotonic()
-        deaf = bool(cluster.topology.links) and number % 2 == 1
+        deaf = bool(cluster.topology.links) and number % 2 == 0
         await asyncio.to_thread(cluster.pause, sleeper)
         try:
             if deaf:

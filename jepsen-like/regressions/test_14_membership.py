@@ -31,7 +31,8 @@ def test_a_restarted_published_node_has_forgotten_a_change_in_its_log(found: dic
 
 def with_learner(node: LabNode, name: str) -> str | None:
     seats = (*node.member.configuration.members, Member(name, "", "", False, ""))
-    return node.member.change(tuple(sorted(seats)), lambda _result, _index, _error: None)
+    why_not = node.member.change(tuple(sorted(seats)), lambda _result, _index, _error: None)
+    return None if why_not is None else str(why_not)
 
 
 def test_here_the_second_is_refused_until_the_first_is_committed() -> None:

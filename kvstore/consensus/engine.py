@@ -19,12 +19,13 @@ AllDone = Callable[[KvError | None], None]
 
 
 class Peer(NamedTuple):
-    """Who is at the other end of a connection, as its handshake said."""
+    """Who is at the other end of a connection, as its handshake said. `address` is where it can be dialed."""
 
     name: str
     identity: str
     incarnation: int
     http: str
+    address: str = ""
 
 
 class Transport(Protocol):

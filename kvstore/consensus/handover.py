@@ -28,6 +28,9 @@ class Handover:
         if context.now_s > self._give_up_s:
             self._done(NoLeader(f"{self.target} did not take over in time; this node still leads"))
             return False
+        if self.target not in context.voters:
+            self._done(NoLeader(f"{self.target} was removed meanwhile; this node still leads"))
+            return False
         last = context.journal.entries[-1][1]
         if not self._told and context.core.match(self.target) == last == context.journal.durable_index:
             self._told = True

@@ -92,6 +92,7 @@ class Hub:
     hello: wire.Hello
     events: TransportEvents
     authorise: Callable[[Peer], str | None]
+    stranger: Callable[[Peer], bool]
     call_later: CallLater
     log: RepeatLog
     stats: TransportStats = field(default_factory=TransportStats)
@@ -110,7 +111,7 @@ class Hub:
             return f"protocol version {hello.protocol} is not spoken here"
         if expected is not None and hello.name != expected:
             return f"{expected} was dialed, {hello.name} is here"
-        if hello.name not in self.known:
+        if hello.name not in self.known and not self.stranger(peer_of(hello)):
             return f"{hello.name} is not a peer of {self.hello.name}"
         return self.authorise(peer_of(hello))
 
@@ -343,7 +344,7 @@ class Outgoing(Link):
 
 def peer_of(hello: wire.Hello) -> Peer:
     """Who said `hello`."""
-    return Peer(hello.name, hello.identity, hello.incarnation, hello.http)
+    return Peer(hello.name, hello.identity, hello.incarnation, hello.http, hello.address)
 
 
 def tune(sock: socket.socket) -> None:

@@ -134,6 +134,10 @@ class Member(Outlook):
         self.kick()
         return why_not
 
+    def hear_of_members(self, configuration: Configuration) -> None:
+        """What a node that joins is told by others, until its own log tells."""
+        self._seats.hear(configuration)
+
     def send(self, peer: str, message: wire.Call | wire.Return) -> bool:
         """A message between service layers; False if there is no connection."""
         return self._context.transport.send(peer, message)
@@ -231,6 +235,8 @@ class Member(Outlook):
             for peer, message in inbox:
                 self._receive(peer, message)
             self._elections.hold_deadline()
+            if self._context.voters == (self.name,):
+                self._sync()  # the only voter commits at the tick whatever it holds: a change of members, for example
             self._core.tick()
             self._note_changes()
             self._take_proposals()
@@ -249,8 +255,7 @@ class Member(Outlook):
     def _receive(self, peer: str, message: wire.Message) -> None:
         core = self._core
         if not core.knows(peer):
-            self._context.drop()
-            return
+            core.meet(peer)
         match message:
             case wire.Append():
                 self._following.append(peer, message)

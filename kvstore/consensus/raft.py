@@ -276,6 +276,13 @@ class Core(SyncObj):
         """Whether `peer` is another member."""
         return peer in self._peers
 
+    def meet(self, peer: str) -> None:
+        """Someone speaks who is no member as far as this node's log tells; the log may be behind (Raft 6).
+
+        It leads and campaigns like anybody, but counts nowhere: neither a voter nor a learner.
+        """
+        self._peers[peer] = _Peer(peer)
+
     def set_members(self, voters: Collection[str], learners: Collection[str]) -> None:
         """Take these others as voters, and as learners: the library's read-only nodes, which count in no quorum."""
         names = {*voters, *learners}

@@ -30,6 +30,14 @@ class Seats:
             self._context.journal.set_configuration(configuration)
             self.replaced()
 
+    def hear(self, configuration: Configuration) -> None:
+        """What a node that joins has heard of the members. It counts only until its log tells; no vote hangs on it.
+
+        Members may have come since it was started, and who leads now must be let in, or it would never get the log.
+        """
+        if self._context.journal.configuration.index == 0:
+            self.adopt(configuration)
+
     def replaced(self) -> None:
         """The journal's configuration is another one now."""
         self.take()

@@ -38,19 +38,29 @@ class PeerTransport:
         peers: Mapping[str, Address],
         events: TransportEvents,
         authorise: Callable[[Peer], str | None],
+        stranger: Callable[[Peer], bool] = lambda _peer: False,
         call_later: CallLater | None = None,
         rng: random.Random | None = None,
     ) -> None:
         """`listen` may name port 0 (see `address`), or be None for a node that nobody dials. `peers` are the others.
 
         `authorise` says why a peer is refused, or None; it judges those who dial and those who are dialed.
+        `stranger` says whether to let in one of this cluster whom nobody has added; it may add the peer itself.
         `call_later` stands in for the loop's own, `rng` for the chance that spreads out dialing. Raises ValueError if
         `hello` breaks the bounds of a handshake.
         """
         greeting = wire.checked(
-            wire.Hello(wire.PROTOCOL_VERSION, cluster_id, hello.name, hello.identity, hello.incarnation, hello.http)
+            wire.Hello(
+                wire.PROTOCOL_VERSION,
+                cluster_id,
+                hello.name,
+                hello.identity,
+                hello.incarnation,
+                hello.http,
+                hello.address,
+            )
         )
-        self._hub = Hub(greeting, events, authorise, call_later or _loop_call_later, RepeatLog(hello.name))
+        self._hub = Hub(greeting, events, authorise, stranger, call_later or _loop_call_later, RepeatLog(hello.name))
         self._ready = self._hub.ready
         self._rng = rng or random.Random()
         self._listen = listen

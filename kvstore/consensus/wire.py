@@ -53,6 +53,7 @@ class Hello(msgspec.Struct, array_like=True, frozen=True, tag="hello"):
     identity: _Text
     incarnation: Index
     http: _Text
+    address: _Text = ""
 
 
 class Refusal(msgspec.Struct, array_like=True, frozen=True, tag="refused"):

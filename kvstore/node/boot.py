@@ -112,7 +112,7 @@ def _has_files(disk: Disk, directory: str) -> bool:
     return disk.exists(directory) and bool(disk.list(directory))
 
 
-def _first_configuration(bootstrap: Bootstrap) -> Configuration:
+def first_configuration(bootstrap: Bootstrap) -> Configuration:
     """What holds below the log's first entry. Identities are bound by the first leader (rule M5)."""
     joins = bootstrap.joins is not None
     members = [
@@ -161,7 +161,7 @@ def _identify(
             )
         cluster_id = bootstrap.joins or cluster_id_of(bootstrap, rng)
         identity = Identity(cluster_id, bootstrap.name, f"{rng.getrandbits(64):016x}", 1)
-        initial, begun = _first_configuration(bootstrap), False
+        initial, begun = first_configuration(bootstrap), False
     _write_identity(disk, directory, identity, initial, begun=begun)
     return identity, initial, begun
 

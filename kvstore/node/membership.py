@@ -99,29 +99,26 @@ class Membership:
     async def _here(self, request: list[str], at: float) -> bool:
         """Carry it out as leader; False if another leader has to."""
         verb, name, peer = request
-        present = self._engine.configuration
         if verb == TRANSFER:
             await self._hand_over(name or None, at)
             return True
         if verb == ADD:
-            if present.member(name) is not None:
-                raise MembershipRefused(f"{name} is a member already")
-            if any(member.peer == peer for member in present.members):
-                raise MembershipRefused(f"{peer} is the address of another member")
-            if len(present.members) >= limits.MEMBERS_MAX:
-                raise MembershipRefused(f"a cluster has at most {limits.MEMBERS_MAX} members")
-            await self._change(lambda now: membership.with_learner(now, name, peer), at)
+            await self._change(lambda now: _with_learner(now, name, peer), at)
             return True
         if verb != REMOVE:
             raise BadRequest(f"no such change of members: {verb!r}")
-        if present.member(name) is None:
-            raise MembershipRefused(f"{name} is not a member")
-        self._check_margin(name)
         if name == self._engine.name:
+            self._check_margin(name)
             await self._hand_over(None, at)
             return False
-        await self._change(lambda now: membership.without(now, name), at)
+        await self._change(lambda now: self._without(now, name), at)
         return True
+
+    def _without(self, now: Configuration, name: str) -> tuple[Member, ...]:
+        if now.member(name) is None:
+            raise MembershipRefused(f"{name} is not a member")
+        self._check_margin(name)
+        return membership.without(now, name)
 
     def _check_margin(self, name: str) -> None:
         """Refuse a removal after which no majority of those who are left could be reached."""
@@ -137,7 +134,9 @@ class Membership:
             )
 
     async def _change(self, wanted: Callable[[Configuration], tuple[Member, ...]], at: float) -> None:
-        """Make the change, as soon as it can begin, and wait until it is committed."""
+        """Make the change, as soon as it can begin, and wait until it is committed. What had to wait is judged anew by
+        `wanted`: the change before it may have been the same.
+        """
         future: asyncio.Future[None] = self._loop.create_future()
 
         def done(_result: Any, _index: int, error: KvError | None) -> None:
@@ -212,6 +211,16 @@ class Membership:
                     break
         if wanted != present.members:
             self._engine.change(wanted, _noted)
+
+
+def _with_learner(now: Configuration, name: str, peer: str) -> tuple[Member, ...]:
+    if now.member(name) is not None:
+        raise MembershipRefused(f"{name} is a member already")
+    if any(member.peer == peer for member in now.members):
+        raise MembershipRefused(f"{peer} is the address of another member")
+    if len(now.members) >= limits.MEMBERS_MAX:
+        raise MembershipRefused(f"a cluster has at most {limits.MEMBERS_MAX} members")
+    return membership.with_learner(now, name, peer)
 
 
 def _noted(_result: Any, index: int, error: KvError | None) -> None:

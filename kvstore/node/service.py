@@ -25,7 +25,7 @@ from kvstore.model.commands import Op
 from kvstore.model.levels import Level
 from kvstore.model.results import NOT_FOUND, PRECONDITION_FAILED, ClusterView, RangeAnswer, ReadAnswer, WriteAnswer
 from kvstore.model.stamp import Stamp
-from kvstore.node.boot import Opened
+from kvstore.node.boot import Bootstrap, Opened, first_configuration
 from kvstore.node.calls import Calls
 from kvstore.node.compaction import Compaction, Offload
 from kvstore.node.deadlines import Deadlines, Expired
@@ -134,6 +134,15 @@ class Node:
         self._overview.http = http
         self.engine.start(transport)
         self.membership.start()
+
+    @property
+    def waits_to_join(self) -> bool:
+        """Whether this node has not got any of the log of the cluster that it joins."""
+        return self.engine.configuration.index == 0
+
+    def hear_of_members(self, bootstrap: Bootstrap) -> None:
+        """The members of the cluster that this node joins, as somebody told."""
+        self.engine.hear_of_members(first_configuration(bootstrap))
 
     async def hand_over(self, timeout_s: float) -> None:
         """Give leadership away before stopping, if this node leads and another can take it, within `timeout_s`."""

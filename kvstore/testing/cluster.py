@@ -12,23 +12,17 @@ the loop, the clocks, the sockets and the disk, and work that the server gives t
 """
 
 import asyncio
-import logging
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-import structlog
-
-from kvstore.consensus.configuration import Configuration
 from kvstore.consensus.context import RaftSettings
-from kvstore.consensus.engine import Peer
 from kvstore.consensus.rules import term_at
-from kvstore.consensus.transport import PeerTransport
 from kvstore.errors import CannotConnect, ConnectionLost
 from kvstore.node.boot import Bootstrap, Opened, cluster_id_of, open_directory
 from kvstore.node.service import Node
 from kvstore.testing.invariants import InvariantBroken, Invariants
+from kvstore.testing.process import PORT, SimNode, SimProcess, connect, peer_transport
 from kvstore.testing.sim_disk import KEPT, Fate, PowerLoss, SimDisk
 from kvstore.testing.sim_loop import DEAD, PAUSED, SimClock, SimLoop, VirtualTime
 from kvstore.testing.sim_network import SimNetwork
@@ -37,7 +31,7 @@ from kvstore.testing.watch import Watch
 _T = TypeVar("_T")
 
 DATA_DIR: Final = "data"
-PORT: Final = 8481
+JOIN_AGAIN_S: Final = 0.5
 HAND_OVER_S_MAX: Final = 1.0
 
 # Times as in production; sizes so small that segments roll and snapshots are taken and sent all the time.
@@ -47,37 +41,6 @@ SIM_SEGMENT_BYTES: Final = 12 << 10
 
 class NodeFailed(AssertionError):
     """A node stopped by itself, or could not start, although nothing had been done to its disk."""
-
-
-class _SimNode(Node):
-    """A node that tells what its state is after each entry."""
-
-    told: Callable[[int, int], None]
-
-    def apply(self, index: int, term: int, command: bytes) -> Any:
-        result = super().apply(index, term, command)
-        self.told(index, self.machine.digest)
-        return result
-
-    def skip(self, index: int, term: int) -> None:
-        super().skip(index, term)
-        self.told(index, self.machine.digest)
-
-
-@dataclass(slots=True)
-class SimProcess:
-    """One start of a node, from boot to end."""
-
-    name: str
-    incarnation: int
-    loop: SimLoop
-    clock: SimClock
-    node: Node | None = None
-    transport: PeerTransport | None = None
-    watch: Watch | None = None
-    dialed: list[str] = field(default_factory=list)
-    ended: list["asyncio.Future[None]"] = field(default_factory=list)  # who waits for its end
-    waiting: dict["asyncio.Future[Any]", None] = field(default_factory=dict)  # clients' requests under way
 
 
 class SimCluster:
@@ -157,10 +120,10 @@ class SimCluster:
 
     def close(self) -> None:
         """End everything. Nothing of this cluster runs any more."""
-        self.time.stop()
         for process in self.processes.values():
             process.loop.kill()
         self.loop.kill()
+        self.time.stop()
 
     # -- nodes
 
@@ -202,7 +165,7 @@ class SimCluster:
             self.disks[name], DATA_DIR, Bootstrap(name, members, "", joins), rng, segment_bytes=self._segment_bytes
         )
         self._check_recovered(name, opened)
-        node = _SimNode(
+        node = SimNode(
             opened=opened,
             settings=self.settings,
             clock=process.clock,
@@ -210,12 +173,12 @@ class SimCluster:
             loop=process.loop,
             offload=lambda work: self._offload(process.loop, work),
             synced=lambda _seconds: None,
-            on_members=lambda configuration: _connect(process, configuration),
+            on_members=lambda configuration: connect(process, configuration),
             on_failure=lambda error: self._process_error(process, error),
         )
         node.told = lambda index, digest: self.invariants.applied(name, index, digest)
-        process.node, process.transport = node, _transport(opened, node, rng)
-        _connect(process, node.engine.configuration)
+        process.node, process.transport = node, peer_transport(opened, node, rng)
+        connect(process, node.engine.configuration)
         process.watch = self.watches[name] = Watch(
             name,
             process.incarnation,
@@ -227,8 +190,19 @@ class SimCluster:
         )
         process.loop.after = process.watch.look
         node.start(process.transport, f"http://{name}")
+        if joins is not None:
+            self._hear_of_members(process)
         starting = process.loop.create_task(process.transport.start())
         starting.add_done_callback(lambda task: task.result())
+
+    def _hear_of_members(self, process: SimProcess) -> None:
+        """Let a node that joins ask again and again, as a real one does (kvstore.server)."""
+        node = process.node
+        if node is None or not node.waits_to_join:
+            return
+        members = {each: f"{each}:{PORT}" for each in (*self._known_members(), process.name)}
+        node.hear_of_members(Bootstrap(process.name, members, "", self._joins(process.name)))
+        process.loop.call_later(JOIN_AGAIN_S, self._hear_of_members, process)
 
     def _known_members(self) -> tuple[str, ...]:
         """What a node that joins is told by the cluster."""
@@ -450,41 +424,3 @@ class SimCluster:
         digests = self.digests()
         wanted = self.first_names if names is None else names
         return all(name in digests for name in wanted) and len({digests[name] for name in wanted}) == 1
-
-
-def silence_logs() -> None:
-    """Switch the logs of this process off: simulated nodes would write theirs among those of real ones."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    logging.getLogger("pysyncobj").setLevel(logging.CRITICAL + 1)
-
-
-def _transport(opened: Opened, node: Node, rng: random.Random) -> PeerTransport:
-    identity = opened.identity
-
-    def authorise(peer: Peer) -> str | None:
-        member = node.engine.configuration.member(peer.name)
-        if member is None:
-            return f"{peer.name} is not a member of this cluster"
-        return None if member.identity in ("", peer.identity) else f"{peer.name} comes with another identity"
-
-    return PeerTransport(
-        hello=Peer(identity.name, identity.identity, identity.incarnation, f"http://{identity.name}"),
-        cluster_id=identity.cluster_id,
-        listen=(identity.name, PORT),
-        peers={},
-        events=node,
-        authorise=authorise,
-        rng=rng,
-    )
-
-
-def _connect(process: SimProcess, configuration: Configuration) -> None:
-    """Dial the members, and nobody else."""
-    if process.transport is None:
-        return
-    wanted = [each.name for each in configuration.members if each.name != process.name]
-    for gone in [name for name in process.dialed if name not in wanted]:
-        process.transport.drop_peer(gone)
-    for name in wanted:
-        process.transport.add_peer(name, (name, PORT))
-    process.dialed = wanted

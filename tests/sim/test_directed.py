@@ -5,12 +5,13 @@ import asyncio
 import pytest
 
 from kvjepsen.mutants import MUTANTS
+from kvstore import limits
 from kvstore.consensus import rules
 from kvstore.consensus.messages import Append
 from kvstore.errors import KvError
 from kvstore.model.levels import Level
 from kvstore.testing import InvariantBroken, SimCluster
-from kvstore.testing.cluster import silence_logs
+from kvstore.testing.process import silence_logs
 
 NODES = ("n1", "n2", "n3")
 
@@ -26,9 +27,7 @@ def cluster():
 
 
 def put(cluster: SimCluster, name: str, key: bytes, level: Level = Level.QUORUM, timeout_s: float = 2.0):
-    return cluster.call(
-        name, lambda node: node.put(key, b"value", level=level, condition=None, timeout_s=timeout_s)
-    )
+    return cluster.call(name, lambda node: node.put(key, b"value", level=level, condition=None, timeout_s=timeout_s))
 
 
 def follower(cluster: SimCluster) -> str:
@@ -90,7 +89,7 @@ def test_a_whole_cluster_that_loses_power_keeps_what_it_acknowledged(cluster):
 
 
 def test_an_answer_to_a_former_process_is_not_taken_for_one_to_this(cluster):
-    """A node restarts while the leader still works on what it had asked for. The new process asks for something else."""
+    """A node restarts while the leader still works on what it had asked for, and asks for something else."""
     asking = follower(cluster)
     asked = put(cluster, asking, b"from the former process")
     cluster.run_for(0.004)
@@ -102,8 +101,10 @@ def test_an_answer_to_a_former_process_is_not_taken_for_one_to_this(cluster):
     assert ids > 1 << 32
 
 
-def test_a_lost_answer_to_a_snapshot_piece_does_not_end_its_sending(cluster):
+def test_a_lost_answer_to_a_snapshot_piece_does_not_end_its_sending(cluster, monkeypatch):
     """The follower's answers are lost while the pieces arrive: its own connection to the leader is gone meanwhile."""
+    monkeypatch.setattr(limits, "SNAPSHOT_CHUNK_BYTES", 300)
+    monkeypatch.setattr(limits, "SNAPSHOT_CHUNKS_AHEAD_MAX", 2)
     away, leader = follower(cluster), cluster.leader()
     cluster.kill(away)
     for number in range(400):
@@ -150,6 +151,44 @@ async def _both(cluster, *parts) -> None:
         await task
 
 
+def members(cluster: SimCluster, name: str):
+    return cluster.node(name).engine.configuration
+
+
+def test_two_requests_to_add_one_member_add_it_once(cluster):
+    leader = cluster.leader()
+    requests = [
+        cluster.call(leader, lambda node: node.membership.add("n4", "n4:8481", 2.0)),
+        cluster.call(leader, lambda node: node.membership.add("n4", "n4:8481", 2.0)),
+    ]
+    outcomes = cluster.run(asyncio.wait_for(_outcomes(requests), 5.0))
+    assert sorted(str(outcome) for outcome in outcomes) == ["None", "n4 is a member already"]
+    assert members(cluster, leader).names == ("n1", "n2", "n3", "n4")
+
+
+def test_a_transfer_to_a_member_that_is_removed_meanwhile_is_given_up(cluster):
+    leader, target = cluster.leader(), follower(cluster)
+    isolate(cluster, target)
+    transfer = cluster.call(leader, lambda node: node.membership.transfer(target, 2.0))
+    removal = cluster.call(leader, lambda node: node.membership.remove(target, 2.0))
+    outcomes = cluster.run(asyncio.wait_for(_outcomes([transfer, removal]), 5.0))
+    assert all(outcome is None or isinstance(outcome, KvError) for outcome in outcomes)
+    assert cluster.run(put(cluster, cluster.leader(), b"k")).revision == 1
+
+
+def test_the_last_voter_commits_a_change_only_once_it_is_durable(cluster):
+    """Two removals; the second makes the leader the only voter. The invariants look at every step of it."""
+    leader = cluster.leader()
+    for name in [name for name in NODES if name != leader]:
+        cluster.run(cluster.call(leader, lambda node, name=name: node.membership.remove(name, 2.0)))
+    assert members(cluster, leader).voters == (leader,)
+    assert cluster.run(put(cluster, leader, b"k")).revision == 1
+
+
+async def _outcomes(requests):
+    return await asyncio.gather(*requests, return_exceptions=True)
+
+
 class Divergence:
     """Five nodes. The old leader has given entries to one follower only, whose answers stall; the others elect another
     leader and commit something else in their place.
@@ -167,7 +206,9 @@ class Divergence:
         self.common = cluster.node(self.follower).engine.status().last_index
         cluster.partition([self.old, self.follower], self.others)
         cluster.network.block(self.follower, self.old)
-        self.unknown = [put(cluster, self.old, b"k%d" % number, timeout_s=0.5) for number in range(4)]
+        for number in range(12):
+            put(cluster, self.old, b"k%d" % number, timeout_s=0.5)
+            cluster.run_for(0.01)
         cluster.run_for(1.5)
         self.stalled = cluster.node(self.follower).engine.status().last_index
         assert self.stalled > self.common
@@ -187,7 +228,7 @@ class Divergence:
 def stale_reply() -> None:
     """An answer of a former term arrives when its receiver leads again: entries that its sender holds no more count."""
     made = Divergence()
-    cluster, old, near = made.cluster, made.old, [name for name in made.others if name != made.new][0]
+    cluster, old, near = made.cluster, made.old, next(name for name in made.others if name != made.new)
     made.follow_the_new_leader()
     cluster.run(cluster.call(made.new, lambda node: node.membership.transfer(old, 1.0)))
     cluster.run_for(0.3)
@@ -196,7 +237,7 @@ def stale_reply() -> None:
     for name in far:
         for source, target in ((old, name), (near, name), (name, near), (name, old)):
             cluster.network.block(source, target)
-    for number in range(8):
+    for number in range(12):
         put(cluster, old, b"%d" % number, timeout_s=0.5)
         cluster.run_for(0.01)
     assert cluster.node(near).engine.status().last_index >= made.stalled

@@ -24,7 +24,7 @@ from kvstore.node.deadlines import Expired
 from kvstore.node.service import Node
 from kvstore.state import snapshot
 from kvstore.testing import InvariantBroken, NodeFailed, NothingLeft, OutOfTime, SimCluster
-from kvstore.testing.cluster import PORT, silence_logs
+from kvstore.testing.process import PORT, silence_logs
 from kvstore.testing.sim_network import short
 
 HEAL_S_MAX: Final = 30.0
@@ -320,7 +320,7 @@ class Run:
         await self._ask(asked, lambda node: node.membership.add(name, f"{name}:{PORT}", 0.8), until_s)
 
     async def _remove(self, asked: str, name: str, until_s: float) -> None:
-        if not self.cluster.wiped - self._started:
+        if not self.cluster.wiped:
             await self._ask(asked, lambda node: node.membership.remove(name, 0.8), until_s)
 
     async def _transfer(self, asked: str, name: str, until_s: float) -> None:
@@ -328,8 +328,9 @@ class Run:
 
     async def _replace(self, asked: str, name: str, until_s: float) -> None:
         """One lost disk a run, and not of one of two voters: more could take the majority, whatever anybody does."""
-        configurations = [watch.journal.configuration for watch in self.cluster.watches.values()]
-        if self.cluster.wiped or min(len(configuration.voters) for configuration in configurations) < 3:
+        configurations = {watch.journal.configuration for watch in self.cluster.watches.values()}
+        changing = sum(not task.done() for task in self._admin) > 1 or len(configurations) > 1
+        if self.cluster.wiped or changing or any(len(each.voters) < 3 for each in configurations):
             return
         self.cluster.wipe(name)
         self._started.discard(name)
