@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 VIOLATED: Final = 1
 
 
-@click.group()
+@click.group(short_help="Break things on purpose, and check the promises.")
 @global_options
 def chaos() -> None:
     """Break things on purpose, and check what the store promises."""
