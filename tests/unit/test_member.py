@@ -223,3 +223,21 @@ def test_a_transfer_to_a_silent_node_is_given_up_and_proposing_goes_on(lab: Lab)
     assert told[0] is not None
     assert lab.leaders() == [leader]
     assert queued == [b"y"]
+
+
+def test_an_answer_that_only_tells_a_higher_term_is_no_rejection_for_who_leads_that_term(lab: Lab) -> None:
+    leader = lab.elect()
+    follower = others(lab, leader)[0]
+    leader.propose(b"x")
+    lab.settle()
+    behind = wire.Append(leader.member.term - 1, 7, 1, 0, 1, False, False, [])
+    follower.member.peer_message(leader.name, behind)
+    follower.run()
+    answer = lab.wires[follower.name, leader.name].popleft()
+    assert isinstance(answer, wire.AppendReply)
+    assert answer.term == leader.member.term
+    dropped = leader.member.dropped_total
+    leader.member.peer_message(follower.name, answer)
+    leader.run()
+    assert leader.member.dropped_total == dropped + 1
+    assert not lab.wires[leader.name, follower.name], "nothing is sent again"

@@ -124,3 +124,7 @@ def test_a_vote_is_given_again_only_to_the_same_candidate_in_the_same_term() -> 
     assert not rules.grants_again(5, "a", "b", 5)
     assert not rules.grants_again(5, "a", "a", 6)
     assert not rules.grants_again(5, None, "a", 5)
+
+
+def test_a_hint_before_the_log_never_sends_the_first_entry_as_the_second() -> None:
+    assert rules.next_after_reject(log(0, 1, 1), 0, 0, 0) == 2
