@@ -264,7 +264,7 @@ def _transport(
 
 def _watch(metrics: Metrics, node: Node, transport: PeerTransport) -> None:
     """Publish what the parts count by themselves; read only when metrics are asked for."""
-    engine, stats = node.engine, transport.stats
+    engine, reads, stats = node.engine, node.reads, transport.stats
     for name, text, read in (
         ("kv_raft_term", "Current term.", lambda: engine.term),
         ("kv_raft_is_leader", "1 while this node leads.", lambda: int(engine.leads)),
@@ -280,6 +280,8 @@ def _watch(metrics: Metrics, node: Node, transport: PeerTransport) -> None:
         ("kv_raft_dropped_messages", "Messages that a safety rule refused.", lambda: engine.dropped_total),
         ("kv_raft_read_rounds", "ReadIndex rounds begun as leader.", lambda: engine.reads_served()[0]),
         ("kv_raft_reads", "Reads that those rounds confirmed.", lambda: engine.reads_served()[1]),
+        ("kv_read_index_questions", "Times that this follower asked for a read index.", lambda: reads.questions_total),
+        ("kv_read_index_forwarded", "Reads that those questions served.", lambda: reads.forwarded_total),
         ("kv_snapshots_taken", "Snapshots taken of this node's own state.", lambda: node.compaction.taken_total),
         ("kv_peer_bad_frames", "Frames from peers that could not be read.", lambda: stats.bad_frames),
         ("kv_peer_refused_handshakes", "Handshakes refused.", lambda: stats.handshakes_refused),

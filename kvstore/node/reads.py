@@ -58,6 +58,8 @@ class QuorumReads:
         self._leaders = leaders
         self._waiting: list[asyncio.Future[int]] = []
         self._asking: asyncio.Task[None] | None = None
+        self.questions_total = 0
+        self.forwarded_total = 0
         calls.serve(CALL_READ_INDEX, self._serve)
 
     async def index(self, at: float) -> int:
@@ -98,6 +100,8 @@ class QuorumReads:
         try:
             while self._waiting:
                 asked, self._waiting = self._waiting, []
+                self.questions_total += 1
+                self.forwarded_total += len(asked)
                 leader = self._engine.leader
                 index = 0
                 failure: KvError | NotSent | PeerGone | None = None

@@ -91,7 +91,7 @@ class Node:
             calls=self._calls,
             leaders=self._leaders,
         )
-        self._reads = QuorumReads(
+        self.reads = QuorumReads(
             loop=loop, deadlines=self.deadlines, engine=self.engine, calls=self._calls, leaders=self._leaders
         )
         self.membership = Membership(
@@ -246,7 +246,7 @@ class Node:
 
     async def _wait_fresh(self, level: Level, min_revision: int | None, at: float) -> None:
         if level is Level.QUORUM or not self._is_voter:
-            await self._reach(self._applied_waits, await self._reads.index(at), self._machine.applied_index, at)
+            await self._reach(self._applied_waits, await self.reads.index(at), self._machine.applied_index, at)
         elif level is Level.ONE:
             await self._reach(self._applied_waits, self._serves_one_from, self._machine.applied_index, at)
         elif level is Level.ALL:
