@@ -173,6 +173,9 @@ class Engine(Protocol):
     def unreachable(self) -> list[str]:
         """Voters without a connection, or (on the leader) without an answer for an election timeout."""
 
+    def answers(self, name: str) -> bool:
+        """Whether this leader is connected to `name` and has heard from it within an election timeout."""
+
     def peer(self, name: str) -> Peer | None:
         """The handshake of the present outgoing connection to `name`, or None while there is none."""
 

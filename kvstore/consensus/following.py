@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from kvstore import limits
 from kvstore.consensus import membership, rules
 from kvstore.consensus.context import Context
 from kvstore.consensus.messages import NO_MESSAGE, Append, AppendReply, SnapshotChunk, SnapshotReply
@@ -24,6 +25,16 @@ def _readable(command: bytes) -> bool:
         except ValueError:
             return False
     return True
+
+
+def _well_formed(message: Append) -> bool:
+    """Whether the entries are readable, and their terms neither fall nor exceed the leader's."""
+    before = message.prev_term
+    for term, command in message.entries:
+        if not before <= term <= message.term or not _readable(command):
+            return False
+        before = term
+    return before <= message.term
 
 
 class Following:
@@ -63,7 +74,7 @@ class Following:
         if not self._leader_speaks(peer, message.term):
             context.hold(peer, AppendReply(core.term, NO_MESSAGE, False, 0, 0, 0, 0))
             return
-        if not all(_readable(command) for _, command in message.entries):
+        if not _well_formed(message):
             context.drop()
             return
         fit = rules.normalise_append(
@@ -102,12 +113,16 @@ class Following:
         context.hold(peer, AppendReply(core.term, message.seq, True, fit.matched, 0, 0, 0))
 
     def _takes(self, entries: list[rules.LogEntry], reserve: bool) -> bool:
-        """Whether there is room for the entries. A heartbeat looks again, so that room is noticed when it comes."""
-        if entries:
-            return self._context.look_for_room(sum(len(command) for command, _, _ in entries)) or reserve
-        if self._context.full:
-            self._context.look_for_room(0)
-        return True
+        """Whether there is room for the entries; from the reserve only for what fits there, or this node would stall.
+
+        What is reported is whether there is the room that a leader would need, so that leader and followers mean the
+        same by it.
+        """
+        journal = self._context.journal
+        size = sum(len(command) for command, _, _ in entries)
+        fits = not entries or journal.room(size)
+        self._context.look_for_room(limits.ENTRY_BYTES_MAX)
+        return fits or (reserve and journal.fits(size))
 
     def _contact(self, peer: str, term: int) -> None:
         """Let the engine take note of the leader (term, deadline) without touching its log: an append without
@@ -120,6 +135,9 @@ class Following:
         """InstallSnapshot. One at or below the commit index is not needed: it would move this node backwards."""
         context = self._context
         core = context.core
+        if message.offset + len(message.data) > message.size:
+            context.drop()
+            return
         if not self._leader_speaks(peer, message.term):
             context.hold(peer, SnapshotReply(core.term, NO_MESSAGE, 0, 0, done=False))
             return

@@ -44,7 +44,12 @@ class Handover:
 
 def best_target(context: Context, lead: Leadership) -> str | None:
     """The follower that holds most of the log among those that answer and have room, or None."""
+    # Who has not answered in this term may have room or not: that is not known yet.
     alive = [
-        peer for peer in lead.peers if lead.lag_s(peer) <= context.settings.election_s_min and lead.progress[peer].room
+        peer
+        for peer in lead.peers
+        if lead.lag_s(peer) <= context.settings.election_s_min
+        and lead.progress[peer].room
+        and context.core.match(peer) > 0
     ]
     return max(alive, key=lambda peer: (context.core.match(peer), peer), default=None)

@@ -237,6 +237,11 @@ class Journal:
         with self._fatal():
             return self._files.replenish()
 
+    def fits(self, size: int) -> bool:
+        """Whether a sync with a command of `size` bytes more would find room, the reserve included."""
+        needed = self._group_bytes + form.ENTRY_OVERHEAD_BYTES + size
+        return self._offset + needed <= self._capacity or self._files.next_bytes >= needed
+
     def compact(self, index: int, keep_bytes: int) -> None:
         """A durable snapshot covers the log up to `index`: drop whole segments that are not needed any more.
 

@@ -109,15 +109,15 @@ class Leadership:
                 self._send_chunks(peer, progress.snapshot)
                 sent = False
             else:
-                sent = self._send_entries(peer, progress)
+                sent = self._send_entries(peer, progress, due)
             if due and not sent:
                 self._send_append(peer, [])
 
-    def _send_entries(self, peer: str, progress: Progress) -> bool:
+    def _send_entries(self, peer: str, progress: Progress, due: bool) -> bool:
         core, log = self._context.core, self._context.journal.entries
         sent = False
-        if not progress.room and not self.storage_full:
-            return False
+        if not progress.room and not (self.storage_full and due):
+            return False  # asked again at a heartbeat: at once would be an endless exchange of the same refusal
         while (start := core.next_index(peer) - log[0][1]) < len(log) and progress.may_send():
             size = 0
             entries: list[tuple[int, bytes]] = []
@@ -131,6 +131,8 @@ class Leadership:
             progress.sent(self._seq, size)
             core.set_next_index(peer, core.next_index(peer) + len(entries))
             sent = True
+            if not progress.room:
+                break
         return sent
 
     def _send_append(self, peer: str, entries: list[tuple[int, bytes]]) -> None:
@@ -153,9 +155,9 @@ class Leadership:
         )
 
     def _begin_snapshot(self, progress: Progress) -> None:
-        info = self._context.snapshots.latest()
-        if info is not None:
-            progress.snapshot = SnapshotSending(info, self._context.snapshots.reader(info))
+        opened = self._context.snapshots.open_latest()
+        if opened is not None:
+            progress.snapshot = SnapshotSending(*opened)
 
     def _send_chunks(self, peer: str, sending: SnapshotSending) -> None:
         info = sending.info

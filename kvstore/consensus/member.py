@@ -77,6 +77,7 @@ class Member(Outlook):
         self._handover: Handover | None = None
         self._append_due = False
         self._stalled = False
+        self._stall_timer: Any = None
         self._scheduled = False
         self._timer: Any = None
         self._timer_at = 0.0
@@ -327,8 +328,7 @@ class Member(Outlook):
     def _take_proposals(self) -> None:
         if self.leadership is None or self._handover is not None:
             return
-        if self._context.full or self._append_due:
-            self._context.look_for_room(limits.ENTRY_BYTES_MAX)
+        self._context.look_for_room(limits.ENTRY_BYTES_MAX)
         full = self.leadership.storage_full
         if self._context.full and not full:
             # This node alone has no room, so another leads better. What waits goes to it.
@@ -372,7 +372,12 @@ class Member(Outlook):
         if self.leadership is not None and self.leadership.peers:
             self._core.step_down(self._core.term)
             self._note_changes()
-        self._loop.call_later(self._settings.heartbeat_s, self.kick)
+        if self._stall_timer is None:
+            self._stall_timer = self._loop.call_later(self._settings.heartbeat_s, self._stall_passed)
+
+    def _stall_passed(self) -> None:
+        self._stall_timer = None
+        self.kick()
 
     def _resolve(self) -> None:
         self._pending.resolve()

@@ -108,6 +108,16 @@ class Outlook:
             if self._context.transport.peer(name) is None or (lead is not None and lead.lag_s(name) > patience)
         ]
 
+    def answers(self, name: str) -> bool:
+        """Whether this leader is connected to `name` and has heard from it within an election timeout."""
+        self._enter()
+        lead = self.leadership
+        return (
+            lead is not None
+            and self._context.transport.peer(name) is not None
+            and lead.lag_s(name) <= self._settings.election_s_min
+        )
+
     def peer(self, name: str) -> Peer | None:
         """The handshake of the present outgoing connection to `name`."""
         return self._context.transport.peer(name)

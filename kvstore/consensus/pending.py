@@ -20,6 +20,8 @@ class Pending:
 
     def add(self, index: int, term: int, done: ProposalDone) -> None:
         """A proposal was appended at `index` in `term`."""
+        if index in self._open:  # led, lost what was appended here, and leads again
+            self.unknown("another entry took its place in the log", but_term=term, up_to=index)
         self._open[index] = (term, done)
 
     def applied(self, index: int, term: int, result: Any) -> None:

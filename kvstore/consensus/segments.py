@@ -93,6 +93,11 @@ class SegmentFiles:
         return SPARE in self._stock
 
     @property
+    def next_bytes(self) -> int:
+        """What the next segment could hold, spare or reserve; 0 if there is neither."""
+        return self._segment_bytes - limits.SEGMENT_HEADER_BYTES if self._stock else 0
+
+    @property
     def has_reserve(self) -> bool:
         """Whether the reserve is there, untouched."""
         return RESERVE in self._stock

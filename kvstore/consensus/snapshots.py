@@ -76,6 +76,12 @@ class SnapshotStore:
                 self._opened = True
             return self._latest
 
+    def open_latest(self) -> tuple[SnapshotInfo, File] | None:
+        """The newest snapshot and its file, before a newer one that is just being finished can take its place."""
+        self.latest()
+        with self._lock:
+            return None if self._latest is None else (self._latest, self._disk.open(self._latest.path))
+
     def writer(self, index: int, term: int, configuration: Configuration) -> "SnapshotWriter":
         """Begin a snapshot of this node's own state. Raises StorageFull."""
         file, path = self._temporary(index, term, "own")

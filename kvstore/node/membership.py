@@ -160,6 +160,7 @@ class Membership:
         try:
             await self._deadlines.wait(future, at)
         except Expired:
+            self._applied.forget()
             return False
         return True
 
@@ -205,8 +206,8 @@ class Membership:
             behind = self._engine.status()
             for member in present.members:
                 match = behind.match.get(member.name, 0)
-                lacks = behind.last_index - match
-                if not member.voter and member.identity and match and lacks <= membership.PROMOTE_ENTRIES_MAX:
+                caught_up = match > 0 and behind.last_index - match <= membership.PROMOTE_ENTRIES_MAX
+                if not member.voter and member.identity and caught_up and self._engine.answers(member.name):
                     wanted = membership.with_promoted(present, member.name)
                     break
         if wanted != present.members:

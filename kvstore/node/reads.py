@@ -25,11 +25,23 @@ class AppliedWaits:
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, asyncio.Future[None]]] = []
         self._count = 0
+        self._forgotten = 0
 
     def add(self, position: int, future: "asyncio.Future[None]") -> None:
         """Finish `future` once `position` is reached."""
         self._count += 1
         heapq.heappush(self._heap, (position, self._count, future))
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def forget(self) -> None:
+        """Somebody gave up waiting. Once such are half of all, they are cleared away, so that they never pile up."""
+        self._forgotten += 1
+        if 2 * self._forgotten > len(self._heap):
+            self._heap = [entry for entry in self._heap if not entry[2].done()]
+            heapq.heapify(self._heap)
+            self._forgotten = 0
 
     def reached(self, position: int) -> None:
         """Everything up to `position` is there."""

@@ -262,6 +262,7 @@ class Node:
         try:
             await self.deadlines.wait(future, at)
         except Expired:
+            waits.forget()
             raise DeadlineExceeded("this node did not catch up in time", read=True) from None
 
     async def cluster(self) -> ClusterView:

@@ -89,3 +89,42 @@ def test_a_node_without_even_a_reserve_waits_and_goes_on(lab: Lab) -> None:
     node.disk.capacity_bytes = 1 << 40
     alone.advance(0.5)
     assert all(len(outcome) == 1 for outcome in outcomes)
+
+
+def test_equal_disks_that_fill_up_together_keep_their_leader_and_take_deletes(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In production's proportion: a segment holds four of the largest entries.
+    monkeypatch.setattr("kvstore.limits.ENTRY_BYTES_MAX", SEGMENT_BYTES // 4)
+    lab.elect()
+    for node in lab.nodes.values():
+        fill(node)
+    outcomes = write(lab, 40)
+    assert outcomes[0] == [PUT]
+    assert outcomes[-1] == []
+    leader = lab.elect()
+    term = leader.member.term
+    assert term <= 3, "handing over to another full node helps nobody"
+    lab.advance(5.0, step=0.05)
+    assert lab.leaders() == [leader]
+    assert leader.member.term == term
+    assert write(lab, 5, b"delete") == [[b"delete"]] * 5
+
+
+def test_more_puts_under_way_than_the_reserve_holds_stall_nobody(lab: Lab) -> None:
+    leader = lab.elect()
+    for node in others(lab, leader):
+        fill(node)
+    for _ in range(45):
+        leader.propose(PUT)  # all of it before the first answer
+    lab.advance(2.0)
+    assert lab.leaders() == [leader]
+    read: list[int] = []
+    leader.member.read_index(lambda index, _error: read.append(index))
+    lab.advance(0.2)
+    assert len(read) == 1, "reads go on"
+    for node in lab.nodes.values():
+        node.disk.capacity_bytes = 1 << 40
+    lab.advance(2.0)
+    assert len(leader.log) == 45
+    assert all(node.log == leader.log for node in lab.nodes.values())

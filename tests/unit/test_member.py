@@ -241,3 +241,30 @@ def test_an_answer_that_only_tells_a_higher_term_is_no_rejection_for_who_leads_t
     leader.run()
     assert leader.member.dropped_total == dropped + 1
     assert not lab.wires[leader.name, follower.name], "nothing is sent again"
+
+
+@pytest.mark.parametrize("terms", [(1, 2), (1, 0), (0,)])
+def test_an_append_with_impossible_terms_is_dropped_and_stops_nobody(lab: Lab, terms: tuple[int, ...]) -> None:
+    leader = lab.elect()
+    leader.propose(b"x")
+    lab.settle()
+    follower = others(lab, leader)[0]
+    before = list(follower.journal.entries)
+    _, index, term = before[-1]
+    assert term == 1
+    entries = [(each, b"\x00y") for each in terms]
+    follower.member.peer_message(leader.name, wire.Append(term, 99, index, term, 1, False, False, entries))
+    follower.run()
+    assert follower.error is None
+    assert follower.journal.entries == before
+
+
+def test_a_chunk_beyond_the_size_of_its_snapshot_is_dropped(lab: Lab) -> None:
+    leader = lab.elect()
+    follower = others(lab, leader)[0]
+    chunk = wire.SnapshotChunk(leader.member.term, 1, 50, 1, 0, 10, bytes(20))
+    dropped = follower.member.dropped_total
+    follower.member.peer_message(leader.name, chunk)
+    follower.run()
+    assert follower.error is None
+    assert follower.member.dropped_total == dropped + 1
