@@ -11,7 +11,8 @@ M5  A member is a name and the identity of a data directory. The leader binds th
 soon as
     it has met them; another directory under the same name is refused from then on.
 
-Alone, the engine tells neither commit nor overlap: its "one at a time" is dead code, and changes take effect at apply.
+Alone, the engine tells neither commit nor overlap: its "one at a time" is dead code, and changes take effect at apply
+(fact 14 of jepsen-like/regressions).
 """
 
 from collections.abc import Mapping, Sequence

@@ -3,11 +3,11 @@
 `Core` is a SyncObj whose clock, randomness, log, network, state machine and snapshots are ours. It gives the private
 parts plain names and replaces, whole, the handlers that the gate (`rules.py`) cannot put right from outside:
 
-    __applyLogEntries     an exception while applying was logged and retried at every tick; applying had no bound
-    __sendAppendEntries   nothing bounded the bytes in flight; the batch format could not be read back; pickle
-    __tryLogCompaction    forked a threaded process, renamed without fsync, rewrote the journal in place
-    __doApplyCommand      unpickled what the log held
-    __loadDumpFile        ditto; logged a corrupt snapshot and went on; moved a follower backwards (never called here)
+    __applyLogEntries     an exception while applying was retried at every tick; applying had no bound (fact 15)
+    __sendAppendEntries   nothing bounded the bytes in flight; batches that cannot be read back; pickle (facts 6, 13)
+    __tryLogCompaction    forked with threads, renamed without fsync, rewrote the journal in place (facts 2, 7, 12)
+    __doApplyCommand      unpickled what the log held (fact 6)
+    __loadDumpFile        ditto; went on with a corrupt snapshot; moved a follower backwards (facts 6, 7, 10, 11)
     __generateRaftTimeout took its randomness from the process
 
 The names are checked by a test, which says what to do when the library changes.

@@ -2,27 +2,29 @@
 
 PySyncObj owns role, term, vote, log, indices and elections. Every message and reply, and the election deadline, pass
 these rules on the way into and out of it. Each rule says what it demands, where Raft says so ("Raft" is Ongaro and
-Ousterhout 2014, "dissertation" Ongaro 2014), and what the engine alone would do.
+Ousterhout 2014, "dissertation" Ongaro 2014), and what the engine alone would do: the facts are numbered, and shown on
+the stock library, in jepsen-like/regressions.
 
-R1  Truncate only on conflict (Raft 5.3, receiver rules 3 and 4).
+R1  Truncate only on conflict (Raft 5.3, receiver rules 3 and 4). Fact 3.
     A follower drops entries only where one of them differs in term from the leader's. What already matches is stripped
     before the engine sees the message. Alone, the engine drops everything behind prevLogIndex, applied entries too.
-R2  Commit no further than what was matched (Raft 5.3, receiver rule 5, "index of last new entry").
+R2  Commit no further than what was matched (Raft 5.3, receiver rule 5, "index of last new entry"). Facts 3 and 4.
     Alone, the engine commits up to the end of its log, which may hold entries that this leader never sent.
 R3  A rejection tells where to look next, by term (Raft 5.3, end; etcd calls it findConflictByTerm).
 R4  A reply belongs to a term and to a message (Raft 5.1). Alone, the engine's replies carry neither, so that a late one
-    counts for entries that it never saw.
-R5  Votes are a set of the ids of current voters. Alone, the engine counts answers, the same stranger's twice.
+    counts for entries that it never saw. Fact 4.
+R5  Votes are a set of the ids of current voters. Alone, the engine counts answers, the same stranger's twice. Fact 5.
 R6  A vote may be given again to the same candidate in the same term (Raft 5.2): its first answer may have been lost.
 R7  While a leader was heard from within the minimum election timeout, vote requests are ignored, unless that leader
     asked for the election itself (dissertation 4.2.3).
-R8  Before campaigning, a candidate asks whether it would win (pre-vote, dissertation 9.6): no term is raised in vain.
+R8  Before campaigning, a candidate asks whether it would win (pre-vote, dissertation 9.6): no term is raised in vain. Fact 5.
 R9  A message of an older term is answered with the present term (Raft 5.1), so that its sender steps down at once.
     The answer has no message number: its receiver may lead the present term by now, and must not take it for the
     rejection of something that it has sent in this term (R4).
 R10 A leader that has not heard from a majority within one election timeout steps down (check-quorum, dissertation 6.2).
+    Fact 5.
 R11 A read is confirmed by a majority that answered a round which began after the read arrived, and only once the leader
-    has committed an entry of its own term (ReadIndex, dissertation 6.4).
+    has committed an entry of its own term (ReadIndex, dissertation 6.4). Fact 5.
 """
 
 from collections.abc import Collection, Sequence
