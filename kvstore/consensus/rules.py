@@ -13,11 +13,12 @@ R2  Commit no further than what was matched (Raft 5.3, receiver rule 5, "index o
 R3  A rejection tells where to look next, by term (Raft 5.3, end; etcd calls it findConflictByTerm).
 R4  A reply belongs to a term and to a message (Raft 5.1). Alone, the engine's replies carry neither, so that a late one
     counts for entries that it never saw. Fact 4.
-R5  Votes are a set of the ids of current voters. Alone, the engine counts answers, the same stranger's twice. Fact 5.
+R5  Votes are a set of the ids of current voters. Alone, the engine counts answers, the same stranger's twice (fact 5).
 R6  A vote may be given again to the same candidate in the same term (Raft 5.2): its first answer may have been lost.
 R7  While a leader was heard from within the minimum election timeout, vote requests are ignored, unless that leader
     asked for the election itself (dissertation 4.2.3).
-R8  Before campaigning, a candidate asks whether it would win (pre-vote, dissertation 9.6): no term is raised in vain. Fact 5.
+R8  Before campaigning, a candidate asks whether it would win (pre-vote, dissertation 9.6): no term is raised in vain.
+    Fact 5.
 R9  A message of an older term is answered with the present term (Raft 5.1), so that its sender steps down at once.
     The answer has no message number: its receiver may lead the present term by now, and must not take it for the
     rejection of something that it has sent in this term (R4).
