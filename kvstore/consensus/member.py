@@ -449,6 +449,8 @@ class Member(Outlook):
         if self._stopped:
             return
         try:
-            self._journal.compact(info.index, self._settings.log_keep_bytes)
+            # A received snapshot may have taken the place of this one meanwhile, and not be applied yet.
+            covered = min(info.index, self._core.applied_index)
+            self._journal.compact(covered, self._settings.log_keep_bytes)
         except Exception as error:
             self._fail(error)

@@ -127,6 +127,7 @@ class Writes:
         try:
             applied: _Applied = await self._deadlines.wait(future, at)
         except Expired:
+            self._forget_given_up()
             raise DeadlineExceeded(
                 "the write was not committed in time; it may still take effect", required=majority(len(voters))
             ) from None
@@ -196,6 +197,11 @@ class Writes:
             if place and size > limits.STEP_BYTES_MAX:
                 return self._queue[:place], self._queue[place:]
         return self._queue, []
+
+    def _forget_given_up(self) -> None:
+        """While nothing is proposed, writes whose callers gave up must not pile up behind the admission bounds."""
+        if len(self._queue) > 2 * self._open:
+            self._queue = [waiting for waiting in self._queue if not waiting[1].done()]
 
     def _refuse_puts(self) -> None:
         kept = []
