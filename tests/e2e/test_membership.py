@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from kvcluster.pytest_plugin import ClusterFactory
-from kvcluster.supervisor import Cluster
 from kvcluster.topology import HOST, free_ports
 from kvjepsen.audit import audit
 from kvjepsen.ledger import Ledger
 from kvjepsen.load import load
 from kvstore.client import AsyncClient
+from tests.support.logs import until_log
 
 PATIENCE_S = 30.0
 
@@ -123,13 +123,6 @@ async def test_a_wiped_directory_is_refused_under_its_old_name(kv_cluster: Clust
         view = await client.cluster_document()
         assert next(member for member in view["members"] if member["name"] == victim)["reachable"] is False
         assert (await client.put(b"still", b"2")).outcome == "committed"
-
-
-async def until_log(cluster: Cluster, name: str, word: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while word not in cluster.log_tail(name):
-        assert time.monotonic() < deadline, cluster.log_tail(name)
-        await asyncio.sleep(0.05)
 
 
 async def test_leadership_can_be_handed_to_a_named_member(kv_cluster: ClusterFactory) -> None:

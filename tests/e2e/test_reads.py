@@ -8,6 +8,7 @@ import aiohttp
 from kvcluster.pytest_plugin import ClusterFactory
 from kvcluster.supervisor import Cluster
 from kvstore.client import AsyncClient
+from tests.support.logs import until_log
 
 
 def metric(cluster: Cluster, node: str, name: str) -> float:
@@ -33,9 +34,9 @@ async def test_quorum_reads_on_a_follower_share_rounds_and_leave_the_log_alone(k
     leader = cluster.leader()
     assert leader is not None
     follower = next(name for name in cluster.topology.names if name != leader)
+    await until_log(cluster, leader, "members_changed")  # the first leader's own entry about identities
     async with AsyncClient(cluster.topology.endpoints) as client:
         await client.put(b"key", b"value", level="all")
-        await client.cluster()
     before = metric(cluster, leader, "kv_raft_last_index"), metric(cluster, leader, "kv_raft_term")
     await read_at_once(f"{cluster.topology.node(follower).http}/v1/kv/key", 64)
     assert (metric(cluster, leader, "kv_raft_last_index"), metric(cluster, leader, "kv_raft_term")) == before
