@@ -66,9 +66,7 @@ class Following:
         return True
 
     def append(self, peer: str, message: Append) -> None:
-        """AppendEntries: normalised before the engine sees it, the reply put right on its way out
-        (`engine_replied`).
-        """
+        """AppendEntries: normalised before the engine sees it; the reply is the gate's, not the engine's."""
         context = self._context
         core, journal = context.core, context.journal
         if not self._leader_speaks(peer, message.term):
