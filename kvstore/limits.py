@@ -31,6 +31,7 @@ HTTP_WRITE_S_MAX: Final = 30.0
 HTTP_WRITE_BUFFER_BYTES_MAX: Final = 256 << 10
 HTTP_BACKLOG_CONNECTIONS: Final = 1_024
 REQUEST_ID_CHARS_MAX: Final = 128
+IDEMPOTENCY_KEY_BYTES_MAX: Final = 256
 
 # One entry of the log, and the operations that wait to be put into one.
 ENTRY_BYTES_MAX: Final = 4 << 20

@@ -11,6 +11,13 @@ from kvstore.model.stamp import Stamp
 APPLIED: Final = 0
 PRECONDITION_FAILED: Final = 1
 NOT_FOUND: Final = 2
+SUPERSEDED: Final = 3
+ONCE_CONFLICT: Final = 4
+EXPIRED: Final = 5
+FULL: Final = 6
+DUPLICATE: Final = 7
+GAP: Final = 8
+WRONG_EPOCH: Final = 9
 
 
 class OpResult(NamedTuple):
@@ -19,6 +26,10 @@ class OpResult(NamedTuple):
     `status` APPLIED: `revision` and `version` are those the operation gave the key (version 0 for a delete).
     PRECONDITION_FAILED: `revision` and `version` are those the key has now, 0 and 0 if absent.
     NOT_FOUND (a delete of an absent key): `revision` is the store's, version 0.
+    SUPERSEDED (a level ONE write that is older than what the key has): nothing changed; `revision` and `version` 0.
+    ONCE_CONFLICT: another request used this idempotency key or sequence. EXPIRED: the session has, or its answer was
+    told before. FULL: too many sessions, answers or keys are kept. DUPLICATE, GAP (`revision` is the mark) and
+    WRONG_EPOCH: see kvstore.state.origins. None of these changed anything.
     """
 
     status: int

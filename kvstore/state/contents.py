@@ -6,7 +6,10 @@ stops tracking those, so that its full collections do not walk millions of objec
 
 from kvstore.model.stamp import ZERO_STAMP
 from kvstore.state.digest import RawStamp, raw_stamp
+from kvstore.state.idempotency import IdempotencyKeys
 from kvstore.state.keyspace import Keyspace
+from kvstore.state.origins import Origins
+from kvstore.state.sessions import Sessions
 from kvstore.state.settings import default_settings
 
 RawRecord = tuple[bytes, int, int, int, int, RawStamp, int]
@@ -24,10 +27,13 @@ class Contents:
 
     __slots__ = (
         "digest",
+        "idempotency_keys",
         "index",
         "last_stamp",
+        "origins",
         "records",
         "revision",
+        "sessions",
         "settings",
         "stamp_floor",
         "term",
@@ -44,3 +50,6 @@ class Contents:
         self.digest = 0
         self.records: Keyspace[RawRecord] = Keyspace()
         self.tombstones: Keyspace[RawTombstone] = Keyspace(by_age=True)
+        self.sessions = Sessions()
+        self.idempotency_keys = IdempotencyKeys()
+        self.origins = Origins()

@@ -4,25 +4,54 @@
 2. An envelope whose kind or shape is not known changes nothing and raises UnknownCommand: skipping it would let
    replicas differ. All of it is checked before any of it is applied.
 3. The operations of an envelope are independent and applied in their order; each one that changes something takes the
-   next revision, a put of the same value too.
+   next revision, a put of the same value too. Sessions come and go without one.
 4. A condition is judged against the state at its turn. One that fails changes nothing, and uses no revision.
-5. All operations of an envelope carry one stamp, above every stamp before it: the envelope's own where it is ahead,
-   else the last one with its counter plus one.
+5. An entry has a stamp above every stamp before it: the envelope's own where it is ahead, else the last one with its
+   counter plus one. The operations of clients carry it, so they are above whatever they meet.
 6. A put of an absent key creates it (version 1, create_revision = mod_revision) and clears its tombstone.
 7. A delete leaves a tombstone. Beyond the replicated bound the oldest is dropped, and `stamp_floor` rises to its stamp.
+8. An intent (a write acknowledged at level ONE) carries the stamp that its node gave it, at most `clock_drift_ms_max`
+   ahead of its entry's. Below the stamp of the key, of its tombstone or, for a key without either, `stamp_floor`, it is
+   superseded: it changes nothing. Else it is applied, and a delete leaves a tombstone even for an absent key.
+9. Repetitions are known by session, idempotency key or intent sequence, and answered instead of applied: rules S, I and
+   O of `sessions`, `idempotency` and `origins`. All their times are log time: the milliseconds of the entry's stamp.
 """
 
 from collections.abc import Generator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
-from kvstore.model.commands import KIND_OPS, MUST_BE_ABSENT, MUST_EXIST, OP_DELETE, OP_PUT, Command, UnknownCommand
-from kvstore.model.results import APPLIED, NOT_FOUND, PRECONDITION_FAILED, OpResult, Record
+from kvstore.model import command_shapes
+from kvstore.model.commands import (
+    MUST_BE_ABSENT,
+    MUST_EXIST,
+    OP_DELETE,
+    OP_OPEN_SESSION,
+    OP_PUT,
+    Command,
+    Once,
+    Op,
+    Origin,
+    request_digest,
+)
+from kvstore.model.results import (
+    APPLIED,
+    DUPLICATE,
+    FULL,
+    NOT_FOUND,
+    PRECONDITION_FAILED,
+    SUPERSEDED,
+    OpResult,
+    Record,
+)
 from kvstore.model.stamp import Stamp
 from kvstore.state.contents import Contents, RawRecord
 from kvstore.state.digest import DIGEST_MASK, RawStamp, RecordHash, raw_stamp, record_hasher, tombstone_hasher
-from kvstore.state.settings import TOMBSTONES_MAX
+from kvstore.state.settings import CLOCK_DRIFT_MS_MAX, TOMBSTONES_MAX
 from kvstore.state.snapshot import SnapshotLoader, snapshot
+
+_SUPERSEDED: Final = OpResult(SUPERSEDED, 0, 0)
+_DUPLICATE: Final = OpResult(DUPLICATE, 0, 0)
 
 
 class OutOfOrder(Exception):
@@ -76,6 +105,45 @@ class Machine:
         return self._contents.digest
 
     @property
+    def clock_drift_ms_max(self) -> int:
+        """How far ahead a clock may be, in milliseconds."""
+        return self._contents.settings[CLOCK_DRIFT_MS_MAX]
+
+    @property
+    def sessions_open(self) -> int:
+        """How many sessions there are."""
+        return len(self._contents.sessions)
+
+    @property
+    def answers_kept(self) -> int:
+        """How many answers are remembered, of sessions and of idempotency keys."""
+        return self._contents.sessions.answers + len(self._contents.idempotency_keys)
+
+    def mark(self, node: str) -> tuple[int, int]:
+        """(current epoch, sequence of the last intent applied) of `node`; (0, 0) if it never had any."""
+        return self._contents.origins.mark(node)
+
+    def intent_result(self, node: str, epoch: int, sequence: int) -> OpResult | None:
+        """What became of an intent of `node`: None if it was not applied, or its result is not kept any more."""
+        return self._contents.origins.result(node, epoch, sequence)
+
+    def stamp_of(self, key: bytes) -> Stamp:
+        """The stamp that an intent for `key` must not be below (rule 8)."""
+        return Stamp._make(self._stamp_of(key, self._contents.records.get(key)))
+
+    def inspect(self, key: bytes) -> tuple[int, int]:
+        """(mod_revision, 64-bit digest) of what is really held under `key`, computed anew; a deleted key has those of
+        its tombstone, one that was never there (0, 0).
+        """
+        contents = self._contents
+        record = contents.records.get(key)
+        if record is not None:
+            value, create, mod, version, lease, stamp, _ = record
+            return mod, record_hasher(stamp)(key, value, create, mod, version, lease)
+        tombstone = contents.tombstones.get(key)
+        return (0, 0) if tombstone is None else (tombstone[1], tombstone_hasher(tombstone[0])(key, tombstone[1]))
+
+    @property
     def tombstone_count(self) -> int:
         """How many deleted keys are remembered."""
         return len(self._contents.tombstones)
@@ -90,19 +158,16 @@ class Machine:
         Raises OutOfOrder, or UnknownCommand; either leaves everything as it was.
         """
         self._check_next(index, term)
-        _check_command(command)
+        command_shapes.check(command)
         contents = self._contents
         stamp = _stamp_after(contents.last_stamp, command.stamp)
-        record_hash = record_hasher(stamp)
-        results = []
-        for op in command.ops:
-            if op[0] == OP_PUT:
-                _, key, value, condition = op
-                results.append(self._put(key, value, condition, stamp, record_hash))
-            else:
-                _, key, condition = op
-                results.append(self._delete(key, condition, stamp))
         contents.last_stamp = stamp
+        contents.sessions.expire(stamp[0], contents.settings)
+        contents.idempotency_keys.expire(stamp[0], contents.settings)
+        if command.origin is not None:
+            results = self._apply_intents(command.origin, command.ops, stamp)
+        else:
+            results = self._apply_ops(command.ops, stamp)
         contents.index = index
         contents.term = term
         return results
@@ -168,13 +233,125 @@ class Machine:
         if index != contents.index + 1 or term < contents.term:
             raise OutOfOrder(f"entry {index} of term {term} after entry {contents.index} of term {contents.term}")
 
+    # -- operations of clients
+
+    def _apply_ops(self, ops: Any, stamp: RawStamp) -> list[OpResult]:
+        record_hash = record_hasher(stamp)
+        results = []
+        for op in ops:
+            kind = op[0]
+            if kind == OP_PUT:
+                if len(op) == 4:
+                    results.append(self._put(op[1], op[2], op[3], stamp, record_hash))
+                else:
+                    results.append(self._once(op[:4], op[4], stamp, record_hash))
+            elif kind == OP_DELETE:
+                if len(op) == 3:
+                    results.append(self._delete(op[1], op[2], stamp))
+                else:
+                    results.append(self._once(op[:3], op[3], stamp, record_hash))
+            elif kind == OP_OPEN_SESSION:
+                results.append(self._open_session(stamp[0]))
+            else:
+                closed = self._contents.sessions.close(op[1])
+                results.append(OpResult(APPLIED if closed else NOT_FOUND, self._contents.revision, 0))
+        return results
+
+    def _open_session(self, now_ms: int) -> OpResult:
+        number = self._contents.sessions.open(now_ms, self._contents.settings)
+        return OpResult(FULL, 0, 0) if number is None else OpResult(APPLIED, number, 0)
+
+    def _once(self, op: Op, once: Once, stamp: RawStamp, record_hash: RecordHash) -> OpResult:
+        """Apply `op` unless it was before; then its first answer is the answer."""
+        contents = self._contents
+        value = op[2] if op[0] == OP_PUT else b""
+        digest = request_digest(op[0], op[1], value, op[-1])
+        if isinstance(once, bytes):
+            kept = contents.idempotency_keys.answer(once, digest, contents.settings)
+        else:
+            kept = contents.sessions.answer(*once, digest, stamp[0], contents.settings)
+        if kept is not None:
+            return kept
+        if op[0] == OP_PUT:
+            result = self._put(op[1], value, op[3], stamp, record_hash)
+        else:
+            result = self._delete(op[1], op[2], stamp)
+        if isinstance(once, bytes):
+            contents.idempotency_keys.keep(once, digest, result, stamp[0])
+        else:
+            contents.sessions.keep(once[0], once[1], digest, result)
+        return result
+
     def _put(
         self, key: bytes, value: bytes, condition: int | None, stamp: RawStamp, record_hash: RecordHash
     ) -> OpResult:
-        contents = self._contents
-        old = contents.records.get(key)
+        old = self._contents.records.get(key)
         if condition is not None and not _holds(condition, old):
             return _refused(old)
+        return self._write(key, value, old, stamp, record_hash)
+
+    def _delete(self, key: bytes, condition: int | None, stamp: RawStamp) -> OpResult:
+        old = self._contents.records.get(key)
+        if condition is not None and not _holds(condition, old):
+            return _refused(old)
+        if old is None:
+            return OpResult(NOT_FOUND, self._contents.revision, 0)
+        return self._bury(key, old, stamp)
+
+    # -- intents
+
+    def _apply_intents(self, origin: Origin, ops: Any, entry_stamp: RawStamp) -> list[OpResult]:
+        contents = self._contents
+        known = contents.origins.admit(origin, contents.settings)
+        if isinstance(known, OpResult):
+            return [known] * len(ops)
+        results = [_DUPLICATE] * min(known, len(ops))
+        for place in range(len(results), len(ops)):
+            op = ops[place]
+            stamp = self._bounded_stamp(op[-3], op[-2], origin.node, origin.first_sequence + place, entry_stamp)
+            result = self._apply_intent(op, stamp, entry_stamp[0])
+            contents.origins.note(origin.node, result, contents.settings)
+            results.append(result)
+        return results
+
+    def _bounded_stamp(self, ms: int, counter: int, node: str, sequence: int, entry_stamp: RawStamp) -> RawStamp:
+        ms_max = entry_stamp[0] + self._contents.settings[CLOCK_DRIFT_MS_MAX]
+        return (min(ms, ms_max), counter, node, sequence)
+
+    def _apply_intent(self, op: Op, stamp: RawStamp, now_ms: int) -> OpResult:
+        contents = self._contents
+        kind, key, once = op[0], op[1], op[-1]
+        value = op[2] if kind == OP_PUT else b""
+        digest = 0
+        if once is not None:
+            digest = request_digest(kind, key, value, None)
+            kept = contents.idempotency_keys.answer(once, digest, contents.settings, bounded=False)
+            if kept is not None:
+                return kept
+        old = contents.records.get(key)
+        if stamp < self._stamp_of(key, old):
+            result = _SUPERSEDED
+        elif kind == OP_PUT:
+            result = self._write(key, value, old, stamp, record_hasher(stamp))
+        else:
+            result = self._bury(key, old, stamp)
+        contents.last_stamp = max(contents.last_stamp, stamp)
+        if once is not None:
+            contents.idempotency_keys.keep(once, digest, result, now_ms)
+        return result
+
+    def _stamp_of(self, key: bytes, record: RawRecord | None) -> RawStamp:
+        if record is not None:
+            return record[5]
+        tombstone = self._contents.tombstones.get(key)
+        return self._contents.stamp_floor if tombstone is None else tombstone[0]
+
+    # -- what both do
+
+    def _write(
+        self, key: bytes, value: bytes, old: RawRecord | None, stamp: RawStamp, record_hash: RecordHash
+    ) -> OpResult:
+        contents = self._contents
         revision = contents.revision + 1
         if old is None:
             create, version, lease, replaced = revision, 1, 0, 0
@@ -188,19 +365,19 @@ class Machine:
         contents.digest = (contents.digest + added - replaced) & DIGEST_MASK
         return OpResult(APPLIED, revision, version)
 
-    def _delete(self, key: bytes, condition: int | None, stamp: RawStamp) -> OpResult:
+    def _bury(self, key: bytes, old: RawRecord | None, stamp: RawStamp) -> OpResult:
+        """Leave a tombstone in the place of the record, of an older tombstone, or of nothing."""
         contents = self._contents
-        old = contents.records.get(key)
-        if condition is not None and not _holds(condition, old):
-            return _refused(old)
-        if old is None:
-            return OpResult(NOT_FOUND, contents.revision, 0)
         revision = contents.revision + 1
+        replaced = 0
+        if old is not None:
+            replaced = contents.records.remove(key)[6]
+        elif contents.tombstones.get(key) is not None:
+            replaced = contents.tombstones.remove(key)[2]
         added = tombstone_hasher(stamp)(key, revision)
-        contents.records.remove(key)
         contents.tombstones.put(key, (stamp, revision, added))
         contents.revision = revision
-        contents.digest = (contents.digest + added - old[6]) & DIGEST_MASK
+        contents.digest = (contents.digest + added - replaced) & DIGEST_MASK
         self._bound_tombstones()
         return OpResult(APPLIED, revision, 0)
 
@@ -229,39 +406,6 @@ class MachineLoader:
         machine = Machine()
         machine._contents = self._loader.finish()
         return machine
-
-
-def _check_command(command: Command) -> None:
-    """Raise UnknownCommand unless every part has a shape that this build knows how to apply."""
-    kind, ops, stamp, session, origin = command
-    if kind != KIND_OPS or session is not None or origin is not None:
-        raise UnknownCommand(f"kind {kind!r} with session {session!r} and origin {origin!r} is not known to this build")
-    ms, counter, node, sequence = stamp
-    if not (
-        type(ms) is type(counter) is type(sequence) is int
-        and type(node) is str
-        and ms >= 0
-        and counter >= 0
-        and sequence >= 0
-    ):
-        raise UnknownCommand(f"malformed stamp {stamp!r}")
-    if type(ops) not in (list, tuple):
-        raise UnknownCommand(f"operations of type {type(ops).__name__}")
-    for op in ops:
-        if not _known(op):
-            raise UnknownCommand(f"malformed or unknown operation {str(op)[:200]}")
-
-
-def _known(op: Any) -> bool:
-    if type(op) is not tuple or len(op) < 3 or type(op[1]) is not bytes:
-        return False
-    if op[0] == OP_PUT:
-        if len(op) != 4 or type(op[2]) is not bytes:
-            return False
-    elif op[0] != OP_DELETE or len(op) != 3:
-        return False
-    condition = op[-1]
-    return condition is None or (type(condition) is int and condition >= MUST_EXIST)
 
 
 def _stamp_after(last: RawStamp, wanted: Stamp) -> RawStamp:

@@ -8,8 +8,30 @@ by a replicated command.
 from typing import Final
 
 TOMBSTONES_MAX: Final = "tombstones_max"
+CLOCK_DRIFT_MS_MAX: Final = "clock_drift_ms_max"
+IDEMPOTENCY_WINDOW_MS: Final = "idempotency_window_ms"
+IDEMPOTENCY_KEYS_MAX: Final = "idempotency_keys_max"
+SESSION_WINDOW_MS: Final = "session_window_ms"
+SESSIONS_MAX: Final = "sessions_max"
+SESSION_ANSWERS_MAX: Final = "session_answers_max"
+ANSWERS_MAX: Final = "answers_max"
+RECEIPT_RUNS_MAX: Final = "receipt_runs_max"
+ORIGINS_MAX: Final = "origins_max"
+
+_DEFAULTS: Final = {
+    TOMBSTONES_MAX: 100_000,
+    CLOCK_DRIFT_MS_MAX: 1_000,
+    IDEMPOTENCY_WINDOW_MS: 600_000,
+    IDEMPOTENCY_KEYS_MAX: 100_000,
+    SESSION_WINDOW_MS: 600_000,
+    SESSIONS_MAX: 10_000,
+    SESSION_ANSWERS_MAX: 1_024,
+    ANSWERS_MAX: 200_000,
+    RECEIPT_RUNS_MAX: 100_000,
+    ORIGINS_MAX: 60,
+}
 
 
 def default_settings() -> dict[str, int]:
     """A new dict with every setting at its default."""
-    return {TOMBSTONES_MAX: 100_000}
+    return dict(_DEFAULTS)

@@ -3,9 +3,15 @@
 A frame is a msgpack array `[type, payload]`, bounded by SNAPSHOT_FRAME_RECORDS and SNAPSHOT_FRAME_BYTES_MAX (a single
 larger record travels alone). In this order:
 
-    0 header      a map, see `_header`; the lists that are reserved for later are empty
+    0 header      a map, see `_header`; what is reserved for later is empty or 0
     1 records     [[key, value, create_revision, mod_revision, version, lease, stamp], ...], keys rising over all frames
     2 tombstones  [[key, stamp, revision], ...], keys rising over all frames
+    3 sessions    [[number, used_ms, floor, [[sequence, digest, status, revision, version], ...]], ...], by last use
+    4 idempotency keys  [[key, ms, digest, status, revision, version], ...], by age
+    5 origins     [[node, epoch, mark], ...], by last use
+    6 runs        [[node, epoch, start, count, status, revision], ...], results of intents
+
+Records and tombstones are walked while they change (copy on write). The rest is small and bounded, and copied at once.
 
 The same contents give the same bytes, unless they changed while the stream was drained: then only the division into
 frames differs, and a frame may be empty. Checksums of bytes are the business of whoever stores the frames; here the
@@ -13,7 +19,8 @@ counts and the digest are checked, which are computed anew from what was read.
 """
 
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from itertools import islice
 from typing import Any, Final
 
 import msgpack
@@ -22,11 +29,18 @@ from kvstore.limits import SNAPSHOT_FRAME_BYTES_MAX, SNAPSHOT_FRAME_RECORDS
 from kvstore.state.contents import Contents, RawRecord, RawTombstone
 from kvstore.state.digest import DIGEST_MASK, RawStamp, record_hasher, tombstone_hasher
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 _HEADER: Final = 0
 _RECORDS: Final = 1
 _TOMBSTONES: Final = 2
+_SESSIONS: Final = 3
+_IDEMPOTENCY_KEYS: Final = 4
+_ORIGINS: Final = 5
+_RUNS: Final = 6
+
+# What the header tells of the frames behind it.
+_COUNTED: Final = ("records", "tombstones", "digest", "sessions", "idempotency_keys", "origins", "runs")
 
 # All that a record has besides key and value: seven integers, a node name, and msgpack's own bytes.
 _OVERHEAD_BYTES: Final = 400
@@ -55,6 +69,7 @@ def snapshot(contents: Contents) -> Generator[bytes, None, None]:
 
 def _frames(contents: Contents) -> Generator[bytes, None, None]:
     header = _pack(_HEADER, _header(contents))
+    copies = _copies(contents)
     records = contents.records.walk()
     tombstones = contents.tombstones.walk()
     try:
@@ -69,9 +84,30 @@ def _frames(contents: Contents) -> Generator[bytes, None, None]:
                 SNAPSHOT_FRAME_RECORDS, SNAPSHOT_FRAME_BYTES_MAX - _OVERHEAD_BYTES, _tombstone_size
             )
             yield _pack(_TOMBSTONES, [(key, *tombstone[:2]) for key, tombstone in graves])
+        for frame_type, rows, rows_max in copies:
+            for some in _chunks(rows, rows_max):
+                yield _pack(frame_type, some)
     finally:
         records.close()
         tombstones.close()
+
+
+def _copies(contents: Contents) -> list[tuple[int, Iterable[Any], int]]:
+    """(frame type, rows, rows in a frame) of everything that is copied at once."""
+    origins = contents.origins.copy()
+    return [
+        # A session can hold a thousand answers.
+        (_SESSIONS, contents.sessions.rows(), SNAPSHOT_FRAME_RECORDS // 10),
+        (_IDEMPOTENCY_KEYS, contents.idempotency_keys.copy().rows(), SNAPSHOT_FRAME_RECORDS),
+        (_ORIGINS, origins.rows(), SNAPSHOT_FRAME_RECORDS),
+        (_RUNS, origins.runs(), SNAPSHOT_FRAME_RECORDS),
+    ]
+
+
+def _chunks(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    remaining = iter(rows)
+    while some := list(islice(remaining, size)):
+        yield some
 
 
 def _header(contents: Contents) -> dict[str, Any]:
@@ -86,8 +122,11 @@ def _header(contents: Contents) -> dict[str, Any]:
         "digest": contents.digest,
         "records": len(contents.records),
         "tombstones": len(contents.tombstones),
-        "sessions": [],
-        "marks": [],
+        "sessions": len(contents.sessions),
+        "sessions_next": contents.sessions.next_number,
+        "idempotency_keys": len(contents.idempotency_keys),
+        "origins": len(contents.origins),
+        "runs": contents.origins.runs_total,
         "history": [],
         "compaction_revision": 0,
     }
@@ -117,6 +156,13 @@ class SnapshotLoader:
         self._last_key: bytes | None = None
         self._graves: list[tuple[int, bytes, RawTombstone]] = []
         self._stamps: dict[RawStamp, RawStamp] = {}
+        contents = self._contents
+        self._add_row: dict[int, Callable[[Any], None]] = {
+            _SESSIONS: contents.sessions.add_row,
+            _IDEMPOTENCY_KEYS: contents.idempotency_keys.add_row,
+            _ORIGINS: contents.origins.add_row,
+            _RUNS: contents.origins.add_run,
+        }
 
     def add(self, frame: bytes) -> None:
         """Take the next frame. Raises CorruptSnapshot."""
@@ -128,6 +174,9 @@ class SnapshotLoader:
                 self._add_records(payload)
             elif frame_type == _TOMBSTONES and self._header is not None:
                 self._add_tombstones(payload)
+            elif frame_type in self._add_row and self._header is not None:
+                for row in payload:
+                    self._add_row[frame_type](row)
             else:
                 raise CorruptSnapshot(f"a frame of type {frame_type!r} where it cannot stand")
         except CorruptSnapshot:
@@ -145,21 +194,18 @@ class SnapshotLoader:
         for _, key, tombstone in sorted(self._graves):
             contents.tombstones.put(key, tombstone)
         contents.digest = self._digest
-        for name, told, found in (
-            ("records", header["records"], len(contents.records)),
-            ("tombstones", header["tombstones"], len(contents.tombstones)),
-            ("digest", header["digest"], contents.digest),
-        ):
-            if told != found:
-                raise CorruptSnapshot(f"{name}: the header says {told}, the frames hold {found}")
+        found = _header(contents)
+        for name in _COUNTED:
+            if header[name] != found[name]:
+                raise CorruptSnapshot(f"{name}: the header says {header[name]}, the frames hold {found[name]}")
         return contents
 
     def _add_header(self, header: dict[str, Any]) -> None:
         if header["format"] != FORMAT or header.keys() != self._expected:
             raise CorruptSnapshot(f"format {header['format']!r} with {sorted(header)} is not known to this build")
-        if header["sessions"] or header["marks"] or header["history"] or header["compaction_revision"]:
-            raise CorruptSnapshot("it holds sessions, marks or history, which this build does not know")
-        for name in ("index", "term", "revision", "digest", "records", "tombstones"):
+        if header["history"] or header["compaction_revision"]:
+            raise CorruptSnapshot("it holds history, which this build does not know")
+        for name in ("index", "term", "revision", "digest", "records", "tombstones", "sessions_next"):
             _check(type(header[name]) is int and header[name] >= 0, name)
         settings = header["settings"]
         _check(all(type(name) is str and type(value) is int for name, value in settings.items()), "settings")
@@ -169,6 +215,7 @@ class SnapshotLoader:
         contents.last_stamp = self._stamp(header["last_stamp"])
         contents.stamp_floor = self._stamp(header["stamp_floor"])
         contents.settings = dict(settings)
+        contents.sessions.next_number = header["sessions_next"]
         self._header = header
 
     def _add_records(self, rows: tuple[Any, ...]) -> None:

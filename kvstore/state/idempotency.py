@@ -1,0 +1,86 @@
+"""Opaque idempotency keys: any client may name a write, and repeat it under that name.
+
+I1. A key is remembered, with the answer of its write, for `idempotency_window_ms` of log time at least.
+I2. While it is remembered, the same request gets the same answer; another request under it is a conflict.
+I3. A full table of younger keys refuses a new one. Nothing is forgotten early.
+I4. A write that was acknowledged at level ONE cannot be refused any more: it is applied and remembered above the bound.
+    (The intent logs are bounded, and so is this.)
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any, Final
+
+from kvstore.limits import IDEMPOTENCY_KEY_BYTES_MAX
+from kvstore.model.results import FULL, ONCE_CONFLICT, OpResult
+from kvstore.state.settings import IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_WINDOW_MS
+
+RawKept = tuple[int, int, int, int, int]
+"""(ms, request digest, status, revision, version)"""
+
+_CONFLICT: Final = OpResult(ONCE_CONFLICT, 0, 0)
+_FULL: Final = OpResult(FULL, 0, 0)
+
+
+class IdempotencyKeys:
+    """Key -> answer, in the order in which the keys came."""
+
+    __slots__ = ("_first", "_kept", "_order")
+
+    def __init__(self) -> None:
+        self._kept: dict[bytes, RawKept] = {}
+        # Taking the first key of a dict again and again is slow, and an OrderedDict is slow to copy: a list and a place
+        # in it are neither.
+        self._order: list[bytes] = []
+        self._first = 0
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def expire(self, now_ms: int, settings: Mapping[str, int]) -> None:
+        """I1, at log time `now_ms`."""
+        due = now_ms - settings[IDEMPOTENCY_WINDOW_MS]
+        order, first = self._order, self._first
+        while first < len(order) and self._kept[order[first]][0] <= due:
+            del self._kept[order[first]]
+            first += 1
+        if first > 1024 and 2 * first > len(order):
+            del order[:first]
+            first = 0
+        self._first = first
+
+    def answer(self, key: bytes, digest: int, settings: Mapping[str, int], *, bounded: bool = True) -> OpResult | None:
+        """What the write is to be answered without being executed, or None: execute it, then call `keep`."""
+        kept = self._kept.get(key)
+        if kept is not None:
+            return OpResult(*kept[2:]) if kept[1] == digest else _CONFLICT
+        return _FULL if bounded and len(self._kept) >= settings[IDEMPOTENCY_KEYS_MAX] else None
+
+    def keep(self, key: bytes, digest: int, result: OpResult, now_ms: int) -> None:
+        """Remember the answer of a write that was executed."""
+        self._kept[key] = (now_ms, digest, *result)
+        self._order.append(key)
+
+    # -- snapshots
+
+    def copy(self) -> "IdempotencyKeys":
+        """What is remembered now."""
+        copied = IdempotencyKeys()
+        copied._kept = self._kept.copy()
+        copied._order = self._order[self._first :]
+        return copied
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """(key, ms, digest, status, revision, version) of each, oldest first."""
+        for key in islice(self._order, self._first, None):
+            yield (key, *self._kept[key])
+
+    def add_row(self, row: Any) -> None:
+        """Take back one of `rows`. Raises ValueError or TypeError for anything else."""
+        key, *kept = row
+        if type(key) is not bytes or not 0 < len(key) <= IDEMPOTENCY_KEY_BYTES_MAX or key in self._kept:
+            raise ValueError("an idempotency key that cannot be one")
+        if len(kept) != 5 or any(type(number) is not int or number < 0 for number in kept):
+            raise ValueError("the answer of an idempotency key")
+        self._kept[key] = (kept[0], kept[1], kept[2], kept[3], kept[4])
+        self._order.append(key)

@@ -1,0 +1,140 @@
+"""Sessions: a client that numbers its writes can repeat any of them without having it applied twice (dissertation 6.3).
+
+S1. A session's number comes from a counter and is never given again: one below the counter that is not there has
+    expired or was closed.
+S2. It expires once `session_window_ms` of log time have passed since its last use. Log time is what entries carry, so
+    every replica expires it at the same entry.
+S3. Each write tells the lowest sequence that its client still waits for, the floor. Answers below it are forgotten; a
+    write below it has been answered, and is not executed again.
+S4. A sequence that has an answer gets the same answer, whatever its condition would say now; another request under
+    that sequence is a conflict.
+S5. The answers of one session and of all of them are bounded, and so is the number of sessions. What would exceed a
+    bound is refused; nothing is forgotten early to make room.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, Final
+
+from kvstore.model.results import EXPIRED, FULL, ONCE_CONFLICT, OpResult
+from kvstore.state.settings import ANSWERS_MAX, SESSION_ANSWERS_MAX, SESSION_WINDOW_MS, SESSIONS_MAX
+
+RawAnswer = tuple[int, int, int, int]
+"""(request digest, status, revision, version)"""
+
+_CONFLICT: Final = OpResult(ONCE_CONFLICT, 0, 0)
+_EXPIRED: Final = OpResult(EXPIRED, 0, 0)
+_FULL: Final = OpResult(FULL, 0, 0)
+
+
+class _Session:
+    __slots__ = ("answers", "floor", "used_ms")
+
+    def __init__(self, used_ms: int, floor: int, answers: dict[int, RawAnswer]) -> None:
+        self.used_ms = used_ms
+        self.floor = floor
+        self.answers = answers
+
+
+class Sessions:
+    """All sessions, in the order of their last use."""
+
+    __slots__ = ("_sessions", "answers", "next_number")
+
+    def __init__(self) -> None:
+        self._sessions: OrderedDict[int, _Session] = OrderedDict()
+        self.next_number = 1
+        self.answers = 0
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def expire(self, now_ms: int, settings: Mapping[str, int]) -> None:
+        """S2, at log time `now_ms`."""
+        sessions = self._sessions
+        while sessions:
+            number, oldest = next(iter(sessions.items()))
+            if oldest.used_ms + settings[SESSION_WINDOW_MS] > now_ms:
+                return
+            self.close(number)
+
+    def open(self, now_ms: int, settings: Mapping[str, int]) -> int | None:
+        """The number of a new session, or None if there are too many."""
+        if len(self._sessions) >= settings[SESSIONS_MAX]:
+            return None
+        number = self.next_number
+        self.next_number += 1
+        self._sessions[number] = _Session(now_ms, 1, {})
+        return number
+
+    def close(self, number: int) -> bool:
+        """Forget the session; False if there is none."""
+        gone = self._sessions.pop(number, None)
+        if gone is None:
+            return False
+        self.answers -= len(gone.answers)
+        return True
+
+    def answer(
+        self, number: int, sequence: int, floor: int, digest: int, now_ms: int, settings: Mapping[str, int]
+    ) -> OpResult | None:
+        """What the write is to be answered without being executed, or None: execute it, then call `keep`."""
+        session = self._sessions.get(number)
+        if session is None:
+            return _EXPIRED
+        session.used_ms = now_ms
+        self._sessions.move_to_end(number)
+        if floor > session.floor:
+            self._forget_below(session, floor)
+        if sequence < session.floor:
+            return _EXPIRED
+        kept = session.answers.get(sequence)
+        if kept is not None:
+            return OpResult(*kept[1:]) if kept[0] == digest else _CONFLICT
+        if len(session.answers) >= settings[SESSION_ANSWERS_MAX] or self.answers >= settings[ANSWERS_MAX]:
+            return _FULL
+        return None
+
+    def keep(self, number: int, sequence: int, digest: int, result: OpResult) -> None:
+        """Remember the answer of a write that was executed."""
+        self._sessions[number].answers[sequence] = (digest, *result)
+        self.answers += 1
+
+    def _forget_below(self, session: _Session, floor: int) -> None:
+        session.floor = floor
+        answers = session.answers
+        before = len(answers)
+        if before <= 16:
+            for sequence in [each for each in answers if each < floor]:
+                del answers[sequence]
+        else:
+            session.answers = {each: kept for each, kept in answers.items() if each >= floor}
+        self.answers -= before - len(session.answers)
+
+    # -- snapshots
+
+    def rows(self) -> list[Any]:
+        """Every session as plain data, in order: [number, used_ms, floor, [(sequence, *answer), ...]]."""
+        return [
+            (number, each.used_ms, each.floor, [(sequence, *kept) for sequence, kept in each.answers.items()])
+            for number, each in self._sessions.items()
+        ]
+
+    def add_row(self, row: Any) -> None:
+        """Take back one of `rows`. Raises ValueError or TypeError for anything else."""
+        number, used_ms, floor, answers = row
+        found: dict[int, RawAnswer] = {}
+        for sequence, digest, status, revision, version in answers:
+            _check_numbers(sequence, digest, status, revision, version)
+            found[sequence] = (digest, status, revision, version)
+        _check_numbers(number, used_ms, floor)
+        if number in self._sessions or not 0 < number < self.next_number or len(found) != len(answers):
+            raise ValueError("a session twice, or one that was never given out")
+        self._sessions[number] = _Session(used_ms, floor, found)
+        self.answers += len(found)
+
+
+def _check_numbers(*numbers: Any) -> None:
+    for number in numbers:
+        if type(number) is not int or number < 0:
+            raise ValueError(f"{number!r} is no count")
