@@ -9,17 +9,21 @@ client library raises the same class again, the CLI turns it into an exit code.
       NotFound              404 key_not_found         not_applied   exit 1
       RouteNotFound         404 route_not_found       not_applied   exit 7
       MethodNotAllowed      405 method_not_allowed    not_applied   exit 7
+      IdempotencyConflict   409 idempotency_conflict  not_applied   exit 7
+      IdempotencyExpired    409 idempotency_expired   unknown       exit 5
       MembershipRefused     409 membership_refused    not_applied   exit 4
       PreconditionFailed    412 precondition_failed   not_applied   exit 1
       TooLarge              413 too_large             not_applied   exit 7
       KeyTooLong            414 too_large             not_applied   exit 7
       Overloaded            429 overloaded            not_applied   exit 4
       InternalError         500 internal              unknown       exit 8
+      Divergence            500 divergence            -             exit 8
       Unavailable           503 ...                   not_applied   exit 4
         NoQuorum                no_quorum
         NoLeader                no_leader
         MembersUnreachable      members_unreachable
         Discarded               discarded
+        NotAVoter               not_a_voter
       DeadlineExceeded      504 timeout               unknown, or committed for ALL   exit 5
       StorageFull           507 storage_full          not_applied   exit 4
     LocalError (never crosses the wire)
@@ -127,6 +131,21 @@ class MethodNotAllowed(KvError):
     default_outcome = "not_applied"
 
 
+class IdempotencyConflict(KvError):
+    """Another request was sent under this idempotency key, or under this sequence of the session."""
+
+    code, status, exit_code, title = "idempotency_conflict", 409, 7, "Idempotency conflict"
+    default_outcome = "not_applied"
+
+
+class IdempotencyExpired(KvError):
+    """The session has expired, or its client said that it knew this write's answer: it may or may not have taken effect
+    before, and is not executed now.
+    """
+
+    code, status, exit_code, title = "idempotency_expired", 409, 5, "Idempotency expired"
+
+
 class MembershipRefused(KvError):
     """A change of members that cannot or must not be made now; the detail says why."""
 
@@ -166,6 +185,12 @@ class InternalError(KvError):
     """A fault of the server."""
 
 
+class Divergence(KvError):
+    """Replicas hold different content at one revision. An alarm is raised; no answer is given."""
+
+    code, status, exit_code, title = "divergence", 500, 8, "Replicas differ"
+
+
 class Unavailable(KvError):
     """Refused before anything was proposed, or known to be discarded: nothing was applied."""
 
@@ -195,6 +220,12 @@ class Discarded(Unavailable):
     """An entry of another term was committed where this write had been appended: it can never take effect."""
 
     code, title = "discarded", "Discarded"
+
+
+class NotAVoter(Unavailable):
+    """Level ONE asks for what only a voter promises, and the node asked is a learner, or was removed."""
+
+    code, title = "not_a_voter", "Not a voter"
 
 
 class DeadlineExceeded(KvError):

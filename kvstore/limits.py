@@ -8,6 +8,7 @@ from typing import Final
 # Data model (DESIGN: keys 1..4,096 bytes, values up to 1 MiB by default).
 KEY_BYTES_MAX: Final = 4_096
 VALUE_BYTES_MAX: Final = 1 << 20
+REVISION_MAX: Final = (1 << 63) - 1
 
 # Reading ranges.
 RANGE_LIMIT_DEFAULT: Final = 1_000
@@ -30,6 +31,9 @@ ADMIN_BODY_BYTES_MAX: Final = 65_536
 HTTP_WRITE_S_MAX: Final = 30.0
 HTTP_WRITE_BUFFER_BYTES_MAX: Final = 256 << 10
 HTTP_BACKLOG_CONNECTIONS: Final = 1_024
+HTTP_CONNECTIONS_MAX: Final = 8_192
+HTTP_BODIES_BYTES_MAX: Final = 128 << 20
+HTTP_READ_BUFFER_BYTES: Final = 32 << 10
 REQUEST_ID_CHARS_MAX: Final = 128
 IDEMPOTENCY_KEY_BYTES_MAX: Final = 256
 
@@ -41,6 +45,13 @@ PROPOSALS_PENDING_MAX: Final = 16_384
 PROPOSALS_PENDING_BYTES_MAX: Final = 64 << 20
 READS_PENDING_MAX: Final = 65_536
 
+# Writes at level ONE that wait for a leader.
+INTENTS_PENDING_MAX: Final = 65_536
+INTENTS_PENDING_BYTES_MAX: Final = 64 << 20
+INTENTS_BATCH_BYTES_MAX: Final = 1 << 20
+INTENT_OVERHEAD_BYTES: Final = 400
+INTENT_SEGMENT_BYTES: Final = 4 << 20
+
 # Between peers. A frame carries at most one message.
 FRAME_BYTES_MAX: Final = 16 << 20
 FRAME_COMPRESS_BYTES_MIN: Final = 4_096
@@ -49,6 +60,7 @@ APPEND_BYTES_MAX: Final = 2 << 20
 APPEND_ENTRIES_MAX: Final = 1_024
 IN_FLIGHT_BYTES_MAX: Final = 16 << 20
 IN_FLIGHT_MESSAGES_MAX: Final = 256
+IN_FLIGHT_TIMES_MAX: Final = 1_024
 PEER_BUFFER_BYTES_MAX: Final = 64 << 20
 HANDSHAKE_S_MAX: Final = 5.0
 HANDSHAKE_BYTES_MAX: Final = 65_536
@@ -65,6 +77,8 @@ CALLS_SERVED_MAX: Final = 8_192
 MEMBERS_MAX: Final = 15
 PEERS_MAX: Final = 4 * MEMBERS_MAX
 NAME_CHARS_MAX: Final = 64
+
+ALARMS_MAX: Final = 64
 
 # Disk.
 SEGMENT_BYTES: Final = 16 << 20

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import msgspec
 
 from kvstore.consensus.engine import Transport
+from kvstore.consensus.freshness import TokenClock
 from kvstore.consensus.journal import Journal
 from kvstore.consensus.messages import AppendReply, Message
 from kvstore.consensus.raft import Core
@@ -31,6 +32,7 @@ class Context:
         self.snapshots = snapshots
         self.transport: Transport  # set when the member starts
         self.core: Core
+        self.tokens: TokenClock
         self.now_s = 0.0
         self.dropped_total = 0
         self.engine_accepted = False
@@ -65,12 +67,13 @@ class Context:
         """The fsync is done: send what was held."""
         held, self._held = self._held, []
         applied, commit_durable = self.core.applied_index, self.journal.durable_commit
+        clock = self.tokens.token(self.now_s)
         for peer, term, message in held:
             if term != self.core.term:
                 continue
             if isinstance(message, AppendReply):
                 message = msgspec.structs.replace(
-                    message, applied=applied, commit_durable=commit_durable, room=not self.full
+                    message, applied=applied, commit_durable=commit_durable, room=not self.full, clock=clock
                 )
             self.transport.send(peer, message)
 

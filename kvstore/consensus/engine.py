@@ -155,6 +155,15 @@ class Engine(Protocol):
     def read_index(self, done: ReadDone) -> None:
         """Confirm this leadership after now."""
 
+    def staleness_s(self) -> float:
+        """How old the applied state may be at most; infinity if that is not known."""
+
+    def when_fresher(self, than_s: float, done: Callable[[], None]) -> None:
+        """Tell when the applied state is at most `than_s` old."""
+
+    def forget_fresher(self, done: Callable[[], None]) -> None:
+        """Nobody waits for that any more."""
+
     def when_all_have(self, index: int, done: AllDone) -> None:
         """Tell when every voter has applied `index` and made a commit index that covers it durable."""
 

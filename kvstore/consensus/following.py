@@ -5,6 +5,7 @@ from collections.abc import Callable
 from kvstore import limits
 from kvstore.consensus import membership, rules
 from kvstore.consensus.context import Context
+from kvstore.consensus.freshness import UNCONFIRMED_US, Freshness
 from kvstore.consensus.messages import NO_MESSAGE, Append, AppendReply, SnapshotChunk, SnapshotReply
 from kvstore.consensus.raft import KINDS, LEADER
 from kvstore.consensus.snapshots import IncomingSnapshot, SnapshotInfo
@@ -55,6 +56,7 @@ class Following:
         self._incoming_of: tuple[int, int, int] = (0, 0, 0)
         self._received = 0
         self.sync_commit = False
+        self.freshness = Freshness()
 
     def _leader_speaks(self, peer: str, term: int) -> bool:
         """R9 for a message that only a leader sends; False if it is of an older term."""
@@ -108,7 +110,13 @@ class Following:
             self._reconfigure()  # M1
         self._heard()
         self.sync_commit = self.sync_commit or message.sync_commit
+        self._note_freshness(message)
         context.hold(peer, AppendReply(core.term, message.seq, True, fit.matched, 0, 0, 0))
+
+    def _note_freshness(self, message: Append) -> None:
+        made_s = self._context.tokens.seconds(message.echo, self._context.now_s)
+        if made_s is not None and message.majority_age_us < UNCONFIRMED_US:
+            self.freshness.told(message.commit_index, made_s - message.majority_age_us / 1e6)
 
     def _takes(self, entries: list[rules.LogEntry], reserve: bool) -> bool:
         """Whether there is room for the entries; from the reserve only for what fits there, or this node would stall.

@@ -8,6 +8,7 @@ from kvstore import limits
 from kvstore.consensus import rules
 from kvstore.consensus.context import Context
 from kvstore.consensus.engine import AllDone, ReadDone
+from kvstore.consensus.freshness import UNCONFIRMED_US
 from kvstore.consensus.messages import (
     NO_MESSAGE,
     Append,
@@ -37,6 +38,7 @@ class Leadership:
         self._all: list[tuple[int, AllDone]] = []
         self._told_commit = 0
         self._tell_commit_at = float("inf")
+        self._majority_age_us = UNCONFIRMED_US
 
     def end(self) -> None:
         """This node leads no more: whoever waits for it is told so. Nothing was applied by a read or by waiting."""
@@ -74,12 +76,25 @@ class Leadership:
         if peer in self.progress:
             self.progress[peer].drop_snapshot()
             self.progress[peer].restart(self._seq + 1)
+            self.progress[peer].reconnected()
             known = self._context.core.match(peer) or self._context.journal.entries[-1][1]
             self._context.core.set_next_index(peer, known + 1)
 
     def lag_s(self, peer: str) -> float:
         """Seconds since `peer` last answered."""
         return self._context.now_s - self._context.core.heard_at(peer)
+
+    def confirmed_s(self) -> float:
+        """When a majority had last confirmed this leadership at least, in monotonic seconds; minus infinity if never,
+        or while nothing of this term is committed: then earlier acknowledged entries may lie above the commit index.
+        """
+        core, log = self._context.core, self._context.journal.entries
+        if not rules.may_read(rules.term_at(log, core.commit_index), self.term):
+            return float("-inf")
+        times = [self.progress[peer].confirmed_s for peer in self.peers]
+        if self._context.name in self._context.voters:
+            times.append(self._context.now_s)
+        return rules.majority_time(times, len(self._context.voters))
 
     @property
     def storage_full(self) -> bool:
@@ -94,6 +109,8 @@ class Leadership:
     def replicate(self, due: bool) -> None:
         """Send every follower what it lacks, within the bounds; something in any case when a heartbeat is due."""
         core = self._context.core
+        age_s = self._context.now_s - self.confirmed_s()
+        self._majority_age_us = int(age_s * 1e6) + 1 if age_s < 1e6 else UNCONFIRMED_US
         untold = core.commit_index > self._told_commit
         due = due or self._tell_commit_at < self._context.now_s or (untold and bool(self._all))
         if due:
@@ -140,6 +157,8 @@ class Leadership:
         first = log[0][1]
         prev = max(core.next_index(peer) - 1, first)
         self._seq += 1
+        progress = self.progress[peer]
+        progress.timed(self._seq, self._context.now_s)
         self._context.send(
             peer,
             Append(
@@ -150,6 +169,8 @@ class Leadership:
                 core.commit_index,
                 bool(self._all),
                 self.storage_full,
+                progress.clock,
+                self._majority_age_us,
                 entries,
             ),
         )
@@ -178,6 +199,7 @@ class Leadership:
             self._context.drop()
             return
         progress.answered(message.seq)
+        progress.confirmed(message.seq, message.clock)
         progress.applied = max(progress.applied, message.applied)
         progress.commit_durable = max(progress.commit_durable, message.commit_durable)
         progress.room = message.room

@@ -30,6 +30,7 @@ from kvstore.consensus.context import Context, RaftSettings
 from kvstore.consensus.elections import Elections
 from kvstore.consensus.engine import AllDone, Host, Loop, Objection, Peer, ProposalDone, ReadDone, Transport
 from kvstore.consensus.following import EngineFault, Following
+from kvstore.consensus.freshness import TokenClock
 from kvstore.consensus.handover import Handover, best_target
 from kvstore.consensus.journal import Journal
 from kvstore.consensus.leading import Leadership
@@ -64,6 +65,7 @@ class Member(Outlook):
         self._clock = clock
         self._loop = loop
         self._journal = journal
+        self._rng = rng
         self._host = host
         self._synced = synced
         self._context = context = Context(name, settings, journal, snapshots)
@@ -85,6 +87,7 @@ class Member(Outlook):
         self._seen: tuple[int, int, str | None] = (0, 0, None)
         self.leader_changes_total = 0
         self._reads_before = (0, 0)
+        self._fresher: list[tuple[float, Callable[[], None]]] = []
         self._core = context.core = Core(
             name=name,
             store=journal,
@@ -107,6 +110,15 @@ class Member(Outlook):
             return
         self.leadership.read(done)
         self.kick()
+
+    def when_fresher(self, than_s: float, done: Callable[[], None]) -> None:
+        """Call `done` once the applied state is at most `than_s` old; never, if it does not become so."""
+        self._fresher.append((than_s, done))
+        self.kick()
+
+    def forget_fresher(self, done: Callable[[], None]) -> None:
+        """Nobody waits for that any more."""
+        self._fresher = [waiting for waiting in self._fresher if waiting[1] is not done]
 
     def when_all_have(self, index: int, done: AllDone) -> None:
         """Call `done` once every voter has applied `index` and made its commit durable, or with an error."""
@@ -185,6 +197,7 @@ class Member(Outlook):
         """
         self._context.transport = transport
         self._enter()
+        self._context.tokens = TokenClock(self._context.now_s, self._rng.getrandbits(40))
         self._core.postpone_election()
         if self._context.voters == (self.name,):
             self._core.call_election()
@@ -381,6 +394,12 @@ class Member(Outlook):
 
     def _resolve(self) -> None:
         self._pending.resolve()
+        if self._fresher:
+            staleness_s = self.staleness_s()
+            fresh = [done for than_s, done in self._fresher if staleness_s <= than_s]
+            self._fresher = [waiting for waiting in self._fresher if waiting[0] < staleness_s]
+            for done in fresh:
+                done()
         if self.leadership is not None:
             self.leadership.resolve()
         if self._core.applied_index < self._core.commit_index:

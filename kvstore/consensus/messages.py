@@ -24,7 +24,8 @@ class _Message(msgspec.Struct, array_like=True, frozen=True, gc=False, forbid_un
 class Append(_Message, frozen=True, tag=1):
     """AppendEntries. `entries` are (term, command) from `prev_index + 1` on.
 
-    `sync_commit`: make the commit index durable before answering (level ALL). `reserve`: a majority lacks room, so
+    `echo` and `majority_age_us`: see kvstore.consensus.freshness. `sync_commit`: make the commit index durable before
+    answering (level ALL). `reserve`: a majority lacks room, so
     these entries are ones that free some, and may use the room held in reserve.
     """
 
@@ -35,6 +36,8 @@ class Append(_Message, frozen=True, tag=1):
     commit_index: Index
     sync_commit: bool
     reserve: bool
+    echo: Index
+    majority_age_us: Index
     entries: list[tuple[Index, bytes]]
 
 
@@ -43,7 +46,7 @@ class AppendReply(_Message, frozen=True, tag=2):
 
     On failure (`index`, `hint_term`) is the place to try next: the last entry here whose term is not above the one
     asked. `applied` and `commit_durable` tell how far this node has applied and made the commit index durable. Without
-    `room` its disk is full, and it took no new entries.
+    `room` its disk is full, and it took no new entries. `clock`: a token of the sender's clock, for the echo.
     """
 
     term: Index
@@ -54,6 +57,7 @@ class AppendReply(_Message, frozen=True, tag=2):
     applied: Index
     commit_durable: Index
     room: bool = True
+    clock: Index = 0
 
 
 class VoteRequest(_Message, frozen=True, tag=3):

@@ -4,6 +4,7 @@ from kvstore.clock import Clock
 from kvstore.consensus.configuration import Configuration
 from kvstore.consensus.context import Context, RaftSettings
 from kvstore.consensus.engine import Peer, Status
+from kvstore.consensus.following import Following
 from kvstore.consensus.journal import Journal
 from kvstore.consensus.leading import Leadership
 from kvstore.consensus.raft import ROLE_NAMES, Core
@@ -19,6 +20,7 @@ class Outlook:
     _clock: Clock
     _context: Context
     _core: Core
+    _following: Following
     _journal: Journal
     _seats: Seats
     _stopped: bool
@@ -58,6 +60,18 @@ class Outlook:
     def dropped_total(self) -> int:
         """Messages that a rule refused."""
         return self._context.dropped_total
+
+    def staleness_s(self) -> float:
+        """How old the applied state may be at most: nothing acknowledged longer ago is missing from it. Infinity if
+        that is not known.
+        """
+        self._enter()
+        core = self._core
+        if self.leadership is None:
+            return self._context.now_s - self._following.freshness.as_of(core.applied_index)
+        if core.applied_index < core.commit_index:
+            return float("inf")
+        return self._context.now_s - self.leadership.confirmed_s()
 
     def reads_served(self) -> tuple[int, int]:
         """(ReadIndex rounds begun, reads that they confirmed) by this node as leader, since its start."""

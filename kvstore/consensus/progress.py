@@ -50,6 +50,9 @@ class Progress:
         self._under_way: deque[tuple[int, int]] = deque()
         self._bytes_under_way = 0
         self._rejects_from = 0
+        self._sent_at: deque[tuple[int, float]] = deque(maxlen=limits.IN_FLIGHT_TIMES_MAX)
+        self.clock = 0
+        self.confirmed_s = float("-inf")
         self.applied = 0
         self.commit_durable = 0
         self.room = True
@@ -71,6 +74,20 @@ class Progress:
         while self._under_way and self._under_way[0][0] <= seq:
             self._bytes_under_way -= self._under_way.popleft()[1]
 
+    def timed(self, seq: int, now_s: float) -> None:
+        """Message `seq`, with or without entries, goes out now."""
+        self._sent_at.append((seq, now_s))
+
+    def confirmed(self, seq: int, clock: int) -> None:
+        """The answer to message `seq` came: the follower knew of no later term when that was sent. `clock` is the
+        token of its clock.
+        """
+        self.clock = max(self.clock, clock)
+        while self._sent_at and self._sent_at[0][0] <= seq:
+            number, sent_s = self._sent_at.popleft()
+            if number == seq:
+                self.confirmed_s = max(self.confirmed_s, sent_s)
+
     def counts(self, seq: int) -> bool:
         """Whether a rejection of message `seq` tells something new: those sent before the last rejection do not
         (R4).
@@ -82,6 +99,11 @@ class Progress:
         self._under_way.clear()
         self._bytes_under_way = 0
         self._rejects_from = next_seq
+
+    def reconnected(self) -> None:
+        """Another process may be at the other end now: its clock is another one."""
+        self.clock = 0
+        self._sent_at.clear()
 
     def drop_snapshot(self) -> None:
         """Give up sending a snapshot."""

@@ -123,6 +123,13 @@ def is_majority(names: Collection[str], voters: Collection[str]) -> bool:
     return 2 * len(set(names) & set(voters)) > len(voters)
 
 
+def majority_time(confirmed_s: Sequence[float], voters: int) -> float:
+    """The latest moment that a majority of `voters` confirmed at or after, given when each last did."""
+    latest = sorted(confirmed_s, reverse=True)
+    needed = voters // 2 + 1
+    return latest[needed - 1] if len(latest) >= needed else float("-inf")
+
+
 def heeds_vote_request(*, transfer: bool, leads: bool, since_leader_s: float, election_s_min: float) -> bool:
     """R7: whether a request for a vote or pre-vote is looked at at all."""
     return transfer or not (leads or since_leader_s < election_s_min)

@@ -40,17 +40,21 @@ class Answer:
         self.request_id = b""
         self.keep_alive = False
 
+    def head(self, *, told: bool = True) -> bytes:
+        """Everything before the body. `told`: say whether the connection stays open, where that is not the default."""
+        return b"%bContent-Length: %d\r\n%bX-Request-Id: %b\r\n%b\r\n" % (
+            _head(self.status),
+            len(self.body),
+            _connection(self.keep_alive) if told else b"",
+            self.request_id,
+            self.headers,
+        )
+
     async def prepare(self, request: web.BaseRequest) -> None:
         """Sends the answer; called by aiohttp. Raises ConnectionError when the client is gone or will not read."""
         transport = _transport(request)
         body = self.body
-        head = b"%bContent-Length: %d\r\n%bX-Request-Id: %b\r\n%b\r\n" % (
-            _head(self.status),
-            len(body),
-            b"" if self.keep_alive and request.version != HttpVersion10 else _connection(self.keep_alive),
-            self.request_id,
-            self.headers,
-        )
+        head = self.head(told=not self.keep_alive or request.version == HttpVersion10)
         if request.method == "HEAD":
             transport.write(head)
         elif len(body) <= _JOIN_BYTES_MAX:

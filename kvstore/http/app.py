@@ -16,12 +16,13 @@ from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 
 from kvstore import limits
-from kvstore.errors import BadRequest, InternalError, KeyTooLong, KvError, MethodNotAllowed, RouteNotFound
+from kvstore.errors import BadRequest, InternalError, KeyTooLong, KvError, MethodNotAllowed, Overloaded, RouteNotFound
 from kvstore.http import parse
 from kvstore.http.answer import Answer
+from kvstore.http.bodies import Bodies
 from kvstore.http.kv import Door, stamp_line
 from kvstore.http.problems import Refused, problem
-from kvstore.http.routes import ITEM_PATH, ITEM_PREFIX, MEMBER_PATH, MEMBER_PREFIX, Route, by_path
+from kvstore.http.routes import PREFIXES, Route, by_path
 from kvstore.http.store import Store
 from kvstore.telemetry.metrics import HttpMeter, Metrics
 
@@ -38,6 +39,7 @@ _CONNECTION_BOUNDS: Final[dict[str, Any]] = {
     "max_field_size": limits.HTTP_HEADER_BYTES_MAX,
     "max_headers": limits.HTTP_HEADERS_MAX,
     "max_line_size": limits.HTTP_LINE_BYTES_MAX,
+    "read_bufsize": limits.HTTP_READ_BUFFER_BYTES,
 }
 
 
@@ -53,7 +55,7 @@ class HttpServer:
         shutdown_s: float = limits.HTTP_SHUTDOWN_S_MAX,
         drain_s: float = limits.HTTP_DRAIN_S_MAX,
     ) -> None:
-        self._door = Door(store, metrics)
+        self._door = Door(store, metrics, Bodies())
         self._listen = listen
         self._shutdown_s = shutdown_s
         self._drain_s = drain_s
@@ -61,8 +63,8 @@ class HttpServer:
             path: {method: (route, metrics.http_meter(method, path)) for method, route in methods.items()}
             for path, methods in by_path().items()
         }
-        self._items = self._table.pop(ITEM_PATH)
-        self._members = self._table.pop(MEMBER_PATH)
+        # Those whose path ends in something given: a key, a name, an id.
+        self._prefixed = [(prefix, self._table.pop(path)) for prefix, path in PREFIXES]
         self._strays: dict[str, HttpMeter] = {}
         # Ids that this server makes: unique across processes by the random part, within one by the count.
         self._id_stem = secrets.token_hex(6)
@@ -112,12 +114,11 @@ class HttpServer:
         request_id = (given_id and parse.request_id(given_id)) or f"{self._id_stem}-{next(self._id_count):x}"
         path, query = parse.split_target(request.raw_path)
         raw_key = ""
-        if path.startswith(ITEM_PREFIX):
-            raw_key = path[len(ITEM_PREFIX) :]
-            methods: dict[str, tuple[Route, HttpMeter]] | None = self._items
-        elif path.startswith(MEMBER_PREFIX):
-            raw_key = path[len(MEMBER_PREFIX) :]
-            methods = self._members
+        methods: dict[str, tuple[Route, HttpMeter]] | None
+        for prefix, methods in self._prefixed:
+            if path.startswith(prefix):
+                raw_key = path[len(prefix) :]
+                break
         else:
             methods = self._table.get(path)
         found = methods.get(method) if methods is not None else None
@@ -154,6 +155,15 @@ class HttpServer:
         answer.request_id = request_id.encode()
         self._stray("OTHER").done(answer.status, "", 0.0)
         return answer
+
+    def too_many_connections(self) -> bytes:
+        """A whole answer for a connection beyond the bound."""
+        request_id = f"{self._id_stem}-{next(self._id_count):x}"
+        error = Overloaded(f"{limits.HTTP_CONNECTIONS_MAX} connections are open already", retry_after_s=1.0)
+        answer = problem(error, request_id=request_id, read=False, level=None)
+        answer.request_id = request_id.encode()
+        self._stray("OTHER").done(answer.status, "", 0.0)
+        return answer.head() + answer.body
 
     def _finish(self, request: web.BaseRequest, answer: Answer, request_id: str, *, ok: bool) -> None:
         answer.request_id = request_id.encode()
@@ -206,7 +216,9 @@ class _Connections(web.Server):
         self._running_on = loop
         self._none_left: asyncio.Event = asyncio.Event()
 
-    def __call__(self) -> web.RequestHandler:
+    def __call__(self) -> asyncio.BaseProtocol:  # type: ignore[override]
+        if len(self.connections) >= limits.HTTP_CONNECTIONS_MAX:
+            return _Refusal(self._server)
         return _Connection(self._server, self, self._running_on)
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
@@ -220,6 +232,17 @@ class _Connections(web.Server):
             self._none_left.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._none_left.wait(), timeout_s)
+
+
+class _Refusal(asyncio.Protocol):
+    """What a connection beyond the bound gets: one answer, before anything is read."""
+
+    def __init__(self, server: HttpServer) -> None:
+        self._server = server
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast(asyncio.Transport, transport).write(self._server.too_many_connections())
+        transport.close()
 
 
 class _Connection(web.RequestHandler):

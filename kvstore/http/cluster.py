@@ -27,7 +27,7 @@ async def get_cluster(door: Door, request: web.BaseRequest, raw_key: str, query:
 async def add_member(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
     """Take in a member, as a learner that is promoted once it has caught up. Body: {"name", "peer"}."""
     timeout_s = parse.timeout_option(query)
-    asked = await _body(request, NewMember)
+    asked = await _body(door, request, NewMember)
     try:
         parse_name(asked.name)
         parse_address(asked.peer)
@@ -46,7 +46,7 @@ async def remove_member(door: Door, request: web.BaseRequest, raw_key: str, quer
 async def transfer_leader(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
     """Hand leadership over. Body: {"name"}, or {} for whoever is most current."""
     timeout_s = parse.timeout_option(query)
-    asked = await _body(request, NewLeader)
+    asked = await _body(door, request, NewLeader)
     return _view(request, await door.store.transfer_leader(asked.name, timeout_s=timeout_s))
 
 
@@ -66,9 +66,11 @@ class NewLeader(msgspec.Struct, forbid_unknown_fields=True):
 _Body = TypeVar("_Body")
 
 
-async def _body(request: web.BaseRequest, shape: type[_Body]) -> _Body:
+async def _body(door: Door, request: web.BaseRequest, shape: type[_Body]) -> _Body:
+    with door.bodies.held() as held:
+        body = await read_body(request, limits.ADMIN_BODY_BYTES_MAX, held)
     try:
-        return msgspec.json.decode(await read_body(request, limits.ADMIN_BODY_BYTES_MAX) or b"{}", type=shape)
+        return msgspec.json.decode(body or b"{}", type=shape)
     except msgspec.DecodeError as wrong:
         raise BadRequest(f"the body is not what is expected here: {wrong}") from wrong
 

@@ -11,14 +11,18 @@ from kvstore import limits
 from kvstore.errors import BadRequest, NotFound, TooLarge
 from kvstore.http import parse
 from kvstore.http.answer import JSON, MSGPACK, OCTETS, Answer, content_type
+from kvstore.http.bodies import Bodies, Held
 from kvstore.http.problems import Refused
 from kvstore.http.shapes import RecordBody, WriteBody, encode, keyed
 from kvstore.http.store import Store
+from kvstore.model.commands import Once
 from kvstore.model.results import ReadAnswer, WriteAnswer
 from kvstore.model.stamp import Stamp
 from kvstore.telemetry.metrics import Metrics
 
 _IDEMPOTENCY_KEY: Final = "Idempotency-Key"
+_SESSION: Final = "KV-Session"
+_STAMP: Final = "KV-Stamp"
 
 _WRITE_OFFERS: Final = (JSON, MSGPACK)
 _READ_OFFERS: Final = (OCTETS, JSON, MSGPACK)
@@ -33,6 +37,7 @@ class Door:
 
     store: Store
     metrics: Metrics
+    bodies: Bodies
 
 
 async def put(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
@@ -40,10 +45,11 @@ async def put(door: Door, request: web.BaseRequest, raw_key: str, query: str) ->
     key = parse.key_of(raw_key)
     level, timeout_s = parse.write_options(query)
     condition = _condition(request, deleting=False)
-    value = await read_body(request, limits.VALUE_BYTES_MAX)
-    answer = await door.store.put(key, value, level=level, condition=condition, timeout_s=timeout_s)
-    tag = b'ETag: "%d"\r\n' % answer.revision
-    return _written(door, request, answer, tag)
+    once = _once(door, request)
+    with door.bodies.held() as held:
+        value = await read_body(request, limits.VALUE_BYTES_MAX, held)
+        answer = await door.store.put(key, value, level=level, condition=condition, once=once, timeout_s=timeout_s)
+    return _written(door, request, answer, b"" if answer.revision is None else b'ETag: "%d"\r\n' % answer.revision)
 
 
 async def delete(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
@@ -51,32 +57,34 @@ async def delete(door: Door, request: web.BaseRequest, raw_key: str, query: str)
     key = parse.key_of(raw_key)
     level, timeout_s = parse.write_options(query)
     condition = _condition(request, deleting=True)
-    answer = await door.store.delete(key, level=level, condition=condition, timeout_s=timeout_s)
+    once = _once(door, request)
+    answer = await door.store.delete(key, level=level, condition=condition, once=once, timeout_s=timeout_s)
     return _written(door, request, answer, b"")
 
 
 async def get(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
     """The value as it was put, or the whole record as JSON or msgpack if `Accept` prefers that."""
     key = parse.key_of(raw_key)
-    level, timeout_s, min_revision = parse.read_options(query)
+    level, timeout_s, min_revision, max_staleness_s = parse.read_options(query)
+    _hear(door, request)
     accept = request.headers.get(hdrs.ACCEPT)
     offer = OCTETS if accept is None else parse.preferred(accept, _READ_OFFERS)
-    answer = await door.store.get(key, level=level, min_revision=min_revision, timeout_s=timeout_s)
+    answer = await door.store.get(
+        key, level=level, min_revision=min_revision, max_staleness_s=max_staleness_s, timeout_s=timeout_s
+    )
     record = answer.record
     if record is None:
         raise Refused(NotFound("the key is absent", read=True, leader=answer.leader), _state_lines(answer))
-    headers = b'%bETag: "%d"\r\nKV-Version: %d\r\n%b' % (
-        _READ_TYPE[offer],
-        record.mod_revision,
-        record.version,
-        _state_lines(answer),
-    )
+    # A write at level ONE that is only pending has no revision yet, so nothing can be conditioned on it.
+    tag = b'ETag: "%d"\r\nKV-Version: %d\r\n' % (record.mod_revision, record.version) if record.mod_revision else b""
+    headers = b"%b%b%b" % (_READ_TYPE[offer], tag, _state_lines(answer))
     body = record.value if offer is OCTETS else encode(RecordBody.of(key, record), offer)
     return Answer(200, headers, body, level.value)
 
 
-async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
-    """The whole body. Raises TooLarge above `bytes_max`, BadRequest when it breaks off or takes too long.
+async def read_body(request: web.BaseRequest, bytes_max: int, held: Held) -> bytes:
+    """The whole body. Raises TooLarge above `bytes_max`, BadRequest when it breaks off or takes too long, Overloaded
+    when the bodies of all requests take too much room.
 
     A declared length above the bound is refused at once, before anything is read or a 100 (Continue) is sent.
     """
@@ -89,6 +97,7 @@ async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
     declared = request.content_length
     if declared is not None and declared > bytes_max:
         raise _too_large(bytes_max)
+    held.take(declared or 0)
     transport = request.transport
     if transport is not None and request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
         transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -101,6 +110,8 @@ async def read_body(request: web.BaseRequest, bytes_max: int) -> bytes:
                 size += len(part)
                 if size > bytes_max:
                     raise _too_large(bytes_max)
+                if declared is None:
+                    held.take(len(part))
                 parts.append(part)
     except TimeoutError:
         raise BadRequest(f"the body was not complete within {limits.HTTP_BODY_READ_S_MAX:g} s") from None
@@ -115,14 +126,26 @@ def _too_large(bytes_max: int) -> TooLarge:
 
 def _condition(request: web.BaseRequest, *, deleting: bool) -> int | None:
     headers = request.headers
-    if _IDEMPOTENCY_KEY in headers:
-        # Taking the request without honouring the key would let its sender retry what may run twice.
-        raise BadRequest("the header Idempotency-Key is not available yet")
     if hdrs.IF_MATCH in headers or hdrs.IF_NONE_MATCH in headers:
         return parse.write_condition(
             headers.getall(hdrs.IF_MATCH, ()), headers.getall(hdrs.IF_NONE_MATCH, ()), deleting=deleting
         )
     return None
+
+
+def _once(door: Door, request: web.BaseRequest) -> Once | None:
+    """How a repetition of this request is to be known."""
+    headers = request.headers
+    _hear(door, request)
+    if _IDEMPOTENCY_KEY in headers or _SESSION in headers:
+        return parse.once(headers.getall(_IDEMPOTENCY_KEY, ()), headers.getall(_SESSION, ()))
+    return None
+
+
+def _hear(door: Door, request: web.BaseRequest) -> None:
+    told = request.headers.get(_STAMP)
+    if told is not None:
+        door.store.heard(parse.stamp(told))
 
 
 def _written(door: Door, request: web.BaseRequest, answer: WriteAnswer, tag: bytes) -> Answer:
@@ -140,12 +163,16 @@ def _written(door: Door, request: web.BaseRequest, answer: WriteAnswer, tag: byt
         answer.outcome,
         answer.receipt,
     )
+    stamp = stamp_line(door.store.stamp())
+    if answer.revision is None or answer.version is None:
+        headers = b"%bLocation: /v1/receipts/%b\r\n%b" % (_WRITE_TYPE[offer], (answer.receipt or "").encode(), stamp)
+        return Answer(202, headers, encode(body, offer), answer.level.value)
     headers = b"%b%bKV-Revision: %d\r\nKV-Version: %d\r\n%b" % (
         _WRITE_TYPE[offer],
         tag,
         answer.revision,
         answer.version,
-        stamp_line(door.store.stamp()),
+        stamp,
     )
     return Answer(200, headers, encode(body, offer), answer.level.value)
 

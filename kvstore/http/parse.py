@@ -15,13 +15,11 @@ from urllib.parse import unquote_to_bytes
 
 from kvstore import limits
 from kvstore.errors import BadRequest, KeyTooLong
-from kvstore.model.commands import MUST_BE_ABSENT, MUST_EXIST
+from kvstore.model.commands import MUST_BE_ABSENT, MUST_EXIST, Once
 from kvstore.model.levels import Level
+from kvstore.model.stamp import Stamp
 
-REVISION_MAX: Final = (1 << 63) - 1
-
-WRITE_LEVELS: Final = (Level.QUORUM, Level.ALL)
-READ_LEVELS: Final = (Level.ONE, Level.QUORUM)
+RANGE_LEVELS: Final = (Level.ONE, Level.QUORUM)
 
 _LEVEL_NAMES: Final = frozenset(level.value for level in Level)
 
@@ -29,17 +27,19 @@ _BROKEN_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ABSOLUTE: Final = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 _REQUEST_ID: Final = re.compile(rf"[A-Za-z0-9._~:/+=@-]{{1,{limits.REQUEST_ID_CHARS_MAX}}}")
 _ENTITY_TAG: Final = re.compile(r'"([1-9][0-9]{0,18})"')
+_SESSION: Final = re.compile(r"([1-9][0-9]{0,18})/([1-9][0-9]{0,18})/([1-9][0-9]{0,18})")
+_STAMP: Final = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})\.([a-z0-9][a-z0-9_.-]*)?\.([0-9]{1,18})")
 _DIGITS: Final = re.compile(rb"[0-9]{1,19}")
 _MEDIA_RANGE: Final = re.compile(r"\s*([^\s;/]+)/([^\s;/]+)\s*(?:;(.*))?")
 _QUALITY: Final = re.compile(r"\s*q\s*=\s*(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)\s*", re.IGNORECASE)
 
 _WRITE_PARAMETERS: Final = frozenset({"level", "timeout_ms"})
-_READ_PARAMETERS: Final = frozenset({"level", "timeout_ms", "min_revision"})
+_READ_PARAMETERS: Final = frozenset({"level", "timeout_ms", "min_revision", "max_staleness_ms"})
 _RANGE_PARAMETERS: Final = frozenset(
     {"level", "timeout_ms", "prefix", "start", "end", "limit", "cursor", "reverse", "keys_only", "count_only"}
 )
 # Designed, not built: named in the refusal, so that nobody looks for a typing error.
-_LATER_PARAMETERS: Final = frozenset({"lease", "max_staleness_ms", "revision", "min_revision", "dry_run"})
+_LATER_PARAMETERS: Final = frozenset({"lease", "revision", "min_revision", "max_staleness_ms", "dry_run"})
 
 
 class WriteOptions(NamedTuple):
@@ -55,6 +55,7 @@ class ReadOptions(NamedTuple):
     level: Level
     timeout_s: float
     min_revision: int | None
+    max_staleness_s: float | None
 
 
 class RangeOptions(NamedTuple):
@@ -93,7 +94,7 @@ def key_of(raw: str) -> bytes:
 def write_options(query: str) -> WriteOptions:
     """Options of a PUT or DELETE. Raises BadRequest."""
     found = _parameters(query, _WRITE_PARAMETERS)
-    return WriteOptions(_level(found, WRITE_LEVELS, "writes"), _timeout_s(found))
+    return WriteOptions(_level(found), _timeout_s(found))
 
 
 def timeout_option(query: str) -> float:
@@ -105,8 +106,12 @@ def timeout_option(query: str) -> float:
 def read_options(query: str) -> ReadOptions:
     """Options of a GET of one key. Raises BadRequest."""
     found = _parameters(query, _READ_PARAMETERS)
-    min_revision = _number(found, "min_revision", 0, REVISION_MAX)
-    return ReadOptions(_level(found, READ_LEVELS, "reads"), _timeout_s(found), min_revision)
+    level = _level(found)
+    min_revision = _number(found, "min_revision", 0, limits.REVISION_MAX)
+    staleness_ms = _number(found, "max_staleness_ms", 0, limits.TIMEOUT_MS_MAX)
+    if staleness_ms is not None and level is not Level.ONE:
+        raise BadRequest("max_staleness_ms goes with level one; the other levels are never stale")
+    return ReadOptions(level, _timeout_s(found), min_revision, None if staleness_ms is None else staleness_ms / 1_000)
 
 
 def range_options(query: str) -> RangeOptions:
@@ -115,7 +120,7 @@ def range_options(query: str) -> RangeOptions:
     start, end = _bounds(found)
     reverse = _flag(found, "reverse")
     options = RangeOptions(
-        level=_level(found, READ_LEVELS, "reads"),
+        level=_range_level(found),
         timeout_s=_timeout_s(found),
         start=start,
         end=end,
@@ -160,9 +165,44 @@ def write_condition(if_match: Sequence[str], if_none_match: Sequence[str], *, de
     if text == "*":
         return MUST_EXIST
     tag = _ENTITY_TAG.fullmatch(text)
-    if tag is None or int(tag[1]) > REVISION_MAX:
+    if tag is None or int(tag[1]) > limits.REVISION_MAX:
         raise BadRequest('If-Match must be * or one mod_revision in double quotes, for example "42"')
     return int(tag[1])
+
+
+def once(keys: Sequence[str], sessions: Sequence[str]) -> Once | None:
+    """What the headers Idempotency-Key and KV-Session say, as `kvstore.model.commands` has it. Raises BadRequest."""
+    if len(keys) + len(sessions) > 1:
+        raise BadRequest("give one of Idempotency-Key and KV-Session, once")
+    if keys:
+        key = keys[0].strip().encode("utf-8", "surrogateescape")
+        if not 0 < len(key) <= limits.IDEMPOTENCY_KEY_BYTES_MAX:
+            raise BadRequest(f"an Idempotency-Key has 1 to {limits.IDEMPOTENCY_KEY_BYTES_MAX} bytes")
+        return key
+    if not sessions:
+        return None
+    match = _SESSION.fullmatch(sessions[0].strip())
+    numbers = tuple(int(number) for number in match.groups()) if match else ()
+    if not numbers or max(numbers) > limits.REVISION_MAX or numbers[2] > numbers[1]:
+        raise BadRequest(
+            "KV-Session must be SESSION/SEQUENCE/FLOOR: three whole numbers, the floor not above the sequence"
+        )
+    return numbers[0], numbers[1], numbers[2]
+
+
+def stamp(text: str) -> Stamp:
+    """The stamp in a header KV-Stamp. Raises BadRequest."""
+    match = _STAMP.fullmatch(text.strip())
+    if match is None:
+        raise BadRequest("KV-Stamp must be one that an answer has told: MS.COUNTER.NODE.SEQUENCE")
+    return Stamp(int(match[1]), int(match[2]), match[3] or "", int(match[4]))
+
+
+def session_of(raw: str) -> int:
+    """The number of a session in a path. Raises BadRequest."""
+    if _DIGITS.fullmatch(raw.encode("utf-8", "surrogateescape")) is None or not 0 < int(raw) <= limits.REVISION_MAX:
+        raise BadRequest("a session is a whole number")
+    return int(raw)
 
 
 def request_id(text: str | None) -> str | None:
@@ -253,15 +293,20 @@ def _parameters(query: str, known: frozenset[str]) -> dict[str, bytes]:
     return found
 
 
-def _level(found: dict[str, bytes], available: tuple[Level, ...], what: str) -> Level:
+def _range_level(found: dict[str, bytes]) -> Level:
+    level = _level(found)
+    if level not in RANGE_LEVELS:
+        raise BadRequest("ranges are read at level one or quorum; all compares replicas key by key")
+    return level
+
+
+def _level(found: dict[str, bytes]) -> Level:
     raw = found.get("level")
     if raw is None:
         return Level.QUORUM
     named = next((level for level in Level if level.value.encode() == raw), None)
     if named is None:
         raise BadRequest("level must be one of one, quorum, all, in lower case")
-    if named not in available:
-        raise BadRequest(f"level {named} is not available for {what} yet")
     return named
 
 

@@ -5,17 +5,22 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
-from kvstore.http import cluster, kv, ranges
+from kvstore.http import cluster, kv, once, ranges
 from kvstore.http.answer import Answer
 from kvstore.http.kv import Door
 
 # (door, request, the rest of the path behind its prefix still encoded, the query still encoded)
 Handler = Callable[[Door, web.BaseRequest, str, str], Awaitable[Answer]]
 
-ITEM_PREFIX: Final = "/v1/kv/"
 ITEM_PATH: Final = "/v1/kv/{key}"
-MEMBER_PREFIX: Final = "/v1/cluster/members/"
+RECEIPT_PATH: Final = "/v1/receipts/{id}"
+SESSION_PATH: Final = "/v1/sessions/{session}"
 MEMBER_PATH: Final = "/v1/cluster/members/{name}"
+
+# (prefix, path) of the paths that end in something given; keys first, because they are asked for most.
+PREFIXES: Final = tuple(
+    (path[: path.index("{")], path) for path in (ITEM_PATH, RECEIPT_PATH, SESSION_PATH, MEMBER_PATH)
+)
 
 
 class Route(NamedTuple):
@@ -33,6 +38,9 @@ ROUTES: Final = (
     Route("PUT", ITEM_PATH, kv.put, read=False, levelled=True),
     Route("DELETE", ITEM_PATH, kv.delete, read=False, levelled=True),
     Route("GET", "/v1/kv", ranges.get_range, read=True, levelled=True),
+    Route("GET", RECEIPT_PATH, once.get_receipt, read=True, levelled=False),
+    Route("POST", "/v1/sessions", once.open_session, read=False, levelled=False),
+    Route("DELETE", SESSION_PATH, once.close_session, read=False, levelled=False),
     Route("GET", "/v1/cluster", cluster.get_cluster, read=True, levelled=False),
     Route("POST", "/v1/cluster/members", cluster.add_member, read=False, levelled=False),
     Route("DELETE", MEMBER_PATH, cluster.remove_member, read=False, levelled=False),

@@ -1,6 +1,6 @@
 """The shapes of structured bodies, one struct each; the same members in JSON and in msgpack."""
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -19,13 +19,29 @@ class WriteBody(msgspec.Struct):
 
     key: str | UnsetType
     key_base64: bytes | UnsetType
-    revision: int
-    version: int
+    revision: int | None
+    version: int | None
     level: Level
     required: int
     acked: int
-    outcome: Outcome
+    outcome: Outcome | Literal["pending"]
     receipt: str | None
+
+
+class ReceiptBody(msgspec.Struct):
+    """What became of a write at level ONE."""
+
+    id: str
+    level: Level
+    state: Literal["pending", "committed", "superseded", "unknown"]
+    revision: int | None
+    reason: Literal["lost", "expired", "conflict"] | None
+
+
+class SessionBody(msgspec.Struct):
+    """A session: the number to put before each sequence."""
+
+    session: int
 
 
 class RecordBody(msgspec.Struct):

@@ -2,8 +2,9 @@
 
 from typing import Protocol
 
+from kvstore.model.commands import Once
 from kvstore.model.levels import Level
-from kvstore.model.results import ClusterView, RangeAnswer, ReadAnswer, WriteAnswer
+from kvstore.model.results import ClusterView, RangeAnswer, ReadAnswer, Receipt, WriteAnswer
 from kvstore.model.stamp import Stamp
 
 
@@ -16,15 +17,45 @@ class Store(Protocol):
     name: str
 
     async def put(
-        self, key: bytes, value: bytes, *, level: Level, condition: int | None, timeout_s: float
+        self,
+        key: bytes,
+        value: bytes,
+        *,
+        level: Level,
+        condition: int | None,
+        once: Once | None,
+        timeout_s: float,
     ) -> WriteAnswer:
-        """Writes `value`. `condition` as in `kvstore.model.commands`."""
+        """Writes `value`. `condition` and `once` as in `kvstore.model.commands`; level ONE takes no condition and no
+        session.
+        """
 
-    async def delete(self, key: bytes, *, level: Level, condition: int | None, timeout_s: float) -> WriteAnswer:
-        """Deletes `key`. Raises NotFound when it is absent and no condition was given."""
+    async def delete(
+        self, key: bytes, *, level: Level, condition: int | None, once: Once | None, timeout_s: float
+    ) -> WriteAnswer:
+        """Deletes `key`. Raises NotFound when it is absent and no condition was given, but not at level ONE."""
 
-    async def get(self, key: bytes, *, level: Level, min_revision: int | None, timeout_s: float) -> ReadAnswer:
-        """Reads `key`, from a state that has reached `min_revision` at least."""
+    async def open_session(self, *, timeout_s: float) -> int:
+        """The number of a new session. Raises Overloaded when there are too many."""
+
+    async def close_session(self, session: int, *, timeout_s: float) -> None:
+        """Forgets the session and its answers; one that is gone already is no error."""
+
+    async def receipt(self, text: str, *, timeout_s: float) -> Receipt:
+        """What became of a write at level ONE. Raises MembersUnreachable when only a node that is away could tell."""
+
+    async def get(
+        self,
+        key: bytes,
+        *,
+        level: Level,
+        min_revision: int | None,
+        max_staleness_s: float | None,
+        timeout_s: float,
+    ) -> ReadAnswer:
+        """Reads `key`, from a state that has reached `min_revision` at least and, at level ONE, lacks nothing that was
+        acknowledged longer ago than `max_staleness_s`. Raises Divergence at level ALL.
+        """
 
     async def range(
         self,
@@ -56,3 +87,8 @@ class Store(Protocol):
 
     def stamp(self) -> Stamp:
         """The highest stamp this node knows of."""
+
+    def heard(self, stamp: Stamp) -> None:
+        """A client tells the highest stamp that it has seen: what is written here from now on is above it, unless it
+        is further ahead than clocks may be.
+        """

@@ -32,7 +32,7 @@ def check(command: Command) -> None:
         and origin.first_sequence
     ):
         raise UnknownCommand(f"malformed origin {origin!r}")
-    known = _known if origin is None else _known_intent
+    known = _known if origin is None else known_intent
     for op in ops:
         if not known(op):
             raise UnknownCommand(f"malformed or unknown operation {str(op)[:200]}")
@@ -70,7 +70,8 @@ def _known_once(once: Any) -> bool:
     return type(once) is tuple and len(once) == 3 and _counts(*once)
 
 
-def _known_intent(op: Any) -> bool:
+def known_intent(op: Any) -> bool:
+    """An intent's operation; see `kvstore.model.commands`."""
     if type(op) is not tuple or len(op) < 5 or type(op[1]) is not bytes:
         return False
     if op[0] == OP_PUT:

@@ -1,7 +1,7 @@
 """Answers: what applying an operation gives, and what the doors and the client library pass on."""
 
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from kvstore.errors import Outcome
 from kvstore.model.levels import Level
@@ -49,20 +49,42 @@ class Record(NamedTuple):
 
 
 class WriteAnswer(NamedTuple):
-    """An acknowledged write: `acked` of at least `required` voters met `level`."""
+    """An acknowledged write: `acked` of at least `required` voters met `level`.
+
+    At level ONE the outcome is "pending": no revision or version yet, and a `receipt` to find out.
+    """
 
     key: bytes
-    revision: int
-    version: int
+    revision: int | None
+    version: int | None
     level: Level
     required: int
     acked: int
-    outcome: Outcome
+    outcome: Outcome | Literal["pending"]
     receipt: str | None
 
 
+class Receipt(NamedTuple):
+    """What became of a write at level ONE.
+
+    `state` pending: acknowledged, not applied yet. committed: applied, at `revision` (None if nothing was there to
+    delete). superseded: it changed nothing, because the key had a newer stamp, or (`reason` conflict) because another
+    request had used its idempotency key. unknown: `reason` expired (applied or superseded, but too long ago to be
+    kept) or lost (its origin does not know it, or is no member any more).
+    """
+
+    id: str
+    level: Level
+    state: Literal["pending", "committed", "superseded", "unknown"]
+    revision: int | None
+    reason: Literal["lost", "expired", "conflict"] | None
+
+
 class ReadAnswer(NamedTuple):
-    """A read of one key: `record` is None when absent; the rest describes the state that answered."""
+    """A read of one key: `record` is None when absent; the rest describes the state that answered.
+
+    At level ONE a record with mod_revision 0 is a write of this node's own that is not committed yet.
+    """
 
     record: Record | None
     revision: int

@@ -2,7 +2,8 @@
 
 identity.json     cluster id, node name, random identity, number of starts, first configuration
 lock              held while a process uses the directory
-journal/          segments
+journal/          segments of the log
+intents/          segments of this node's own writes at level ONE
 snapshots/        the latest snapshot
 """
 
@@ -54,6 +55,7 @@ class Opened(NamedTuple):
     journal: Journal
     snapshots: SnapshotStore
     machine: Machine
+    intents: Journal
 
 
 def cluster_id_of(bootstrap: Bootstrap, rng: random.Random) -> str:
@@ -98,9 +100,15 @@ def open_directory(
     below_log = initial if info is None else info.configuration
     journal.set_configuration(membership.folded(journal.entries, below_log))
     journal.sync()
+    intents = Journal.open(
+        disk,
+        os.path.join(directory, "intents"),
+        segment_bytes=min(segment_bytes, limits.INTENT_SEGMENT_BYTES),
+        entropy=rng.randbytes,
+    )
     if not begun:
         _write_identity(disk, directory, identity, initial, begun=True)
-    return Opened(identity, initial, journal, snapshots, machine)
+    return Opened(identity, initial, journal, snapshots, machine, intents)
 
 
 def has_identity(disk: Disk, directory: str) -> bool:

@@ -9,11 +9,13 @@ import asyncio
 from typing import Any, Final
 
 from kvstore.consensus.configuration import Member
-from kvstore.consensus.engine import Engine
 from kvstore.errors import KvError
 from kvstore.model.results import ClusterView, MemberView
-from kvstore.node.calls import Calls, NotSent, PeerGone
+from kvstore.node.alarms import DIVERGENCE, Alarm, Alarms
+from kvstore.node.calls import NotSent, PeerGone
 from kvstore.node.deadlines import Expired
+from kvstore.node.intents import IntentLog
+from kvstore.node.site import Site
 from kvstore.state.machine import Machine
 
 CALL_STATUS: Final = "status"
@@ -47,20 +49,29 @@ class Digests:
 class Overview:
     """Asks the members and puts the answers together."""
 
-    def __init__(self, *, loop: asyncio.AbstractEventLoop, cluster_id: str, engine: Engine, calls: Calls) -> None:
-        self._loop = loop
+    def __init__(self, site: Site, cluster_id: str, intents: IntentLog, alarms: Alarms) -> None:
+        self._site = site
         self._cluster_id = cluster_id
-        self._engine = engine
-        self._calls = calls
+        self._engine = site.engine
+        self._intents = intents
+        self._alarms = alarms
         self.http = ""
         self.digests = Digests()
         self.machine = Machine()
-        calls.serve(CALL_STATUS, self._serve)
+        site.calls.serve(CALL_STATUS, self._serve)
 
     def _own(self) -> list[Any]:
         status = self._engine.status()
         shown = sorted(self.digests.shown(self.machine).items())
-        return [status.role, status.applied_index, status.last_index, self.http, shown]
+        return [
+            status.role,
+            status.applied_index,
+            status.last_index,
+            self.http,
+            shown,
+            len(self._intents),
+            [list(alarm) for alarm in self._alarms],
+        ]
 
     async def _serve(self, _peer: str, _body: list[Any]) -> list[Any]:
         return self._own()
@@ -69,7 +80,7 @@ class Overview:
         if name == self._engine.name:
             return self._own()
         try:
-            return await self._calls.call(name, CALL_STATUS, [], self._loop.time() + ANSWER_S)
+            return await self._site.calls.call(name, CALL_STATUS, [], self._site.in_s(ANSWER_S))
         except (Expired, NotSent, PeerGone, KvError):
             return None
 
@@ -80,6 +91,7 @@ class Overview:
         answers = await asyncio.gather(*(self._ask(member.name) for member in members))
         digests = [dict(answer[4]) for answer in answers if answer is not None]
         common = set.intersection(*(set(shown) for shown in digests)) if digests else set()
+        self._compare([member.name for member in members], answers)
         at = max(common, default=None)
         return ClusterView(
             self._cluster_id,
@@ -92,8 +104,24 @@ class Overview:
                 self._member(member, answer, status.match.get(member.name), at)
                 for member, answer in zip(members, answers, strict=True)
             ],
-            [],
+            self._all_alarms(answers),
         )
+
+    def _compare(self, names: list[str], answers: list[list[Any] | None]) -> None:
+        """Two digests of one index that differ: replicas hold different content."""
+        seen: dict[int, tuple[str, int]] = {}
+        for name, answer in zip(names, answers, strict=True):
+            for index, digest in [] if answer is None else answer[4]:
+                other, known = seen.setdefault(index, (name, digest))
+                if known != digest:
+                    detail = f"{other} and {name} hold different content at log index {index}"
+                    self._alarms.set(Alarm(DIVERGENCE, name, detail))
+
+    def _all_alarms(self, answers: list[list[Any] | None]) -> list[dict[str, str]]:
+        """Those of every node that answered, each once; this node's own last, as they are now."""
+        found = {tuple(row[:2]): Alarm(*row) for answer in answers if answer is not None for row in answer[6]}
+        found |= {tuple(alarm[:2]): alarm for alarm in self._alarms}
+        return [alarm._asdict() for _, alarm in sorted(found.items())]
 
     def _member(self, member: Member, answer: list[Any] | None, match: int | None, at: int | None) -> MemberView:
         peer = self._engine.peer(member.name)
@@ -101,8 +129,8 @@ class Overview:
         if answer is None:
             role = "follower" if member.voter else "learner"
             return MemberView(member.name, role, member.voter, False, http, member.peer, match, None, 0, None)
-        role, applied, last, _, shown = answer
+        role, applied, last, _, shown, pending, _ = answer
         digest = None if at is None else {"index": at, "value": f"{dict(shown)[at]:016x}"}
         if member.name == self._engine.name:
             match = last
-        return MemberView(member.name, role, member.voter, True, http, member.peer, match, applied, 0, digest)
+        return MemberView(member.name, role, member.voter, True, http, member.peer, match, applied, pending, digest)

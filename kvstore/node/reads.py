@@ -9,11 +9,10 @@ import heapq
 from functools import partial
 from typing import Any, Final
 
-from kvstore.consensus.engine import Engine
 from kvstore.errors import DeadlineExceeded, KvError, NoLeader
-from kvstore.node.calls import Calls, NotSent, PeerGone
-from kvstore.node.deadlines import Deadlines, Expired
-from kvstore.node.leadership import LeaderWatch
+from kvstore.node.calls import NotSent, PeerGone
+from kvstore.node.deadlines import Expired
+from kvstore.node.site import Site
 
 CALL_READ_INDEX: Final = "read_index"
 ASK_AGAIN_S: Final = 1.0
@@ -31,6 +30,16 @@ class AppliedWaits:
         """Finish `future` once `position` is reached."""
         self._count += 1
         heapq.heappush(self._heap, (position, self._count, future))
+
+    async def wait(self, site: Site, position: int, at: float) -> None:
+        """Return once `position` is reached. Raises Expired at loop time `at`."""
+        future: asyncio.Future[None] = site.loop.create_future()
+        self.add(position, future)
+        try:
+            await site.deadlines.wait(future, at)
+        except Expired:
+            self.forget()
+            raise
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -54,46 +63,35 @@ class AppliedWaits:
 class QuorumReads:
     """Finds the index that a linearizable read must wait for."""
 
-    def __init__(
-        self,
-        *,
-        loop: asyncio.AbstractEventLoop,
-        deadlines: Deadlines,
-        engine: Engine,
-        calls: Calls,
-        leaders: LeaderWatch,
-    ) -> None:
-        self._loop = loop
-        self._deadlines = deadlines
-        self._engine = engine
-        self._calls = calls
-        self._leaders = leaders
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._engine = site.engine
         self._waiting: list[asyncio.Future[int]] = []
         self._asking: asyncio.Task[None] | None = None
         self.questions_total = 0
         self.forwarded_total = 0
-        calls.serve(CALL_READ_INDEX, self._serve)
+        site.calls.serve(CALL_READ_INDEX, self._serve)
 
     async def index(self, at: float) -> int:
         """The read index: every write acknowledged before this call lies at or below it. Raises KvError."""
         while True:
-            future: asyncio.Future[int] = self._loop.create_future()
+            future: asyncio.Future[int] = self._site.loop.create_future()
             if self._engine.leads:
                 self._engine.read_index(partial(_finish, future))
             elif self._engine.leader not in (None, self._engine.name):
                 self._waiting.append(future)
                 if self._asking is None:
-                    self._asking = self._loop.create_task(self._ask())
+                    self._asking = self._site.loop.create_task(self._ask())
             else:
-                await self._leaders.wait(at, read=True)
+                await self._site.leaders.wait(at, read=True)
                 continue
             try:
-                index: int = await self._deadlines.wait(future, at)
+                index: int = await self._site.deadlines.wait(future, at)
             except Expired:
                 raise DeadlineExceeded("no majority confirmed the leader in time", read=True) from None
             except (NoLeader, NotSent, PeerGone):
                 # A read changes nothing, so it is simply asked again once things have moved.
-                if self._loop.time() >= at:
+                if self._site.loop.time() >= at:
                     raise DeadlineExceeded("no leader confirmed the read in time", read=True) from None
                 if self._engine.leader is not None and not self._engine.leads:
                     await self._pause(at)
@@ -103,7 +101,7 @@ class QuorumReads:
     async def _pause(self, at: float) -> None:
         """Wait for a change of leadership, or a moment."""
         try:
-            await self._leaders.wait_change(min(at, self._loop.time() + 0.05), read=True)
+            await self._site.leaders.wait_change(min(at, self._site.in_s(0.05)), read=True)
         except KvError:
             return
 
@@ -120,8 +118,8 @@ class QuorumReads:
                 try:
                     if leader is None or leader == self._engine.name:
                         raise NoLeader("the leader changed", read=True)
-                    at = self._loop.time() + ASK_AGAIN_S
-                    (index,) = await self._calls.call(leader, CALL_READ_INDEX, [], at)
+                    at = self._site.in_s(ASK_AGAIN_S)
+                    (index,) = await self._site.calls.call(leader, CALL_READ_INDEX, [], at)
                 except Expired:
                     failure = NoLeader(f"the leader {leader} did not answer", read=True)
                 except (KvError, NotSent, PeerGone) as error:
@@ -134,10 +132,10 @@ class QuorumReads:
             self._asking = None
 
     async def _serve(self, _peer: str, _body: list[Any]) -> list[Any]:
-        future: asyncio.Future[int] = self._loop.create_future()
+        future: asyncio.Future[int] = self._site.loop.create_future()
         self._engine.read_index(partial(_finish, future))
         try:
-            return [await self._deadlines.wait(future, self._loop.time() + ASK_AGAIN_S)]
+            return [await self._site.deadlines.wait(future, self._site.in_s(ASK_AGAIN_S))]
         except Expired:
             raise NoLeader("no majority confirmed the leader in time", read=True) from None
 

@@ -1,7 +1,7 @@
-"""One node: the host of a member of the Raft group, and the store that the doors offer.
+"""One node: the host of a member of the Raft group, put together with its services.
 
-It owns the state machine. Everything that the log orders goes through `apply`; everything that is read comes from the
-machine after the wait that its level asks for.
+It owns the state machine. Everything that the log orders goes through `apply`. What the doors ask for is in
+`kvstore.node.requests`; here are life and death, the engine's host and the transport's listener.
 """
 
 import asyncio
@@ -18,22 +18,30 @@ from kvstore.consensus.engine import Peer, ProposalDone, Transport
 from kvstore.consensus.member import Member
 from kvstore.consensus.messages import Call, Message, Return
 from kvstore.consensus.snapshots import SnapshotInfo
-from kvstore.errors import BadRequest, DeadlineExceeded, KvError, NotFound, Overloaded, PreconditionFailed
-from kvstore.limits import RANGE_PAGE_BYTES_MAX, READS_PENDING_MAX
+from kvstore.errors import KvError
 from kvstore.model import commands
-from kvstore.model.commands import Op
-from kvstore.model.levels import Level
-from kvstore.model.results import NOT_FOUND, PRECONDITION_FAILED, ClusterView, RangeAnswer, ReadAnswer, WriteAnswer
-from kvstore.model.stamp import Stamp
+from kvstore.model.results import ClusterView
+from kvstore.node.alarms import Alarms
+from kvstore.node.all_reads import AllReads
 from kvstore.node.boot import Bootstrap, Opened, first_configuration
 from kvstore.node.calls import Calls
+from kvstore.node.clock_watch import ClockWatch
 from kvstore.node.compaction import Compaction, Offload
 from kvstore.node.deadlines import Deadlines, Expired
+from kvstore.node.drains import Drains
+from kvstore.node.forwarding import Forwarder
+from kvstore.node.freshness import Freshness
+from kvstore.node.hybrid_clock import HybridClock
+from kvstore.node.intents import IntentLog
 from kvstore.node.leadership import LeaderWatch
 from kvstore.node.membership import Membership
 from kvstore.node.overview import Overview
+from kvstore.node.proposals import Proposals
 from kvstore.node.reads import AppliedWaits, QuorumReads
-from kvstore.node.writes import Writes, Written
+from kvstore.node.receipts import Receipts
+from kvstore.node.requests import Requests
+from kvstore.node.site import Site
+from kvstore.node.writes import Writes
 from kvstore.state.machine import Machine
 
 log = structlog.get_logger()
@@ -43,7 +51,7 @@ class ApplyFailed(Exception):
     """A committed entry could not be applied. Skipping it would make replicas differ, so the node stops."""
 
 
-class Node:
+class Node(Requests):
     """Host of the engine (consensus.engine.Host), listener of the transport (TransportEvents), store of the doors."""
 
     def __init__(
@@ -66,6 +74,7 @@ class Node:
         self._on_members = on_members
         self._applied_waits = AppliedWaits()
         self._revision_waits = AppliedWaits()
+        self._drained_waits = AppliedWaits()
         self._reads_open = 0
         self.deadlines = Deadlines(loop)
         self.engine = Member(
@@ -83,17 +92,35 @@ class Node:
         )
         self._calls = Calls(loop, self.deadlines, self.engine.send, first_id=rng.getrandbits(60))
         self._leaders = LeaderWatch(loop, self.deadlines, self.engine, patience_s=2 * settings.election_s_max)
-        self._writes = Writes(
+        site = self._site = Site(loop, self.deadlines, self.engine, self._calls, self._leaders)
+        self.alarms = Alarms()
+        self._clock = HybridClock(clock, self.name, lambda: self._machine.clock_drift_ms_max)
+        self._clock.resume(opened.machine.last_stamp.ms, opened.machine.last_stamp.counter)
+        self._proposals = Proposals(loop, self.engine, self._clock.next)
+        self._intents = IntentLog(
+            journal=opened.intents,
+            node=self.name,
+            incarnation=opened.identity.incarnation,
+            applied_epoch=opened.machine.mark(self.name)[0],
+            rng=rng,
             loop=loop,
-            clock=clock,
-            deadlines=self.deadlines,
-            engine=self.engine,
-            calls=self._calls,
-            leaders=self._leaders,
+            clock=self._clock,
+            wake=lambda: self.forwarder.wake(),
+            on_failure=self.failed,
         )
-        self.reads = QuorumReads(
-            loop=loop, deadlines=self.deadlines, engine=self.engine, calls=self._calls, leaders=self._leaders
+        self._intents.settle(*opened.machine.mark(self.name))
+        self.forwarder = Forwarder(
+            site, self._proposals, self._intents, self._applied_waits, lambda: self._machine.mark(self.name)[0]
         )
+        self._drains = Drains(site, self._intents, self._drained_waits)
+        self._writes = Writes(site, self._proposals, self._drains)
+        self.reads = QuorumReads(site)
+        self._all_reads = AllReads(
+            site, self._drains, self.reads, self._applied_waits, self.alarms, lambda: self._machine
+        )
+        self._receipts = Receipts(site, self._intents, lambda: self._machine, self._catch_up)
+        self._freshness = Freshness(site)
+        self.clock_watch = ClockWatch(site, clock, self._clock, self.alarms, lambda: self._machine.clock_drift_ms_max)
         self.membership = Membership(
             loop=loop,
             deadlines=self.deadlines,
@@ -103,12 +130,7 @@ class Node:
             applied=self._applied_waits,
             identity=opened.identity.identity,
         )
-        self._overview = Overview(
-            loop=loop,
-            cluster_id=opened.identity.cluster_id,
-            engine=self.engine,
-            calls=self._calls,
-        )
+        self._overview = Overview(site, opened.identity.cluster_id, self._intents, self.alarms)
         self._overview.machine = opened.machine
         self.compaction = Compaction(
             loop=loop,
@@ -134,6 +156,8 @@ class Node:
         self._overview.http = http
         self.engine.start(transport)
         self.membership.start()
+        self.clock_watch.start()
+        self.forwarder.wake()
 
     @property
     def waits_to_join(self) -> bool:
@@ -161,109 +185,17 @@ class Node:
     async def close(self) -> None:
         """Stop; requests that still wait end with their unknown outcome."""
         self.membership.close()
+        self.clock_watch.close()
+        self.forwarder.close()
+        self._drains.close()
         self.engine.stop()
         await self.compaction.close()
         self._calls.close()
         self.deadlines.close()
+        self._intents.close()
         self._journal.close()
 
-    # -- the store (kvstore.http.store.Store)
-
-    async def put(
-        self, key: bytes, value: bytes, *, level: Level, condition: int | None, timeout_s: float
-    ) -> WriteAnswer:
-        """Write `value`; see Store."""
-        written = await self._write(commands.put(key, value, condition), level, timeout_s)
-        return self._answer(key, level, written)
-
-    async def delete(self, key: bytes, *, level: Level, condition: int | None, timeout_s: float) -> WriteAnswer:
-        """Delete `key`; see Store."""
-        written = await self._write(commands.delete(key, condition), level, timeout_s)
-        if written.result.status == NOT_FOUND:
-            raise NotFound("the key is absent", level=level)
-        return self._answer(key, level, written)
-
-    async def _write(self, op: Op, level: Level, timeout_s: float) -> Written:
-        if level is Level.ONE:
-            raise BadRequest("writes at level one are not available yet; use quorum or all", level=level)
-        written = await self._writes.write(op, level, timeout_s)
-        if written.result.status == PRECONDITION_FAILED:
-            now = written.result.revision
-            raise PreconditionFailed(
-                f"the key's mod_revision is {now}" if now else "the key is absent",
-                level=level,
-                leader=self.engine.leader,
-            )
-        return written
-
-    def _answer(self, key: bytes, level: Level, written: Written) -> WriteAnswer:
-        result = written.result
-        return WriteAnswer(
-            key, result.revision, result.version, level, written.required, written.acked, "committed", None
-        )
-
-    async def get(self, key: bytes, *, level: Level, min_revision: int | None, timeout_s: float) -> ReadAnswer:
-        """Read `key`; see Store."""
-        await self._freshen(level, min_revision, timeout_s)
-        machine = self._machine
-        return ReadAnswer(
-            machine.get(key), machine.revision, machine.applied_index, self.engine.leader, machine.last_stamp
-        )
-
-    async def range(
-        self,
-        start: bytes,
-        end: bytes | None,
-        *,
-        level: Level,
-        limit: int,
-        after: bytes | None,
-        reverse: bool,
-        timeout_s: float,
-    ) -> RangeAnswer:
-        """Read a page; see Store."""
-        await self._freshen(level, None, timeout_s)
-        machine = self._machine
-        records, count, following = machine.range(
-            start, end, limit=limit, after=after, bytes_max=RANGE_PAGE_BYTES_MAX, reverse=reverse
-        )
-        return RangeAnswer(
-            machine.revision, count, records, following, machine.applied_index, self.engine.leader, machine.last_stamp
-        )
-
-    async def _freshen(self, level: Level, min_revision: int | None, timeout_s: float) -> None:
-        """Wait until the applied state is as fresh as `level` asks, and has reached `min_revision`."""
-        serves_one = self._is_voter and self._serves_one_from <= self._machine.applied_index
-        if level is Level.ONE and serves_one and (min_revision is None or min_revision <= self._machine.revision):
-            return
-        if self._reads_open >= READS_PENDING_MAX:
-            raise Overloaded(f"{self._reads_open} reads are waiting already", read=True, level=level, retry_after_s=1.0)
-        self._reads_open += 1
-        try:
-            await self._wait_fresh(level, min_revision, self._loop.time() + timeout_s)
-        finally:
-            self._reads_open -= 1
-
-    async def _wait_fresh(self, level: Level, min_revision: int | None, at: float) -> None:
-        if level is Level.QUORUM or not self._is_voter:
-            await self._reach(self._applied_waits, await self.reads.index(at), self._machine.applied_index, at)
-        elif level is Level.ONE:
-            await self._reach(self._applied_waits, self._serves_one_from, self._machine.applied_index, at)
-        elif level is Level.ALL:
-            raise BadRequest("reads at level all are not available yet; use one or quorum", read=True, level=level)
-        if min_revision is not None:
-            await self._reach(self._revision_waits, min_revision, self._machine.revision, at)
-
-    async def _reach(self, waits: AppliedWaits, wanted: int, present: int, at: float) -> None:
-        if wanted <= present:
-            return
-        future: asyncio.Future[None] = self._loop.create_future()
-        waits.add(wanted, future)
-        try:
-            await self.deadlines.wait(future, at)
-        except Expired:
-            waits.forget()
-            raise DeadlineExceeded("this node did not catch up in time", read=True) from None
+    # -- the cluster (kvstore.http.store.Store; the rest is in Requests)
 
     async def cluster(self) -> ClusterView:
         """The cluster as this node sees it now."""
@@ -295,14 +227,15 @@ class Node:
             return f"no quorum: {', '.join(missing)} cannot be reached"
         return "no leader is known"
 
-    def stamp(self) -> Stamp:
-        """The highest stamp this node has applied."""
-        return self._machine.last_stamp
-
     @property
     def machine(self) -> Machine:
         """The present state, for metrics and tests."""
         return self._machine
+
+    @property
+    def intents_pending(self) -> int:
+        """How many writes at level ONE this node has acknowledged and not applied yet."""
+        return len(self._intents)
 
     # -- the engine's host
 
@@ -321,14 +254,18 @@ class Node:
         self._overview.digests.note(self._machine)
 
     def applied(self, index: int) -> None:
-        """Wake the reads that waited for it, and see whether the log is due to be cut."""
+        """Wake who waited for it, and see whether the log is due to be cut."""
+        self._clock.resume(*self._machine.last_stamp[:2])
+        if len(self._intents) or self._machine.mark(self.name)[0] > self._intents.epoch:
+            self._intents.settle(*self._machine.mark(self.name))
+            self._drained_waits.reached(self._intents.drained_position)
         self._applied_waits.reached(index)
         self._revision_waits.reached(self._machine.revision)
         self.compaction.consider(self._machine)
 
     def proposals(self, *, full: bool) -> list[tuple[bytes, ProposalDone]]:
         """The writes that wait."""
-        return self._writes.proposals(self._machine.last_stamp, full=full)
+        return self._proposals.take(full=full)
 
     def restore(self, frames: Iterator[bytes]) -> None:
         """A leader's snapshot takes the place of the state."""
@@ -352,7 +289,7 @@ class Node:
         status = self.engine.status()
         log.info("leadership", role=status.role, term=status.term, leader=status.leader)
         if not self.engine.leads:
-            self._writes.leadership_lost()
+            self._proposals.leadership_lost()
         self._leaders.changed()
 
     def call(self, peer: str, message: Call | Return) -> None:

@@ -181,7 +181,7 @@ def test_conditions() -> None:
     assert parse.write_condition(['"42"'], []) == 42
     assert parse.write_condition(["*"], []) == MUST_EXIST
     assert parse.write_condition([], ["*"]) == MUST_BE_ABSENT
-    assert parse.write_condition(['"9223372036854775807"'], []) == parse.REVISION_MAX
+    assert parse.write_condition(['"9223372036854775807"'], []) == limits.REVISION_MAX
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,38 @@
+"""Handlers of what makes a write happen once and lets its fate be known: sessions and receipts."""
+
+from typing import Final
+
+from aiohttp import hdrs, web
+
+from kvstore.http import parse
+from kvstore.http.answer import JSON, MSGPACK, Answer, content_type
+from kvstore.http.kv import Door
+from kvstore.http.shapes import ReceiptBody, SessionBody, encode
+
+_OFFERS: Final = (JSON, MSGPACK)
+
+
+async def get_receipt(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
+    """What became of a write at level ONE."""
+    timeout_s = parse.timeout_option(query)
+    text = parse.key_of(raw_key).decode(errors="replace")
+    return _shaped(request, 200, ReceiptBody(*await door.store.receipt(text, timeout_s=timeout_s)))
+
+
+async def open_session(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
+    """A new session, for a client that numbers its writes."""
+    timeout_s = parse.timeout_option(query)
+    return _shaped(request, 201, SessionBody(await door.store.open_session(timeout_s=timeout_s)))
+
+
+async def close_session(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
+    """Forget a session."""
+    timeout_s = parse.timeout_option(query)
+    session = parse.session_of(raw_key)
+    await door.store.close_session(session, timeout_s=timeout_s)
+    return _shaped(request, 200, SessionBody(session))
+
+
+def _shaped(request: web.BaseRequest, status: int, body: ReceiptBody | SessionBody) -> Answer:
+    offer = parse.preferred(request.headers.get(hdrs.ACCEPT, JSON), _OFFERS)
+    return Answer(status, content_type(offer), encode(body, offer))

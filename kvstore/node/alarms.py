@@ -1,0 +1,54 @@
+"""Alarms: what somebody has to look at. They stand until the process ends, and are shown by every node."""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import structlog
+
+from kvstore.limits import ALARMS_MAX
+
+log = structlog.get_logger()
+
+DIVERGENCE: Final = "divergence"
+CLOCK_DRIFT: Final = "clock_drift"
+
+
+class Alarm(NamedTuple):
+    """`code` says what it is, `node` who is concerned, `detail` the rest, for people."""
+
+    code: str
+    node: str
+    detail: str
+
+
+class Alarms:
+    """Bounded: of each code and node the newest is kept."""
+
+    def __init__(self) -> None:
+        self._raised: dict[tuple[str, str], Alarm] = {}
+
+    def __iter__(self) -> Iterator[Alarm]:
+        return iter(list(self._raised.values()))
+
+    def __len__(self) -> int:
+        return len(self._raised)
+
+    def set(self, alarm: Alarm) -> None:
+        """Raise it, or replace what is known of the same."""
+        place = alarm.code, alarm.node
+        if place not in self._raised:
+            if len(self._raised) >= ALARMS_MAX:
+                return
+            log.error("alarm", code=alarm.code, node=alarm.node, detail=alarm.detail)
+        self._raised[place] = alarm
+
+    def clear(self, code: str, node: str) -> None:
+        """It is over."""
+        self._raised.pop((code, node), None)
+
+    def counts(self) -> dict[str, float]:
+        """How many there are of each code, for metrics; every code is there."""
+        counts: dict[str, float] = {DIVERGENCE: 0, CLOCK_DRIFT: 0}
+        for alarm in self._raised.values():
+            counts[alarm.code] = counts.get(alarm.code, 0) + 1
+        return counts

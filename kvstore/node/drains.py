@@ -1,0 +1,104 @@
+"""Drains: waiting until every voter has applied what it had acknowledged at level ONE.
+
+Level ALL begins with one. Each voter answers once its own applied state covers all that it had acknowledged when it was
+asked. Those who wait share rounds, and never join one that has been sent.
+"""
+
+import asyncio
+from typing import Any, Final
+
+from kvstore.errors import KvError, MembersUnreachable
+from kvstore.node.calls import NotSent, PeerGone
+from kvstore.node.deadlines import Expired
+from kvstore.node.intents import IntentLog
+from kvstore.node.reads import AppliedWaits
+from kvstore.node.site import Site
+
+CALL_DRAIN: Final = "drain"
+ROUND_S_MAX: Final = 1.0
+
+
+class Drains:
+    """`drained` wakes those who wait for this node's own intents; its owner tells it of every position reached."""
+
+    def __init__(self, site: Site, intents: IntentLog, drained: AppliedWaits) -> None:
+        self._site = site
+        self._intents = intents
+        self._drained = drained
+        self._waiting: list[asyncio.Future[tuple[str, ...]]] = []
+        self._round: asyncio.Task[None] | None = None
+        site.calls.serve(CALL_DRAIN, self._serve)
+
+    async def all(self, at: float, *, read: bool) -> None:
+        """Return once every voter is drained. Raises MembersUnreachable, which names those that are not."""
+        unreachable = self._site.engine.unreachable()
+        if unreachable:
+            raise self._refusal("unreachable", tuple(unreachable), read)
+        while True:
+            future: asyncio.Future[tuple[str, ...]] = self._site.loop.create_future()
+            self._waiting.append(future)
+            if self._round is None:
+                self._round = self._site.loop.create_task(self._rounds())
+            try:
+                missing: tuple[str, ...] = await self._site.deadlines.wait(future, at)
+            except Expired:
+                raise self._refusal("without an answer", tuple(self._others()), read) from None
+            if not missing:
+                return
+            if self._site.loop.time() + ROUND_S_MAX > at or self._site.engine.unreachable():
+                raise self._refusal("unreachable, or busy with writes at level one", missing, read)
+
+    def _refusal(self, how: str, missing: tuple[str, ...], read: bool) -> MembersUnreachable:
+        voters = len(self._site.engine.configuration.voters)
+        return MembersUnreachable(
+            f"level all needs every voter; {how}: {', '.join(missing)}", read=read, required=voters, missing=missing
+        )
+
+    def _others(self) -> list[str]:
+        engine = self._site.engine
+        return [name for name in engine.configuration.voters if name != engine.name]
+
+    async def _rounds(self) -> None:
+        try:
+            while self._waiting:
+                asked, self._waiting = self._waiting, []
+                at = self._site.in_s(ROUND_S_MAX)
+                voters = self._site.engine.configuration.voters
+                answers = await asyncio.gather(*(self._ask(name, at) for name in voters))
+                missing = tuple(name for name, drained in zip(voters, answers, strict=True) if not drained)
+                for future in asked:
+                    if not future.done():
+                        future.set_result(missing)
+        finally:
+            self._round = None
+
+    async def _ask(self, name: str, at: float) -> bool:
+        try:
+            if name == self._site.engine.name:
+                await self._own(at)
+            else:
+                await self._site.calls.call(name, CALL_DRAIN, [], at)
+        except (Expired, NotSent, PeerGone, KvError):
+            return False
+        return True
+
+    async def _own(self, at: float) -> None:
+        """Wait until this node's own intents of now are applied here. Raises Expired."""
+        if not len(self._intents):
+            return
+        position = self._intents.last_position
+        if position <= self._intents.drained_position:
+            return
+        await self._drained.wait(self._site, position, at)
+
+    async def _serve(self, _peer: str, _body: list[Any]) -> list[Any]:
+        try:
+            await self._own(self._site.in_s(ROUND_S_MAX))
+        except Expired:
+            raise MembersUnreachable("this node's writes at level one are not applied yet") from None
+        return []
+
+    def close(self) -> None:
+        """Give up the round under way."""
+        if self._round is not None:
+            self._round.cancel()

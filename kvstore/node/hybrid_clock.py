@@ -1,0 +1,49 @@
+"""The node's hybrid logical clock (Kulkarni et al., "Logical Physical Clocks", 2014).
+
+It never goes back and never gives the same value twice. It runs with the wall clock, and jumps ahead of it to whatever
+it hears of:
+
+- what this node applies, wholly: a write made here afterwards must be above it, however slow this clock is;
+- what peers and clients tell, at most the replicated drift ahead of the wall clock: they may be wrong, or hostile.
+
+What makes it survive a restart is that its values are in the log, in snapshots and in the intent log (`resume`).
+"""
+
+from collections.abc import Callable
+
+from kvstore.clock import Clock
+from kvstore.model.stamp import Stamp
+
+
+class HybridClock:
+    """`drift_ms_max` is asked for each time, because it is a replicated setting."""
+
+    def __init__(self, clock: Clock, node: str, drift_ms_max: Callable[[], int]) -> None:
+        self._clock = clock
+        self._node = node
+        self._drift_ms_max = drift_ms_max
+        self._ms = 0
+        self._counter = 0
+
+    def next(self, sequence: int = 0) -> Stamp:
+        """A stamp above all that this node has given out or heard of."""
+        wall_ms = self._clock.wall_ms()
+        if wall_ms > self._ms:
+            self._ms, self._counter = wall_ms, 0
+        else:
+            self._counter += 1
+        return Stamp(self._ms, self._counter, self._node, sequence)
+
+    def highest(self) -> Stamp:
+        """What the next stamp will be above."""
+        return Stamp(self._ms, self._counter, self._node, 0)
+
+    def resume(self, ms: int, counter: int) -> None:
+        """Be above a value that this node applied, or gave out in an earlier life."""
+        if (ms, counter) > (self._ms, self._counter):
+            self._ms, self._counter = ms, counter
+
+    def heard(self, stamp: Stamp) -> None:
+        """Take note of a stamp that a peer or client told."""
+        if stamp.ms <= self._clock.wall_ms() + self._drift_ms_max():
+            self.resume(stamp.ms, stamp.counter)

@@ -1,0 +1,304 @@
+"""The intent log: writes at level ONE that this node has acknowledged, whether the cluster has them already or not.
+
+It is a journal of its own (checksums, group commit, preallocated room, torn tails: `kvstore.consensus.journal`), and
+nothing durable is ever truncated in it. A write is acknowledged once its record is synced; all that arrive in one turn
+of the loop share a sync. Its position is its index in that journal.
+
+An intent belongs to an *epoch*, a number made at each start of the process, and has a sequence in it. The cluster
+applies the intents of one epoch in their order, and each once (rules O1 to O5 of `kvstore.state.origins`). An epoch is
+a rising counter with 32 random bits behind it: the counter tells this node which of two came first, the random bits
+make it no other node's, nor that of a copy of this directory.
+
+An intent is dropped here only when the state that this node itself has applied covers it (`settle`).
+
+**A copy of the directory** that was started elsewhere, or put back from a backup, shows as an epoch in the state that
+is higher than any of this log. Then what was acknowledged since the start gets a new, higher epoch (`_move_on`);
+anything older was applied before that epoch began, or was never this copy's to forward.
+
+Records: `[epoch, sequence, op]` with an operation of `commands.KIND_INTENTS`, or `[ms, counter]` to remember the clock
+when the records that held its last values are about to be dropped.
+"""
+
+import asyncio
+import os
+import random
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
+from typing import Final, NamedTuple
+
+import msgpack
+import structlog
+
+from kvstore import limits
+from kvstore.consensus.journal import Journal, JournalFailed
+from kvstore.errors import CorruptData, IdempotencyConflict, Overloaded, StorageFull
+from kvstore.model.commands import OP_PUT, Op, op_bytes, request_digest
+from kvstore.model.stamp import Stamp
+from kvstore.node.hybrid_clock import HybridClock
+from kvstore.node.overlay import Overlay, Pending
+
+log = structlog.get_logger()
+
+DIRECTORY: Final = "intents"
+_RANDOM_BITS: Final = 32
+
+
+class Intent(NamedTuple):
+    """One acknowledged write: its place in this log, its name in the cluster, and what it does."""
+
+    position: int
+    epoch: int
+    sequence: int
+    op: Op
+    stamp: Stamp
+
+    @property
+    def once(self) -> bytes | None:
+        """Its idempotency key."""
+        once: bytes | None = self.op[-1]
+        return once
+
+
+class IntentLog:
+    """All calls on the event loop. `on_failure` is told when nothing can be written any more."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        node: str,
+        incarnation: int,
+        applied_epoch: int,
+        rng: random.Random,
+        loop: asyncio.AbstractEventLoop,
+        clock: HybridClock,
+        wake: Callable[[], None],
+        on_failure: Callable[[Exception], None],
+    ) -> None:
+        """`applied_epoch`: the current epoch of this node in its recovered state. `wake` is called whenever there is
+        more to forward. Raises CorruptData.
+        """
+        self._journal = journal
+        self._node = node
+        self._term = incarnation
+        self._rng = rng
+        self._loop = loop
+        self._clock = clock
+        self._wake = wake
+        self._on_failure = on_failure
+        self.overlay = Overlay()
+        self._pending: deque[Intent] = deque()
+        self._bytes = 0
+        self._unsynced: list[tuple[Intent, asyncio.Future[Intent]]] = []
+        self._by_once: dict[bytes, Intent] = {}
+        self._spans: dict[int, tuple[int, int]] = {}  # epoch -> (first, last sequence that is pending)
+        self._moved: dict[tuple[int, int], tuple[int, int]] = {}
+        self._dropped_bytes = 0
+        self.drained_position = max(journal.commit_index, journal.entries[0][1])
+        highest = self._recover()
+        self.epoch = self._new_epoch(max(highest, applied_epoch), incarnation)
+        self._first_own_epoch = self.epoch
+        self._sequence = 0
+
+    def _recover(self) -> int:
+        """Take back what the journal holds; the highest epoch in it."""
+        highest = 0
+        for command, position, _ in self._journal.entries[1:]:
+            try:
+                record = msgpack.unpackb(command, use_list=False)
+                if len(record) == 2:
+                    self._clock.resume(*record)
+                    continue
+                epoch, sequence, op = record
+                intent = Intent(position, epoch, sequence, op, Stamp(op[-3], op[-2], self._node, sequence))
+            except (ValueError, TypeError, IndexError, msgpack.UnpackException) as broken:
+                raise CorruptData(
+                    os.path.join(DIRECTORY, f"record {position}"),
+                    0,
+                    f"a write at level ONE of a form that this build does not know ({broken})",
+                    "Start the version that wrote it, and let it hand its writes over first.",
+                ) from broken
+            highest = max(highest, epoch)
+            self._clock.resume(op[-3], op[-2])
+            if position > self.drained_position:
+                self._take(intent)
+        return highest
+
+    def _new_epoch(self, above: int, incarnation: int = 0) -> int:
+        counter = max(incarnation, (above >> _RANDOM_BITS) + 1)
+        return counter << _RANDOM_BITS | self._rng.getrandbits(_RANDOM_BITS)
+
+    # -- taking in
+
+    def __len__(self) -> int:
+        return len(self._pending) + len(self._unsynced)
+
+    @property
+    def last_position(self) -> int:
+        """The last record of this log that is durable."""
+        return self._journal.durable_index
+
+    async def add(self, kind: int, key: bytes, value: bytes, once: bytes | None) -> Intent:
+        """Make a write durable here. Raises Overloaded, StorageFull, IdempotencyConflict: nothing was kept."""
+        if once is not None and (known := self._by_once.get(once)) is not None:
+            return self._again(known, kind, key, value)
+        future = self._line_up(kind, key, value, once)
+        return await future
+
+    def _again(self, known: Intent, kind: int, key: bytes, value: bytes) -> Intent:
+        op = known.op
+        before = request_digest(op[0], op[1], op[2] if op[0] == OP_PUT else b"", None)
+        if before != request_digest(kind, key, value, None):
+            raise IdempotencyConflict("this idempotency key belongs to another request")
+        return known
+
+    def _line_up(self, kind: int, key: bytes, value: bytes, once: bytes | None) -> "asyncio.Future[Intent]":
+        size = limits.INTENT_OVERHEAD_BYTES + len(key) + len(value)
+        if len(self) >= limits.INTENTS_PENDING_MAX or self._bytes + size > limits.INTENTS_PENDING_BYTES_MAX:
+            raise Overloaded(f"{len(self)} writes at level one wait for a leader already", retry_after_s=1.0)
+        if not self._journal.room(size):
+            raise StorageFull("this node has no room on disk for another write at level one")
+        sequence = self._sequence + 1
+        stamp = self._clock.next(sequence)
+        if kind == OP_PUT:
+            op: Op = (kind, key, value, stamp.ms, stamp.counter, once)
+        else:
+            op = (kind, key, stamp.ms, stamp.counter, once)
+        intent = Intent(self._journal.entries[-1][1] + 1, self.epoch, sequence, op, stamp)
+        self._journal.append(msgpack.packb((self.epoch, sequence, op)), intent.position, self._term)
+        self._sequence = sequence
+        future: asyncio.Future[Intent] = self._loop.create_future()
+        if not self._unsynced:
+            self._loop.call_soon(self._sync)
+        self._unsynced.append((intent, future))
+        self._bytes += op_bytes(op)
+        return future
+
+    def _sync(self) -> None:
+        """Make all that has arrived durable, then tell who waits."""
+        unsynced, self._unsynced = self._unsynced, []
+        if not unsynced:
+            return
+        try:
+            self._journal.sync()
+        except StorageFull as full:
+            self._take_back(unsynced, full)
+            return
+        except JournalFailed as failed:
+            for _, future in unsynced:
+                future.cancel()  # nothing is known of them, and the node is about to stop
+            self._on_failure(failed)
+            return
+        for intent, future in unsynced:
+            self._bytes -= op_bytes(intent.op)
+            self._take(intent)
+            if not future.done():
+                future.set_result(intent)
+        self._wake()
+
+    def _take_back(self, unsynced: list[tuple[Intent, "asyncio.Future[Intent]"]], full: StorageFull) -> None:
+        """There was less room than had been promised: none of these was written."""
+        self._journal.truncate(unsynced[0][0].position)
+        self._sequence = unsynced[0][0].sequence - 1
+        for intent, future in unsynced:
+            self._bytes -= op_bytes(intent.op)
+            if not future.done():
+                future.set_exception(StorageFull(full.detail))
+
+    def _take(self, intent: Intent) -> None:
+        self._pending.append(intent)
+        self._bytes += op_bytes(intent.op)
+        first, _ = self._spans.get(intent.epoch, (intent.sequence, 0))
+        self._spans[intent.epoch] = (first, intent.sequence)
+        op = intent.op
+        self.overlay.add(op[1], Pending(intent.position, intent.stamp, op[2] if op[0] == OP_PUT else None))
+        if intent.once is not None:
+            self._by_once[intent.once] = intent
+
+    # -- handing over
+
+    def batch(self) -> list[Intent]:
+        """The next intents to forward: of one epoch, in order, bounded."""
+        taken: list[Intent] = []
+        size = 0
+        for intent in islice(self._pending, limits.ENTRY_OPS_MAX):
+            size += op_bytes(intent.op)
+            if taken and (intent.epoch != taken[0].epoch or size > limits.INTENTS_BATCH_BYTES_MAX):
+                break
+            taken.append(intent)
+        return taken
+
+    def settle(self, epoch: int, mark: int) -> None:
+        """This node has applied its own intents up to `mark` of `epoch`, and all of lower epochs."""
+        if epoch > self.epoch:
+            self._move_on(epoch)
+        pending = self._pending
+        while pending and (pending[0].epoch < epoch or (pending[0].epoch == epoch and pending[0].sequence <= mark)):
+            self._drop(pending.popleft())
+        self._journal.set_commit(self.drained_position)
+        if self._dropped_bytes > limits.INTENT_SEGMENT_BYTES and not self._unsynced:
+            self._compact()
+
+    def _drop(self, intent: Intent) -> None:
+        self.drained_position = intent.position
+        self._bytes -= op_bytes(intent.op)
+        self._dropped_bytes += op_bytes(intent.op)
+        self.overlay.remove(intent.op[1], intent.position)
+        if intent.once is not None and self._by_once.get(intent.once) is intent:
+            del self._by_once[intent.once]
+        last = self._spans[intent.epoch][1]
+        if intent.sequence == last:
+            del self._spans[intent.epoch]
+        else:
+            self._spans[intent.epoch] = (intent.sequence + 1, last)
+
+    def _compact(self) -> None:
+        """Drop what is not needed any more from disk and memory, but never the clock's last value."""
+        self._dropped_bytes = 0
+        highest = self._clock.highest()
+        record = msgpack.packb((highest.ms, highest.counter))
+        if not self._journal.room(len(record)):
+            return
+        try:
+            self._journal.append(record, self._journal.entries[-1][1] + 1, self._term)
+            if not self._pending:
+                self.drained_position = self._journal.entries[-1][1]
+            self._journal.sync()
+            self._journal.compact(self.drained_position, 0)
+        except JournalFailed as failed:
+            self._on_failure(failed)
+
+    def _move_on(self, foreign: int) -> None:
+        """Another process was this node meanwhile: go on above its epoch with what was acknowledged since the start."""
+        self._sync()
+        own = [intent for intent in self._pending if intent.epoch >= self._first_own_epoch]
+        log.error("another_process_was_this_node", epoch=f"{foreign:x}", mine=f"{self.epoch:x}", moved=len(own))
+        self.epoch = self._first_own_epoch = self._new_epoch(foreign)
+        self._sequence = 0
+        for intent in own:
+            self._sequence += 1
+            position = self._journal.entries[-1][1] + 1
+            moved = Intent(
+                position, self.epoch, self._sequence, intent.op, intent.stamp._replace(sequence=self._sequence)
+            )
+            self._journal.append(msgpack.packb((self.epoch, self._sequence, intent.op)), position, self._term)
+            self._moved[intent.epoch, intent.sequence] = (self.epoch, self._sequence)
+            self._unsynced.append((moved, self._loop.create_future()))
+            self._bytes += op_bytes(moved.op)
+        self._sync()
+
+    # -- receipts
+
+    def is_pending(self, epoch: int, sequence: int) -> bool:
+        """Whether this intent was acknowledged here and is not applied here yet."""
+        first, last = self._spans.get(epoch, (1, 0))
+        return first <= sequence <= last
+
+    def present_name(self, epoch: int, sequence: int) -> tuple[int, int]:
+        """The name that an intent goes by now: another one if it had to be moved."""
+        return self._moved.get((epoch, sequence), (epoch, sequence))
+
+    def close(self) -> None:
+        """Release the files."""
+        self._journal.close()

@@ -1,0 +1,266 @@
+"""What a node does for its doors: reads and writes at every level, receipts, sessions.
+
+Everything that is read comes from the state machine, after the wait that its level asks for.
+"""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from kvstore.errors import (
+    BadRequest,
+    DeadlineExceeded,
+    IdempotencyConflict,
+    IdempotencyExpired,
+    KvError,
+    NotAVoter,
+    NotFound,
+    Overloaded,
+    PreconditionFailed,
+)
+from kvstore.limits import RANGE_PAGE_BYTES_MAX, READS_PENDING_MAX
+from kvstore.model import commands
+from kvstore.model.commands import Once, Op
+from kvstore.model.levels import Level
+from kvstore.model.results import (
+    EXPIRED,
+    FULL,
+    NOT_FOUND,
+    ONCE_CONFLICT,
+    PRECONDITION_FAILED,
+    RangeAnswer,
+    ReadAnswer,
+    Receipt,
+    WriteAnswer,
+)
+from kvstore.model.stamp import Stamp
+from kvstore.node.all_reads import AllReads
+from kvstore.node.deadlines import Expired
+from kvstore.node.freshness import Freshness
+from kvstore.node.hybrid_clock import HybridClock
+from kvstore.node.intents import IntentLog
+from kvstore.node.overlay import as_record
+from kvstore.node.pages import with_overlay
+from kvstore.node.reads import AppliedWaits, QuorumReads
+from kvstore.node.receipts import Receipts, receipt_id
+from kvstore.node.site import Site
+from kvstore.node.writes import Writes, Written
+from kvstore.state.machine import Machine
+
+
+class Requests:
+    """The half of `Node` that doors call (kvstore.http.store.Store); `Node` sets all of these."""
+
+    name: str
+    reads: QuorumReads
+    _site: Site
+    _machine: Machine
+    _clock: HybridClock
+    _intents: IntentLog
+    _writes: Writes
+    _all_reads: AllReads
+    _receipts: Receipts
+    _freshness: Freshness
+    _applied_waits: AppliedWaits
+    _revision_waits: AppliedWaits
+    _reads_open: int
+    _is_voter: bool
+    _serves_one_from: int
+
+    # -- writes
+
+    async def put(
+        self,
+        key: bytes,
+        value: bytes,
+        *,
+        level: Level,
+        condition: int | None = None,
+        once: Once | None = None,
+        timeout_s: float,
+    ) -> WriteAnswer:
+        """Write `value`; see Store."""
+        if level is Level.ONE:
+            return await self._write_one(commands.OP_PUT, key, value, condition, once)
+        written = await self._write(commands.put(key, value, condition, once), level, timeout_s)
+        return _answer(key, level, written)
+
+    async def delete(
+        self, key: bytes, *, level: Level, condition: int | None = None, once: Once | None = None, timeout_s: float
+    ) -> WriteAnswer:
+        """Delete `key`; see Store."""
+        if level is Level.ONE:
+            return await self._write_one(commands.OP_DELETE, key, b"", condition, once)
+        written = await self._write(commands.delete(key, condition, once), level, timeout_s)
+        if written.result.status == NOT_FOUND:
+            raise NotFound("the key is absent", level=level)
+        return _answer(key, level, written)
+
+    async def open_session(self, *, timeout_s: float) -> int:
+        """The number of a new session; see Store."""
+        return (await self._write(commands.open_session(), Level.QUORUM, timeout_s)).result.revision
+
+    async def close_session(self, session: int, *, timeout_s: float) -> None:
+        """Forget a session; see Store."""
+        await self._write(commands.close_session(session), Level.QUORUM, timeout_s)
+
+    async def _write(self, op: Op, level: Level, timeout_s: float) -> Written:
+        written = await self._writes.write(op, level, timeout_s)
+        status = written.result.status
+        if status in _REFUSALS:
+            error = _REFUSALS[status]()
+            error.level, error.leader = level, self._site.engine.leader
+            raise error
+        if status == PRECONDITION_FAILED:
+            now = written.result.revision
+            raise PreconditionFailed(
+                f"the key's mod_revision is {now}" if now else "the key is absent",
+                level=level,
+                leader=self._site.engine.leader,
+            )
+        return written
+
+    async def _write_one(
+        self, kind: int, key: bytes, value: bytes, condition: int | None, once: Once | None
+    ) -> WriteAnswer:
+        level = Level.ONE
+        if condition is not None:
+            raise BadRequest("a write at level one takes no condition: its node may not know the present value")
+        if once is not None and not isinstance(once, bytes):
+            raise BadRequest("a write at level one takes an idempotency key, but no session")
+        if not self._is_voter:
+            raise NotAVoter(f"{self.name} is no voter: its disk alone would promise nothing", level=level)
+        try:
+            intent = await self._intents.add(kind, key, value, once)
+        except KvError as error:
+            error.level = level
+            raise
+        return WriteAnswer(key, None, None, level, 1, 1, "pending", receipt_id(self.name, intent))
+
+    async def receipt(self, text: str, *, timeout_s: float) -> Receipt:
+        """What became of a write at level ONE; see Store."""
+        return await self._receipts.get(text, self._site.in_s(timeout_s))
+
+    # -- reads
+
+    async def get(
+        self,
+        key: bytes,
+        *,
+        level: Level,
+        min_revision: int | None = None,
+        max_staleness_s: float | None = None,
+        timeout_s: float,
+    ) -> ReadAnswer:
+        """Read `key`; see Store."""
+        at = self._site.in_s(timeout_s)
+        if level is Level.ALL:
+            await self._admitted(level, self._all_reads.check(key, at))
+            await self._freshen(Level.ONE, min_revision, None, at)
+        else:
+            await self._freshen(level, min_revision, max_staleness_s, at)
+        machine = self._machine
+        record = machine.get(key)
+        stamp = machine.last_stamp
+        if level is Level.ONE and (pending := self._intents.overlay.over(machine, key)) is not None:
+            record = as_record(pending)
+            stamp = max(stamp, pending.stamp)
+        return ReadAnswer(record, machine.revision, machine.applied_index, self._site.engine.leader, stamp)
+
+    async def range(
+        self,
+        start: bytes,
+        end: bytes | None,
+        *,
+        level: Level,
+        limit: int,
+        after: bytes | None,
+        reverse: bool,
+        timeout_s: float,
+    ) -> RangeAnswer:
+        """Read a page; see Store."""
+        await self._freshen(level, None, None, self._site.in_s(timeout_s))
+        machine = self._machine
+        overlay = self._intents.overlay
+        if level is Level.ONE and len(overlay):
+            records, count, following = with_overlay(machine, overlay, start, end, limit, after, reverse)
+        else:
+            records, count, following = machine.range(
+                start, end, limit=limit, after=after, bytes_max=RANGE_PAGE_BYTES_MAX, reverse=reverse
+            )
+        return RangeAnswer(
+            machine.revision,
+            count,
+            records,
+            following,
+            machine.applied_index,
+            self._site.engine.leader,
+            machine.last_stamp,
+        )
+
+    async def _freshen(self, level: Level, min_revision: int | None, max_staleness_s: float | None, at: float) -> None:
+        """Wait until the applied state is as fresh as `level` asks, has reached `min_revision`, and is not staler than
+        `max_staleness_s`.
+        """
+        serves_one = self._is_voter and self._serves_one_from <= self._machine.applied_index
+        reached = min_revision is None or min_revision <= self._machine.revision
+        if level is Level.ONE and serves_one and reached and max_staleness_s is None:
+            return
+        await self._admitted(level, self._wait_fresh(level, min_revision, max_staleness_s, at))
+
+    async def _admitted(self, level: Level, wait: Coroutine[Any, Any, None]) -> None:
+        if self._reads_open >= READS_PENDING_MAX:
+            wait.close()
+            raise Overloaded(f"{self._reads_open} reads are waiting already", read=True, level=level, retry_after_s=1.0)
+        self._reads_open += 1
+        try:
+            await wait
+        finally:
+            self._reads_open -= 1
+
+    async def _wait_fresh(
+        self, level: Level, min_revision: int | None, max_staleness_s: float | None, at: float
+    ) -> None:
+        if level is Level.QUORUM or not self._is_voter:
+            await self._catch_up(at)
+        else:
+            await self._reach(self._applied_waits, self._serves_one_from, self._machine.applied_index, at)
+            if max_staleness_s is not None:
+                await self._freshness.wait(max_staleness_s, at)
+        if min_revision is not None:
+            await self._reach(self._revision_waits, min_revision, self._machine.revision, at)
+
+    async def _catch_up(self, at: float) -> None:
+        """Apply all that was acknowledged before now."""
+        await self._reach(self._applied_waits, await self.reads.index(at), self._machine.applied_index, at)
+
+    async def _reach(self, waits: AppliedWaits, wanted: int, present: int, at: float) -> None:
+        if wanted <= present:
+            return
+        try:
+            await waits.wait(self._site, wanted, at)
+        except Expired:
+            raise DeadlineExceeded("this node did not catch up in time", read=True) from None
+
+    # -- the clock
+
+    def stamp(self) -> Stamp:
+        """The highest stamp that this node knows of."""
+        return self._clock.highest()
+
+    def heard(self, stamp: Stamp) -> None:
+        """A client tells the highest stamp that it has seen; see Store."""
+        self._clock.heard(stamp)
+
+
+def _answer(key: bytes, level: Level, written: Written) -> WriteAnswer:
+    result = written.result
+    return WriteAnswer(key, result.revision, result.version, level, written.required, written.acked, "committed", None)
+
+
+_REFUSALS: Final[dict[int, Callable[[], KvError]]] = {
+    ONCE_CONFLICT: lambda: IdempotencyConflict("another request was sent under this idempotency key before"),
+    EXPIRED: lambda: IdempotencyExpired(
+        "the session has expired, or this write was answered before and its answer is not kept any more"
+    ),
+    FULL: lambda: Overloaded("too many sessions, answers or idempotency keys are kept already", retry_after_s=5.0),
+}
