@@ -113,14 +113,7 @@ class HttpServer:
         given_id = request.headers.get(_REQUEST_ID)
         request_id = (given_id and parse.request_id(given_id)) or f"{self._id_stem}-{next(self._id_count):x}"
         path, query = parse.split_target(request.raw_path)
-        raw_key = ""
-        methods: dict[str, tuple[Route, HttpMeter]] | None
-        for prefix, methods in self._prefixed:
-            if path.startswith(prefix):
-                raw_key = path[len(prefix) :]
-                break
-        else:
-            methods = self._table.get(path)
+        methods, raw_key = self._methods(path)
         found = methods.get(method) if methods is not None else None
         if found is None:
             meter = self._stray(method)
@@ -136,6 +129,13 @@ class HttpServer:
                 self._finish(request, answer, request_id, ok=False)
         meter.done(answer.status, answer.level, time.perf_counter() - started)
         return answer
+
+    def _methods(self, path: str) -> tuple[dict[str, tuple[Route, HttpMeter]] | None, str]:
+        """What the path takes, and the rest of it where that is something given; None for no such path."""
+        for prefix, methods in self._prefixed:
+            if path.startswith(prefix):
+                return methods, path[len(prefix) :]
+        return self._table.get(path), ""
 
     def malformed(self, request: web.BaseRequest, status: int, failed: BaseException | None) -> Answer:
         """The answer to what is not HTTP, or above a bound of the head; the connection ends with it."""

@@ -1,7 +1,7 @@
 """How much room the bodies of all requests take together, from their first byte to their answer.
 
-A value may have a megabyte, and thousands of clients may send one at once: what would exceed the bound is refused before
-it is read.
+A value may have a megabyte, and thousands of clients may send one at once: what would exceed the bound is refused
+before it is read.
 """
 
 from collections.abc import Iterator
