@@ -169,9 +169,9 @@ class Leadership:
                 core.commit_index,
                 bool(self._all),
                 self.storage_full,
+                entries,
                 progress.clock,
                 self._majority_age_us,
-                entries,
             ),
         )
 

@@ -36,9 +36,9 @@ class Append(_Message, frozen=True, tag=1):
     commit_index: Index
     sync_commit: bool
     reserve: bool
-    echo: Index
-    majority_age_us: Index
     entries: list[tuple[Index, bytes]]
+    echo: Index = 0
+    majority_age_us: Index = 0
 
 
 class AppendReply(_Message, frozen=True, tag=2):
