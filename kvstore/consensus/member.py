@@ -35,7 +35,8 @@ from kvstore.consensus.journal import Journal
 from kvstore.consensus.leading import Leadership
 from kvstore.consensus.outlook import Outlook
 from kvstore.consensus.pending import Pending
-from kvstore.consensus.raft import LEADER, REGULAR, Core
+from kvstore.consensus.proposing import Proposing
+from kvstore.consensus.raft import LEADER, Core
 from kvstore.consensus.seats import Seats
 from kvstore.consensus.snapshots import SnapshotInfo, SnapshotStore
 from kvstore.errors import NoLeader, StorageFull
@@ -73,6 +74,7 @@ class Member(Outlook):
         self.leadership = None
         self._inbox: list[tuple[str, wire.Message]] = []
         self._pending = Pending()
+        self._proposing = Proposing(context, host, self._pending)
         self._applier = Applier(context, clock, host, self._pending)
         self._handover: Handover | None = None
         self._append_due = False
@@ -326,20 +328,9 @@ class Member(Outlook):
         self._pending.resolve()
 
     def _take_proposals(self) -> None:
-        if self.leadership is None or self._handover is not None:
-            return
-        self._context.look_for_room(limits.ENTRY_BYTES_MAX)
-        full = self.leadership.storage_full
-        if self._context.full and not full:
-            # This node alone has no room, so another leads better. What waits goes to it.
-            if self._append_due:
-                self.transfer(None, lambda _error: None)
-            return
-        index = self._journal.entries[-1][1]
-        for command, done in self._host.proposals(full=full):
-            index += 1
-            self._journal.append(REGULAR + command, index, self._core.term)
-            self._pending.add(index, self._core.term, done)
+        lead = self.leadership
+        if lead is not None and self._handover is None and not self._proposing.take(lead) and self._append_due:
+            self.transfer(None, lambda _error: None)  # what waits goes to who leads then
 
     def _lead(self, lead: Leadership) -> None:
         if self._append_due:
@@ -365,8 +356,10 @@ class Member(Outlook):
                 self.kick()  # the only voter commits by its own fsync, at the next tick
 
     def _stall(self) -> None:
-        """Even the reserve is used up. Nothing was written and nothing leaves, and so it stays until there is room."""
-        self._stalled = self._context.full = True
+        """Even what is kept of the reserve is used up: it takes hundreds of elections on a disk that is full for good.
+        Nothing was written and nothing leaves, and so it stays until there is room.
+        """
+        self._stalled = self._context.full = self._context.reserve_used = True
         self._context.discard()
         self._inbox.clear()
         if self.leadership is not None and self.leadership.peers:

@@ -7,7 +7,7 @@ import pytest
 from kvjepsen.mutants import MUTANTS
 from kvstore import limits
 from kvstore.consensus import rules
-from kvstore.consensus.messages import Append
+from kvstore.consensus.messages import Append, SnapshotChunk
 from kvstore.errors import KvError
 from kvstore.model.levels import Level
 from kvstore.testing import InvariantBroken, SimCluster
@@ -118,6 +118,44 @@ def test_a_lost_answer_to_a_snapshot_piece_does_not_end_its_sending(cluster, mon
         cluster.run_for(0.003)
     cluster.run_for(5.0)
     assert cluster.converged()
+
+
+def test_a_follower_without_room_for_a_snapshot_is_asked_now_and_then_and_gets_it_once_it_has_room(cluster):
+    away, leader = follower(cluster), cluster.leader()
+    cluster.kill(away)
+    for number in range(400):
+        cluster.run(put(cluster, leader, b"k%d" % (number % 50)))
+    cluster.run_for(1.0)
+    assert cluster.node(leader).compaction.taken_total > 0
+    isolate(cluster, away)
+    cluster.start(away)
+    cluster.run_for(0.1)
+    disk = cluster.disks[away]
+    disk.capacity_bytes -= disk.free_bytes("")
+    cluster.network.heal_all()
+    cluster.run_for(1.0)
+    asked = chunks_sent(cluster, leader)
+    cluster.run_for(10.0)
+    assert 8 <= len(asked) <= 12, "about one a second"
+    assert cluster.node(away).engine.leader == leader, "and all else goes on"
+    disk.capacity_bytes = 1 << 40
+    cluster.run_for(3.0)
+    assert cluster.converged()
+
+
+def chunks_sent(cluster: SimCluster, name: str) -> list[SnapshotChunk]:
+    """Collects the pieces of snapshots that `name` sends from now on."""
+    transport = cluster.processes[name].transport
+    sent: list[SnapshotChunk] = []
+    send = transport.send
+
+    def note(peer, message):
+        if isinstance(message, SnapshotChunk):
+            sent.append(message)
+        return send(peer, message)
+
+    transport.send = note
+    return sent
 
 
 def test_a_rolling_restart_keeps_every_write(cluster):
