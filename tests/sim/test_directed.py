@@ -6,7 +6,7 @@ import pytest
 
 from kvjepsen.mutants import MUTANTS
 from kvstore import limits
-from kvstore.consensus import rules
+from kvstore.consensus import membership, rules
 from kvstore.consensus.messages import Append, SnapshotChunk
 from kvstore.errors import KvError
 from kvstore.model.levels import Level
@@ -221,6 +221,28 @@ def test_the_last_voter_commits_a_change_only_once_it_is_durable(cluster):
         cluster.run(cluster.call(leader, lambda node, name=name: node.membership.remove(name, 2.0)))
     assert members(cluster, leader).voters == (leader,)
     assert cluster.run(put(cluster, leader, b"k")).revision == 1
+
+
+def test_a_learner_that_has_fallen_silent_is_not_promoted(monkeypatch):
+    silence_logs()
+    cluster = SimCluster(NODES, seed=1, spares=("n4",))
+    cluster.start_all()
+    cluster.run_for(2.0)
+    monkeypatch.setattr(membership, "PROMOTE_ENTRIES_MAX", -1)  # nobody is near enough
+    leader = cluster.leader()
+    cluster.run(cluster.call(leader, lambda node: node.membership.add("n4", "n4:8481", 2.0)))
+    cluster.start("n4")
+    cluster.run_for(2.0)
+    assert members(cluster, leader).member("n4").identity, "it has been met"
+    cluster.partition(["n4"], NODES)
+    cluster.run_for(1.0)
+    monkeypatch.undo()
+    cluster.run_for(2.0)
+    assert "n4" not in members(cluster, leader).voters, "it would be one more voter whom nobody can reach"
+    cluster.network.heal_all()
+    cluster.run_for(3.0)
+    assert "n4" in members(cluster, leader).voters
+    cluster.close()
 
 
 async def _outcomes(requests):

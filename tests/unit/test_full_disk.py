@@ -166,6 +166,30 @@ def test_a_follower_whose_reserve_is_used_up_keeps_no_delete_waiting(lab: Lab) -
     assert leader.journal.commit_index == leader.journal.entries[-1][1], "nothing is left that cannot be committed"
 
 
+def test_followers_that_refuse_entries_get_them_again_at_heartbeats_only(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leader = lab.elect()
+    for node in others(lab, leader):
+        monkeypatch.setattr(node.journal, "room", lambda _size: False)
+        monkeypatch.setattr(node.journal, "fits", lambda _size, kept=False: False)
+    leader.propose(PUT)
+    sent = 0
+    for _ in range(50):
+        for node in others(lab, leader):
+            wires = lab.wires[leader.name, node.name]
+            sent += sum(isinstance(message, wire.Append) and bool(message.entries) for message in wires)
+        if not lab.deliver():
+            break
+    assert leader.member.storage_full()
+    assert sent <= 2, "once to each of them, and no time has passed"
+    lab.advance(0.2)
+    assert others(lab, leader)[0].journal.entries[-1][1] < leader.journal.entries[-1][1]
+    monkeypatch.undo()
+    lab.advance(0.2)
+    assert len(leader.log) == 1
+
+
 def test_a_follower_without_room_for_a_snapshot_says_so_and_answers_all_else_of_that_step(lab: Lab) -> None:
     leader = lab.elect()
     write(lab, 1)
