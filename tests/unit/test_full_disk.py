@@ -108,16 +108,18 @@ def test_a_lone_node_whose_reserve_is_used_up_refuses_deletes_serves_reads_and_g
     assert all(len(outcome) == 1 for outcome in outcomes)
 
 
-def used_up(lab: Lab) -> None:
+def used_up(lab: Lab, delete: bytes = DELETE) -> None:
     """Disks of all nodes that are full for good, with as many deletes as there was room for."""
     lab.elect()
     for node in lab.nodes.values():
         fill(node)
-    assert refused(write(lab, 60, DELETE)[-1])
+    assert refused(write(lab, 400_000 // len(delete), delete)[-1])
 
 
-def test_elections_and_reads_go_on_when_all_disks_are_full_for_good(lab: Lab) -> None:
-    used_up(lab)
+def test_elections_and_reads_go_on_when_all_disks_are_full_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kvstore.limits.ENTRY_BYTES_MAX", 900)  # small deletes use up all that they may
+    lab = Lab("n1", "n2", "n3", segment_bytes=SEGMENT_BYTES)
+    used_up(lab, b"delete" + bytes(800))
     terms = set()
     for _ in range(10):
         leader = lab.elect()
@@ -164,6 +166,18 @@ def test_a_follower_whose_reserve_is_used_up_keeps_no_delete_waiting(lab: Lab) -
     assert all(len(outcome) == 1 for outcome in outcomes), "each is done or refused"
     (leader,) = lab.leaders()
     assert leader.journal.commit_index == leader.journal.entries[-1][1], "nothing is left that cannot be committed"
+
+
+def test_a_group_beyond_a_segment_has_room_only_if_the_disk_has(lab: Lab) -> None:
+    node = lab.elect()
+    size = 2 * SEGMENT_BYTES
+    fill(node)
+    assert node.journal.room(1_000)
+    assert not node.journal.room(size)
+    node.disk.capacity_bytes = 1 << 40
+    assert node.journal.room(size)
+    node.journal.append(b"\x00" + bytes(size), node.journal.entries[-1][1] + 1, node.member.term)
+    node.journal.sync()
 
 
 def test_followers_that_refuse_entries_get_them_again_at_heartbeats_only(
