@@ -82,7 +82,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "HOST:PORT",
         "127.0.0.1:8481",
         values.address,
-        "Address for the other nodes. Not opened by a node without peers.",
+        "Address for the other nodes. Opened once there is another member: a node that is alone takes no port.",
     ),
     _setting(
         "peers",
