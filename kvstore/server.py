@@ -38,6 +38,13 @@ EXIT_CANNOT_LISTEN = 3
 EXIT_INTERNAL = 8
 HAND_OVER_S_MAX = 1.0
 JOIN_AGAIN_S = 0.5
+MISSING_AFTER_S = 2.0
+MISSING_EVERY_S = 10.0
+MISSING_ADVICE = (
+    "This directory is empty, so it votes only once all first members of a new cluster have been heard from. Start "
+    "them; if the cluster is new and one cannot come, start a majority with --bootstrap-incomplete. If this member has "
+    "lost its data, remove it, add it again, and start it with --join."
+)
 
 
 class DirectoryInUse(LocalError):
@@ -129,6 +136,7 @@ class Server:
             events=node,
             authorise=connections.authorise,
             stranger=connections.let_in,
+            has_log=lambda: node.engine.has_log,
         )
         _watch(metrics, node, transport)
         node.start(transport, http)
@@ -138,6 +146,9 @@ class Server:
         if node.waits_to_join:
             joining = loop.create_task(self._join(config))
             self._closers.append(joining.cancel)
+        if node.engine.waits_for:
+            founding = loop.create_task(self._say_who_is_missing())
+            self._closers.append(founding.cancel)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, EXIT_OK)
         gc.freeze()  # what has been loaded by now stays; the collector need not walk over it
@@ -158,6 +169,13 @@ class Server:
                 self._node.hear_of_members(await _bootstrap(config, joining=True))
             except (KvError, LocalError) as error:
                 log.warning("join_waits", join=config.join, error=str(error))
+
+    async def _say_who_is_missing(self) -> None:
+        """Say now and then whom the first election of a new cluster waits for (consensus.founding)."""
+        await asyncio.sleep(MISSING_AFTER_S)
+        while missing := self._node.engine.waits_for:
+            log.warning("first_election_waits", missing=list(missing), advice=MISSING_ADVICE)
+            await asyncio.sleep(MISSING_EVERY_S)
 
     def _stop(self, code: int) -> None:
         if not self._stopped.done():
@@ -197,6 +215,7 @@ def _raft_settings(config: ServerConfig) -> RaftSettings:
         election_s_max=config.election_ms_max / 1000,
         snapshot_log_bytes=config.snapshot_log_bytes,
         log_keep_bytes=config.log_keep_bytes,
+        bootstrap_incomplete=config.bootstrap_incomplete,
     )
 
 

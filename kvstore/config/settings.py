@@ -103,6 +103,15 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "Add the member first (kv member add). Without effect on a directory that is in use already.",
     ),
     _setting(
+        "bootstrap_incomplete",
+        "true|false",
+        False,
+        values.switch,
+        "Hold the first election of a new cluster although some of its first members cannot be reached. Give it to a "
+        "majority of them, once; without effect on a directory that is in use already. Never for a member that has "
+        "lost its data: remove that one and add it again.",
+    ),
+    _setting(
         "cluster_token",
         "TEXT",
         "",

@@ -13,13 +13,16 @@ from kvstore.consensus.snapshots import SnapshotStore
 
 
 class RaftSettings(NamedTuple):
-    """Times in seconds, sizes in bytes. Local configuration: nothing that `apply` reads."""
+    """Times in seconds, sizes in bytes. Local configuration: nothing that `apply` reads. `bootstrap_incomplete`: see
+    founding.py.
+    """
 
     heartbeat_s: float = 0.05
     election_s_min: float = 0.3
     election_s_max: float = 0.5
     snapshot_log_bytes: int = 32 << 20
     log_keep_bytes: int = 8 << 20
+    bootstrap_incomplete: bool = False
 
 
 class Context:

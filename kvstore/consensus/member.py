@@ -30,6 +30,7 @@ from kvstore.consensus.context import Context, RaftSettings
 from kvstore.consensus.elections import Elections
 from kvstore.consensus.engine import AllDone, Host, Loop, Objection, Peer, ProposalDone, ReadDone, Transport
 from kvstore.consensus.following import EngineFault, Following
+from kvstore.consensus.founding import Founding
 from kvstore.consensus.handover import Handover, best_target
 from kvstore.consensus.journal import Journal
 from kvstore.consensus.leading import Leadership
@@ -68,7 +69,8 @@ class Member(Outlook):
         self._host = host
         self._synced = synced
         self._context = context = Context(name, settings, journal, snapshots)
-        self._elections = Elections(context)
+        self._founding = Founding(context, incomplete=settings.bootstrap_incomplete)
+        self._elections = Elections(context, self._founding)
         self._seats = Seats(context, initial, self._members_changed)
         self._following = Following(context, self._elections.leader_heard, self._seats.refold, self._install)
         self.leadership = None
@@ -149,7 +151,10 @@ class Member(Outlook):
 
     def peer_connected(self, peer: Peer) -> None:
         """Messages to `peer` can be sent from now on."""
+        self._enter()
         self._core.connected(peer.name)
+        if self._founding.heard(peer):
+            self._elections.founded()
         if self.leadership is not None:
             self.leadership.connected(peer.name)
             self._append_due = True
@@ -257,6 +262,9 @@ class Member(Outlook):
 
     def _receive(self, peer: str, message: wire.Message) -> None:
         core = self._core
+        if self._founding.waits and not isinstance(message, wire.Append | wire.SnapshotChunk):
+            self._context.drop()  # M6: who must not vote yet must not learn of terms either, or it would seem to have
+            return
         if not core.knows(peer):
             core.meet(peer)
         match message:

@@ -40,6 +40,7 @@ class PeerTransport:
         listen: Address | None = None,
         peers: Mapping[str, Address] = NOBODY,
         stranger: Callable[[Peer], bool] = lambda _peer: False,
+        has_log: Callable[[], bool] = lambda: True,
         call_later: CallLater | None = None,
         rng: random.Random | None = None,
     ) -> None:
@@ -48,8 +49,8 @@ class PeerTransport:
 
         `authorise` says why a peer is refused, or None; it judges those who dial and those who are dialed.
         `stranger` says whether to let in one of this cluster whom nobody has added; it may add the peer itself.
-        `call_later` stands in for the loop's own, `rng` for the chance that spreads out dialing. Raises ValueError if
-        `hello` breaks the bounds of a handshake.
+        `has_log` is told in every handshake. `call_later` stands in for the loop's own, `rng` for the chance that
+        spreads out dialing. Raises ValueError if `hello` breaks the bounds of a handshake.
         """
         greeting = wire.checked(
             wire.Hello(
@@ -62,7 +63,8 @@ class PeerTransport:
                 hello.address,
             )
         )
-        self._hub = Hub(greeting, events, authorise, stranger, call_later or _loop_call_later, RepeatLog(hello.name))
+        later = call_later or _loop_call_later
+        self._hub = Hub(greeting, events, authorise, stranger, has_log, later, RepeatLog(hello.name))
         self._ready = self._hub.ready
         self._rng = rng or random.Random()
         self._listen = listen

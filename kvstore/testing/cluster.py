@@ -197,6 +197,7 @@ class SimCluster:
                 events=node,
                 authorise=connections.authorise,
                 stranger=connections.let_in,
+                has_log=lambda: node.engine.has_log,
                 rng=rng,
             ),
         )

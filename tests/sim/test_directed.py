@@ -11,6 +11,7 @@ from kvstore.consensus.messages import Append, SnapshotChunk
 from kvstore.errors import KvError
 from kvstore.model.levels import Level
 from kvstore.testing import InvariantBroken, SimCluster
+from kvstore.testing.cluster import SIM_SETTINGS
 from kvstore.testing.process import silence_logs
 
 NODES = ("n1", "n2", "n3")
@@ -242,6 +243,66 @@ def test_a_learner_that_has_fallen_silent_is_not_promoted(monkeypatch):
     cluster.network.heal_all()
     cluster.run_for(3.0)
     assert "n4" in members(cluster, leader).voters
+    cluster.close()
+
+
+def restart_empty(cluster: SimCluster, *names: str) -> None:
+    """These members lose their disks, all of them before any comes back, and come back with their old flags."""
+    for name in names:
+        cluster.wipe(name)
+    cluster.wiped.clear()
+    for name in names:
+        cluster.start(name)
+
+
+def test_a_majority_that_has_lost_its_disks_founds_no_empty_cluster_beside_the_log_that_is_left(cluster):
+    for number in range(10):
+        cluster.run(put(cluster, NODES[number % 3], b"k%d" % number, Level.ALL))
+    left = cluster.leader()
+    lost = [name for name in NODES if name != left]
+    restart_empty(cluster, *lost)
+    cluster.run_for(30.0)
+    assert cluster.leader() is None
+    for name in lost:
+        assert left in cluster.node(name).engine.waits_for
+        with pytest.raises(KvError, match="waits for") as refused:
+            cluster.run(put(cluster, name, b"k"))
+        assert refused.value.outcome == "not_applied"
+    assert len(cluster.node(left).machine) == 10
+
+
+def test_nor_do_they_while_the_one_that_is_left_is_down(cluster):
+    cluster.run(put(cluster, "n1", b"k", Level.ALL))
+    left, lost = NODES[0], NODES[1:]
+    cluster.kill(left)
+    restart_empty(cluster, *lost)
+    cluster.run_for(30.0)
+    assert cluster.leader() is None
+    assert [cluster.node(name).engine.waits_for for name in lost] == [(left,), (left,)]
+
+
+@pytest.mark.parametrize("incomplete", [False, True])
+def test_the_first_election_of_a_new_cluster_waits_for_all_its_members_unless_told_not_to(incomplete):
+    silence_logs()
+    cluster = SimCluster(NODES, seed=1, settings=SIM_SETTINGS._replace(bootstrap_incomplete=incomplete))
+    cluster.start("n1")
+    cluster.start("n2")
+    cluster.run_for(20.0)
+    if incomplete:
+        assert cluster.run(put(cluster, "n1", b"k")).revision == 1
+    else:
+        assert cluster.leader() is None
+        assert cluster.node("n1").engine.waits_for == ("n3",)
+        with pytest.raises(KvError, match="waits for n3"):
+            cluster.run(put(cluster, "n1", b"k"))
+    cluster.start("n3")
+    cluster.run_for(1.0)
+    assert cluster.run(put(cluster, "n3", b"l", Level.ALL)).acked == 3
+    cluster.kill("n3")
+    cluster.kill("n1")
+    cluster.start("n3")
+    cluster.run_for(2.0)
+    assert cluster.run(put(cluster, "n2", b"m")).outcome == "committed", "n3 has a log now, and votes"
     cluster.close()
 
 

@@ -155,7 +155,7 @@ class Lab:
             node.member.start(node)
             for other in names:
                 if other != node.name:
-                    node.member.peer_connected(Peer(other, "", 1, ""))
+                    node.member.peer_connected(Peer(other, "", 1, "", has_log=False))
             node.run()
 
     def join(self, name: str) -> LabNode:
