@@ -53,6 +53,8 @@ class LeaderWatch:
         return sorted(missing)
 
     def _refusal(self, *, read: bool) -> NoQuorum | None:
+        if self._engine.waits_for:
+            return None  # the others are silent because nobody campaigns, not because they cannot be reached
         voters = self._engine.configuration.voters
         missing = self.unreachable()
         needed = majority(len(voters))
@@ -82,8 +84,9 @@ class LeaderWatch:
             await self._deadlines.wait(future, at)
         except Expired:
             missing = self.unreachable()
-            raise self._refusal(read=read) or NoLeader(
-                "no leader was elected in time", read=read, missing=tuple(missing)
-            ) from None
+            why = "no leader was elected in time"
+            if waits_for := self._engine.waits_for:
+                why = f"the first election of a new cluster waits for {', '.join(waits_for)}"
+            raise self._refusal(read=read) or NoLeader(why, read=read, missing=tuple(missing)) from None
         finally:
             self._changed.pop(future, None)

@@ -221,6 +221,8 @@ class Node(Requests):
         """None when a leader is known and this node is not far behind it."""
         if self.engine.leader is not None:
             return None
+        if waits_for := self.engine.waits_for:
+            return f"the first election of a new cluster waits for {', '.join(waits_for)}"
         missing = self._leaders.unreachable()
         voters = self.engine.configuration.voters
         if len(voters) - len(missing) < majority(len(voters)):

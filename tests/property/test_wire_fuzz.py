@@ -33,7 +33,7 @@ BY_TYPE: dict[type, st.SearchStrategy[Any]] = {
         m.Append, index, index, index, index, index, st.booleans(), st.booleans(), entries, index, index
     ),
     m.AppendReply: st.builds(
-        m.AppendReply, index, index, st.booleans(), index, index, index, index, st.booleans(), index
+        m.AppendReply, index, index, st.booleans(), index, index, index, index, st.booleans(), st.booleans(), index
     ),
     m.VoteRequest: st.builds(m.VoteRequest, index, index, index, st.booleans(), st.booleans()),
     m.VoteReply: st.builds(m.VoteReply, index, st.booleans(), st.booleans()),
