@@ -20,7 +20,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from kvstore import limits
+from kvstore import limits, outcomes
 from kvstore.clock import Clock
 from kvstore.consensus import messages as wire
 from kvstore.consensus.applying import Applier
@@ -343,9 +343,7 @@ class Member(Outlook):
 
     def _give_up_waiting(self) -> None:
         """A while after a lost leadership, proposals of that term that are still open have an unknown outcome."""
-        self._pending.unknown(
-            "leadership was lost before the write was committed", but_term=self._core.term if self.leads else None
-        )
+        self._pending.unknown(outcomes.LEADERSHIP_LOST, but_term=self._core.term if self.leads else None)
         self._pending.resolve()
 
     def _take_proposals(self) -> None:
@@ -408,7 +406,7 @@ class Member(Outlook):
 
     def _fail(self, error: Exception) -> None:
         self.stop()
-        self._pending.unknown("this node has stopped")
+        self._pending.unknown(outcomes.STOPPED)
         self._pending.resolve()
         self._host.failed(error)
 
@@ -457,7 +455,7 @@ class Member(Outlook):
         if not goes_on:
             journal.reset(info.index, info.term, info.configuration)
             self._seats.replaced()
-        self._pending.unknown("a snapshot took the place of the entry", up_to=info.index)
+        self._pending.unknown(outcomes.COVERED, up_to=info.index)
         self._host.restore(self._context.snapshots.frames(info))
         core.applied_index = info.index
         core.commit_index = max(core.commit_index, info.index)

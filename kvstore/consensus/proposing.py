@@ -12,13 +12,12 @@ keep what was taken in from filling disks by itself:
 
 from functools import partial
 
-from kvstore import limits
+from kvstore import limits, outcomes
 from kvstore.consensus.context import Context
 from kvstore.consensus.engine import Host
 from kvstore.consensus.leading import Leadership
 from kvstore.consensus.pending import Pending
 from kvstore.consensus.raft import REGULAR
-from kvstore.errors import StorageFull
 
 
 class Proposing:
@@ -52,7 +51,9 @@ class Proposing:
         for command, done in self._host.proposals(full=full):
             size += len(command)
             if full and (size > bytes_max or not journal.fits(len(REGULAR) + len(command))):
-                refusal = StorageFull("the disks of a majority are full, and what is kept for deletes is used up")
+                refusal = outcomes.error(
+                    outcomes.STORAGE_FULL, "the disks of a majority are full, and what is kept for deletes is used up"
+                )
                 self._pending.later(partial(done, None, 0, refusal))
                 continue
             index += 1

@@ -7,6 +7,7 @@ asked. Those who wait share rounds, and never join one that has been sent.
 import asyncio
 from typing import Any, Final
 
+from kvstore import outcomes
 from kvstore.errors import KvError, MembersUnreachable
 from kvstore.node.calls import NotSent, PeerGone
 from kvstore.node.deadlines import Expired
@@ -48,11 +49,10 @@ class Drains:
             if self._site.loop.time() + ROUND_S_MAX > at or self._site.engine.unreachable():
                 raise self._refusal("unreachable, or busy with writes at level one", missing, read)
 
-    def _refusal(self, how: str, missing: tuple[str, ...], read: bool) -> MembersUnreachable:
+    def _refusal(self, how: str, missing: tuple[str, ...], read: bool) -> KvError:
         voters = len(self._site.engine.configuration.voters)
-        return MembersUnreachable(
-            f"level all needs every voter; {how}: {', '.join(missing)}", read=read, required=voters, missing=missing
-        )
+        detail = f"level all needs every voter; {how}: {', '.join(missing)}"
+        return outcomes.error(outcomes.NOT_DRAINED, detail, read=read, required=voters, missing=missing)
 
     def _others(self) -> list[str]:
         engine = self._site.engine
