@@ -75,14 +75,14 @@ class Drains:
     async def _ask(self, name: str, at: float) -> bool:
         try:
             if name == self._site.engine.name:
-                await self._own(at)
+                await self.own(at)
             else:
                 await self._site.calls.call(name, CALL_DRAIN, [], at)
         except (Expired, NotSent, PeerGone, KvError):
             return False
         return True
 
-    async def _own(self, at: float) -> None:
+    async def own(self, at: float) -> None:
         """Wait until this node's own intents of now are applied here. Raises Expired."""
         if not len(self._intents):
             return
@@ -93,7 +93,7 @@ class Drains:
 
     async def _serve(self, _peer: str, _body: list[Any]) -> list[Any]:
         try:
-            await self._own(self._site.in_s(ROUND_S_MAX))
+            await self.own(self._site.in_s(ROUND_S_MAX))
         except Expired:
             raise MembersUnreachable("this node's writes at level one are not applied yet") from None
         return []
