@@ -97,7 +97,7 @@ def _copies(contents: Contents) -> list[tuple[int, Iterable[Any], int]]:
     origins = contents.origins.copy()
     return [
         # A session can hold a thousand answers.
-        (_SESSIONS, contents.sessions.rows(), SNAPSHOT_FRAME_RECORDS // 10),
+        (_SESSIONS, contents.sessions.rows(), max(SNAPSHOT_FRAME_RECORDS // 10, 1)),
         (_IDEMPOTENCY_KEYS, contents.idempotency_keys.copy().rows(), SNAPSHOT_FRAME_RECORDS),
         (_ORIGINS, origins.rows(), SNAPSHOT_FRAME_RECORDS),
         (_RUNS, origins.runs(), SNAPSHOT_FRAME_RECORDS),
