@@ -39,7 +39,7 @@ def test_keys_and_values_may_be_any_bytes() -> None:
     assert command.ops[0] == (commands.OP_PUT, every_byte, every_byte[::-1], None)
 
 
-@pytest.mark.parametrize(("version", "kind"), [(0, 0), (2, 0), (1, 1), (1, -1), (None, 0), ("1", 0), (1, b"")])
+@pytest.mark.parametrize(("version", "kind"), [(0, 0), (2, 0), (1, 2), (1, -1), (None, 0), ("1", 0), (1, b"")])
 def test_an_unknown_version_or_kind_is_refused(version: Any, kind: Any) -> None:
     with pytest.raises(UnknownCommand, match="not known to this build"):
         commands.decode(raw(version, kind, [], tuple(STAMP), None, None))
