@@ -1,8 +1,8 @@
 """Which commands this build knows how to apply: every part of an envelope is checked before any of it is applied."""
 
-from typing import Any
+from typing import Any, Final
 
-from kvstore.limits import IDEMPOTENCY_KEY_BYTES_MAX
+from kvstore.limits import IDEMPOTENCY_KEY_BYTES_MAX, NAME_CHARS_MAX
 from kvstore.model.commands import (
     KIND_INTENTS,
     KIND_OPS,
@@ -14,6 +14,9 @@ from kvstore.model.commands import (
     Command,
     UnknownCommand,
 )
+
+# The machine counts on from what it is given, and everything it keeps has to fit into 64 bits.
+_COUNT_MAX: Final = (1 << 63) - 1
 
 
 def check(command: Command) -> None:
@@ -27,6 +30,7 @@ def check(command: Command) -> None:
         raise UnknownCommand(f"operations of type {type(ops).__name__}")
     if origin is not None and not (
         type(origin.node) is str
+        and 0 < len(origin.node) <= NAME_CHARS_MAX
         and _counts(origin.epoch, origin.previous_epoch, origin.first_sequence)
         and origin.epoch
         and origin.first_sequence
@@ -39,7 +43,7 @@ def check(command: Command) -> None:
 
 
 def _counts(*numbers: Any) -> bool:
-    return all(type(number) is int and number >= 0 for number in numbers)
+    return all(type(number) is int and 0 <= number <= _COUNT_MAX for number in numbers)
 
 
 def _known(op: Any) -> bool:

@@ -33,6 +33,7 @@ from kvstore.model.results import (
     Record,
 )
 from kvstore.model.stamp import ZERO_STAMP, Stamp
+from kvstore.state import origins as origins_module
 from kvstore.state import snapshot as snapshot_module
 from kvstore.state.digest import raw_stamp, record_hasher, tombstone_hasher
 from kvstore.state.machine import Machine
@@ -51,8 +52,10 @@ SMALL = {
     "origins_max": 3,
 }
 RUNS_SLACK = 1  # a fifth of receipt_runs_max
-EPOCHS_KEPT = 8
+EPOCHS_KEPT = 3
 NODES = ["n1", "n2", "n3", "n4"]
+FORGER = "n4"
+"""The node that goes back to old epochs. Whoever can name the present one is believed, so that it has no promise."""
 
 Request = tuple[int, bytes, bytes, int | None]
 
@@ -308,9 +311,13 @@ class MachineOnce(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        # Frames of two rows, so that little makes many.
-        self.small_frames = mock.patch.object(snapshot_module, "SNAPSHOT_FRAME_RECORDS", 20)
-        self.small_frames.start()
+        # Frames of few rows, so that little makes many.
+        self.patches = [
+            mock.patch.object(snapshot_module, "SNAPSHOT_FRAME_RECORDS", 20),
+            mock.patch.object(origins_module, "_EPOCHS_KEPT", EPOCHS_KEPT),
+        ]
+        for each in self.patches:
+            each.start()
         self.machine = small_machine(**SMALL)
         self.replica = small_machine(**SMALL)
         self.model = Model()
@@ -327,7 +334,8 @@ class MachineOnce(RuleBasedStateMachine):
         self.executed: dict[tuple[Any, ...], int] = {}
 
     def teardown(self) -> None:
-        self.small_frames.stop()
+        for each in self.patches:
+            each.stop()
 
     # -- what happens
 
@@ -351,7 +359,9 @@ class MachineOnce(RuleBasedStateMachine):
         if not self.epochs[node]:
             self._begin_epoch(node, 0)
         known = self.epochs[node]
-        number, named = {"current": known[-1], "older": known[-2:][0], "oldest": known[0], "unheard of": (99, 98)}[epoch]
+        number, named = {"current": known[-1], "older": known[-2:][0], "oldest": known[0], "unheard of": (99, 98)}[
+            epoch
+        ]
         named = {"true": named, "none": 0, "its own": number}[previous]
         current, mark = self.model.mark(node)
         first = max(1, (mark if current == number else 0) + 1 + place)
@@ -369,20 +379,17 @@ class MachineOnce(RuleBasedStateMachine):
         own = self.epochs[node][-1][0] if self.epochs[node] else 0
         self._begin_epoch(node, {"applied": self.model.mark(node)[0], "own": own, "zero": 0}[follows])
 
-    @rule(node=st.sampled_from(NODES), place=st.integers(0, 9), wait=WAITS)
-    def forged_predecessor(self, node: str, place: int, wait: int) -> None:
+    @rule(place=st.integers(0, 9), wait=WAITS)
+    def forged_predecessor(self, place: int, wait: int) -> None:
         """An epoch that was there before comes again, and names the present one as the one before it."""
-        current = self.model.mark(node)[0]
-        epochs = [number for number, _ in self.epochs[node] if (node, number) in self.intents and number != current]
+        current = self.model.mark(FORGER)[0]
+        epochs = [number for number, _ in self.epochs[FORGER] if (FORGER, number) in self.intents and number != current]
         if not epochs:
             return
         number = epochs[place % len(epochs)]
-        # Not a repetition: whoever can name the present epoch is believed. Its results are new ones.
-        self.executed = {name: done for name, done in self.executed.items() if name[:2] != (node, number)}
-        origin = Origin(node, number, current, 1)
-        self._apply(
-            Command(commands.KIND_INTENTS, self.intents[node, number][:2], self._stamp(wait, "n2"), None, origin)
-        )
+        ops = self.intents[FORGER, number][:2]
+        origin = Origin(FORGER, number, current, 1)
+        self._apply(Command(commands.KIND_INTENTS, ops, self._stamp(wait, "n2"), None, origin))
 
     @rule(node=st.sampled_from(NODES), wait=WAITS)
     def empty_batch(self, node: str, wait: int) -> None:
@@ -431,16 +438,17 @@ class MachineOnce(RuleBasedStateMachine):
     def receipts(self) -> None:
         """Results of intents: the true one or none, and none forgotten before the bound says so."""
         for known in self.model.origins:
-            assert len(known["results"]) >= 1
+            epochs = [epoch for epoch, results in known["results"].items() if results or epoch == known["epoch"]]
             for epoch, results in known["results"].items():
                 behind = runs_from_the_end(results)
                 for sequence, result in enumerate(results, 1):
                     found = self.machine.intent_result(known["node"], epoch, sequence)
                     assert found == self.replica.intent_result(known["node"], epoch, sequence)
                     if found is None:
-                        assert epoch != known["epoch"] or behind[sequence - 1] >= SMALL["receipt_runs_max"]
+                        assert epoch not in epochs[-EPOCHS_KEPT:] or behind[sequence - 1] >= SMALL["receipt_runs_max"]
                     else:
                         assert found == OpResult(result.status, result.revision if result.status == APPLIED else 0, 0)
+                        assert epoch in epochs[-EPOCHS_KEPT:]
                         assert behind[sequence - 1] < SMALL["receipt_runs_max"] + RUNS_SLACK
                 assert self.machine.intent_result(known["node"], epoch, len(results) + 1) is None
         for node in NODES:
@@ -549,6 +557,8 @@ class MachineOnce(RuleBasedStateMachine):
 
     def _name(self, command: Command, op: Op, place: int) -> tuple[Any, ...] | None:
         if command.origin is not None:
+            if command.origin.node == FORGER:
+                return None
             return (command.origin.node, command.origin.epoch, command.origin.first_sequence + place)
         once = request_and_once(op)[1]
         if once is None:
