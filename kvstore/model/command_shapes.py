@@ -15,8 +15,8 @@ from kvstore.model.commands import (
     UnknownCommand,
 )
 
-# The machine counts on from what it is given, and everything it keeps has to fit into 64 bits.
-_COUNT_MAX: Final = (1 << 63) - 1
+# The machine counts on from the stamps that it is given, and everything it keeps has to fit into 64 bits.
+_STAMP_MAX: Final = (1 << 63) - 1
 
 
 def check(command: Command) -> None:
@@ -24,7 +24,7 @@ def check(command: Command) -> None:
     kind, ops, stamp, session, origin = command
     if session is not None or (kind, origin is None) not in ((KIND_OPS, True), (KIND_INTENTS, False)):
         raise UnknownCommand(f"kind {kind!r} with session {session!r} and origin {origin!r} is not known to this build")
-    if not (_counts(stamp.ms, stamp.counter, stamp.sequence) and type(stamp.node) is str):
+    if not (_stamps(stamp.ms, stamp.counter, stamp.sequence) and type(stamp.node) is str):
         raise UnknownCommand(f"malformed stamp {stamp!r}")
     if type(ops) not in (list, tuple):
         raise UnknownCommand(f"operations of type {type(ops).__name__}")
@@ -43,7 +43,11 @@ def check(command: Command) -> None:
 
 
 def _counts(*numbers: Any) -> bool:
-    return all(type(number) is int and 0 <= number <= _COUNT_MAX for number in numbers)
+    return all(type(number) is int and number >= 0 for number in numbers)
+
+
+def _stamps(*numbers: Any) -> bool:
+    return _counts(*numbers) and max(numbers) <= _STAMP_MAX
 
 
 def _known(op: Any) -> bool:
@@ -83,4 +87,4 @@ def _known_intent(op: Any) -> bool:
     elif op[0] != OP_DELETE or len(op) != 5:
         return False
     ms, counter, once = op[-3:]
-    return _counts(ms, counter) and (once is None or (type(once) is bytes and _known_once(once)))
+    return _stamps(ms, counter) and (once is None or (type(once) is bytes and _known_once(once)))

@@ -36,7 +36,6 @@ from kvstore.model.stamp import ZERO_STAMP, Stamp
 from kvstore.state import origins as origins_module
 from kvstore.state import snapshot as snapshot_module
 from kvstore.state.digest import raw_stamp, record_hasher, tombstone_hasher
-from kvstore.state.machine import Machine
 from tests.support.machines import contents_of, load, small_machine
 
 SMALL = {

@@ -78,6 +78,7 @@ def intent_delete(key: bytes, ms: int, counter: int = 0, once: bytes | None = No
     return (1, key, ms, counter, once)
 
 
-def command(ops: list[Any], *, stamp: Any = Stamp(5, 0, "n1", 0), origin: Any = None, session: Any = None) -> Command:
+def command(*ops: Any, stamp: Any = None, origin: Any = None, session: Any = None) -> Command:
     """An envelope that may be malformed: it does not pass through the codec."""
-    return Command(KIND_OPS if origin is None else KIND_INTENTS, ops, stamp, session, origin)
+    stamp = Stamp(5, 0, "n1", 0) if stamp is None else stamp
+    return Command(KIND_OPS if origin is None else KIND_INTENTS, list(ops), stamp, session, origin)
