@@ -106,7 +106,8 @@ class Model:
             return self._execute(request, entry)
         if isinstance(once, bytes):
             return self._keyed(request, once, entry)
-        return self._in_session(request, *once, entry)
+        number, sequence, floor = once
+        return self._in_session(request, number, sequence, floor, entry)
 
     def _in_session(self, request: Request, number: int, sequence: int, floor: int, entry: Stamp) -> OpResult:
         found = [each for each in self.sessions if each["number"] == number]
