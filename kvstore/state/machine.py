@@ -11,8 +11,9 @@
 6. A put of an absent key creates it (version 1, create_revision = mod_revision) and clears its tombstone.
 7. A delete leaves a tombstone. Beyond the replicated bound the oldest is dropped, and `stamp_floor` rises to its stamp.
 8. An intent (a write acknowledged at level ONE) carries the stamp that its node gave it, at most `clock_drift_ms_max`
-   ahead of its entry's. Below the stamp of the key, of its tombstone or, for a key without either, `stamp_floor`, it is
-   superseded: it changes nothing. Else it is applied, and a delete leaves a tombstone even for an absent key.
+   ahead of its entry's; those of one node that are bounded so keep their order. Below the stamp of the key, of its
+   tombstone or, for a key without either, `stamp_floor`, it is superseded: it changes nothing. Else it is applied, and
+   a delete leaves a tombstone even for an absent key.
 9. Repetitions are known by session, idempotency key or intent sequence, and answered instead of applied: rules S, I and
    O of `sessions`, `idempotency` and `origins`. All their times are log time: the milliseconds of the entry's stamp.
 """
@@ -316,7 +317,8 @@ class Machine:
 
     def _bounded_stamp(self, ms: int, counter: int, node: str, sequence: int, entry_stamp: RawStamp) -> RawStamp:
         ms_max = entry_stamp[0] + self._contents.settings[CLOCK_DRIFT_MS_MAX]
-        return (min(ms, ms_max), counter, node, sequence)
+        # A counter belongs to its own millisecond. In one that many share, the sequence alone gives the node's order.
+        return (ms, counter, node, sequence) if ms < ms_max else (ms_max, 0, node, sequence)
 
     def _apply_intent(self, op: Op, stamp: RawStamp, now_ms: int) -> OpResult:
         contents = self._contents

@@ -122,6 +122,11 @@ class Origins:
             while len(self._nodes) >= settings[ORIGINS_MAX]:
                 self._nodes.popitem(last=False)
             known = self._nodes[origin.node] = _Node(origin.epoch, 0)
+        elif not known.runs[known.epoch].starts:
+            # A snapshot does not show an epoch without results, so it must not push out another one here either.
+            del known.runs[known.epoch]
+        # One that comes again is the youngest.
+        known.runs.pop(origin.epoch, None)
         known.epoch, known.mark = origin.epoch, 0
         known.runs[origin.epoch] = _Runs()
         while len(known.runs) > _EPOCHS_KEPT:

@@ -130,6 +130,8 @@ class Sessions:
         _check_numbers(number, used_ms, floor)
         if number in self._sessions or not 0 < number < self.next_number or len(found) != len(answers):
             raise ValueError("a session twice, or one that was never given out")
+        if self._sessions and used_ms < next(reversed(self._sessions.values())).used_ms:
+            raise ValueError("sessions that are not in the order of their last use")
         self._sessions[number] = _Session(used_ms, floor, found)
         self.answers += len(found)
 
