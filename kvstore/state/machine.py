@@ -238,12 +238,17 @@ class Machine:
 
     def _apply_ops(self, ops: Any, stamp: RawStamp) -> list[OpResult]:
         record_hash = record_hasher(stamp)
+        records = self._contents.records
         results = []
         for op in ops:
             kind = op[0]
             if kind == OP_PUT:
                 if len(op) == 4:
-                    results.append(self._put(op[1], op[2], op[3], stamp, record_hash))
+                    _, key, value, condition = op
+                    if condition is None:
+                        results.append(self._write(key, value, records.get(key), stamp, record_hash))
+                    else:
+                        results.append(self._put(key, value, condition, stamp, record_hash))
                 else:
                     results.append(self._once(op[:4], op[4], stamp, record_hash))
             elif kind == OP_DELETE:

@@ -101,14 +101,14 @@ class Sessions:
         self.answers += 1
 
     def _forget_below(self, session: _Session, floor: int) -> None:
-        session.floor = floor
         answers = session.answers
         before = len(answers)
-        if before <= 16:
-            for sequence in [each for each in answers if each < floor]:
-                del answers[sequence]
+        if floor - session.floor <= before:
+            for sequence in range(session.floor, floor):
+                answers.pop(sequence, None)
         else:
             session.answers = {each: kept for each, kept in answers.items() if each >= floor}
+        session.floor = floor
         self.answers -= before - len(session.answers)
 
     # -- snapshots
