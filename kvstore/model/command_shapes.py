@@ -32,6 +32,7 @@ def check(command: Command) -> None:
         type(origin.node) is str
         and 0 < len(origin.node) <= NAME_CHARS_MAX
         and _counts(origin.epoch, origin.previous_epoch, origin.first_sequence)
+        and _stamps(origin.wall_ms)
         and origin.epoch
         and origin.first_sequence
     ):

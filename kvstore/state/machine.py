@@ -11,7 +11,8 @@
 6. A put of an absent key creates it (version 1, create_revision = mod_revision) and clears its tombstone.
 7. A delete leaves a tombstone. Beyond the replicated bound the oldest is dropped, and `stamp_floor` rises to its stamp.
 8. An intent (a write acknowledged at level ONE) carries the stamp that its node gave it, at most `clock_drift_ms_max`
-   ahead of its entry's; those of one node that are bounded so keep their order. Below the stamp of the key, of its
+   ahead of the leader's wall clock, or where its entry is, if that is ahead already; those of one node that are bounded
+   so keep their order, and are above all that was applied before. Below the stamp of the key, of its
    tombstone or, for a key without either, `stamp_floor`, it is superseded: it changes nothing. Else it is applied, and
    a delete leaves a tombstone even for an absent key.
 9. Repetitions are known by session, idempotency key or intent sequence, and answered instead of applied: rules S, I and
@@ -312,18 +313,17 @@ class Machine:
         if isinstance(known, OpResult):
             return [known] * len(ops)
         results = [_DUPLICATE] * min(known, len(ops))
+        # Not counted from the entry's own stamp: batch after batch would push log time ahead of every clock.
+        bound = max((origin.wall_ms + contents.settings[CLOCK_DRIFT_MS_MAX], 0), entry_stamp[:2])
         for place in range(len(results), len(ops)):
             op = ops[place]
-            stamp = self._bounded_stamp(op[-3], op[-2], origin.node, origin.first_sequence + place, entry_stamp)
+            # Where many are bounded to one moment, their sequence alone gives their order.
+            ms, counter = min((op[-3], op[-2]), bound)
+            stamp = (ms, counter, origin.node, origin.first_sequence + place)
             result = self._apply_intent(op, stamp, entry_stamp[0])
             contents.origins.note(origin.node, result, contents.settings)
             results.append(result)
         return results
-
-    def _bounded_stamp(self, ms: int, counter: int, node: str, sequence: int, entry_stamp: RawStamp) -> RawStamp:
-        ms_max = entry_stamp[0] + self._contents.settings[CLOCK_DRIFT_MS_MAX]
-        # A counter belongs to its own millisecond. In one that many share, the sequence alone gives the node's order.
-        return (ms, counter, node, sequence) if ms < ms_max else (ms_max, 0, node, sequence)
 
     def _apply_intent(self, op: Op, stamp: RawStamp, now_ms: int) -> OpResult:
         contents = self._contents

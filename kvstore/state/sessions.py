@@ -13,7 +13,7 @@ S5. The answers of one session and of all of them are bounded, and so is the num
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from kvstore.model.results import EXPIRED, FULL, ONCE_CONFLICT, OpResult
@@ -113,12 +113,13 @@ class Sessions:
 
     # -- snapshots
 
-    def rows(self) -> list[Any]:
-        """Every session as plain data, in order: [number, used_ms, floor, [(sequence, *answer), ...]]."""
-        return [
-            (number, each.used_ms, each.floor, [(sequence, *kept) for sequence, kept in each.answers.items()])
-            for number, each in self._sessions.items()
-        ]
+    def rows(self) -> Iterator[Any]:
+        """Every session as it is at this call, in order: (number, used_ms, floor, [(sequence, *answer), ...])."""
+        copied = [(number, each.used_ms, each.floor, each.answers.copy()) for number, each in self._sessions.items()]
+        return (
+            (number, used_ms, floor, [(sequence, *kept) for sequence, kept in answers.items()])
+            for number, used_ms, floor, answers in copied
+        )
 
     def add_row(self, row: Any) -> None:
         """Take back one of `rows`. Raises ValueError or TypeError for anything else."""

@@ -187,21 +187,22 @@ class Model:
                 results.append(OpResult(DUPLICATE, 0, 0))
                 continue
             assert sequence == known["mark"] + 1
-            result = self._intent(op, origin.node, sequence, entry)
+            result = self._intent(op, origin.node, sequence, entry, origin.wall_ms)
             known["mark"] = sequence
             known["results"][origin.epoch].append(result)
             results.append(result)
         return results
 
-    def _intent(self, op: Op, node: str, sequence: int, entry: Stamp) -> OpResult:
+    def _intent(self, op: Op, node: str, sequence: int, entry: Stamp, wall_ms: int) -> OpResult:
         kind, key, ms, counter, once = op[0], op[1], op[-3], op[-2], op[-1]
         request: Request = (kind, key, op[2] if kind == commands.OP_PUT else b"", None)
         for each in self.keys:
             if once is not None and each["key"] == once:
                 return each["result"] if each["request"] == request else OpResult(ONCE_CONFLICT, 0, 0)
         # Of those that are bounded, and so share one time, the node's own order decides.
-        ms_max = entry.ms + SMALL["clock_drift_ms_max"]
-        stamp = Stamp(ms, counter, node, sequence) if ms < ms_max else Stamp(ms_max, 0, node, sequence)
+        bound = max((wall_ms + SMALL["clock_drift_ms_max"], 0), (entry.ms, entry.counter))
+        ms, counter = min((ms, counter), bound)
+        stamp = Stamp(ms, counter, node, sequence)
         self.last_stamp = max(self.last_stamp, stamp)
         if stamp < self.stamp_of(key):
             result = OpResult(SUPERSEDED, 0, 0)
@@ -348,12 +349,20 @@ class MachineOnce(RuleBasedStateMachine):
         node=st.sampled_from(NODES),
         drawn=INTENTS,
         wait=WAITS,
+        behind=st.sampled_from([0, 0, 0, -5, -40, 3, 20]),
         place=st.sampled_from([0, 0, 0, 0, 0, -1, -2, -9, 1, 3]),
         epoch=st.sampled_from(["current"] * 6 + ["older", "oldest", "unheard of"]),
         previous=st.sampled_from(["true"] * 8 + ["none", "its own"]),
     )
     def forward(
-        self, node: str, drawn: list[tuple[Any, ...]], wait: int, place: int, epoch: str, previous: str
+        self,
+        node: str,
+        drawn: list[tuple[Any, ...]],
+        wait: int,
+        behind: int,
+        place: int,
+        epoch: str,
+        previous: str,
     ) -> None:
         """A batch of a node's intents: the next ones, some of them again, too late or too early, of an older epoch."""
         if not self.epochs[node]:
@@ -369,9 +378,10 @@ class MachineOnce(RuleBasedStateMachine):
         count = len(drawn)
         while len(log) < first + count - 1:
             log.append(self._intent(*drawn[len(log) % count]))
-        origin = Origin(node, number, named, first)
+        stamp = self._stamp(wait, "n1")
+        origin = Origin(node, number, named, first, max(0, stamp.ms + behind))
         ops = log[first - 1 : first - 1 + count]
-        self._apply(Command(commands.KIND_INTENTS, ops, self._stamp(wait, "n1"), None, origin))
+        self._apply(Command(commands.KIND_INTENTS, ops, stamp, None, origin))
 
     @rule(node=st.sampled_from(NODES), follows=st.sampled_from(["applied"] * 4 + ["own", "zero"]))
     def restart(self, node: str, follows: str) -> None:
@@ -441,12 +451,14 @@ class MachineOnce(RuleBasedStateMachine):
             epochs = [epoch for epoch, results in known["results"].items() if results or epoch == known["epoch"]]
             for epoch, results in known["results"].items():
                 behind = runs_from_the_end(results)
+                younger = list(known["results"].values())[list(known["results"]).index(epoch) + 1 :]
+                later = sum(max(runs_from_the_end(others), default=-1) + 1 for others in younger)
                 for sequence, result in enumerate(results, 1):
                     found = self.machine.intent_result(known["node"], epoch, sequence)
                     assert found == self.replica.intent_result(known["node"], epoch, sequence)
                     if found is None:
                         forgotten = known["node"] == FORGER or epoch not in epochs[-EPOCHS_KEPT:]
-                        assert forgotten or behind[sequence - 1] >= SMALL["receipt_runs_max"]
+                        assert forgotten or later + behind[sequence - 1] >= SMALL["receipt_runs_max"]
                     else:
                         assert found == OpResult(result.status, result.revision if result.status == APPLIED else 0, 0)
                         assert epoch in epochs[-EPOCHS_KEPT:]

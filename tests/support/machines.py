@@ -63,7 +63,8 @@ def apply(machine: Machine, *ops: Op, at: int = 0, node: str = "n1") -> list[OpR
 
 
 def apply_intents(machine: Machine, origin: Origin, *ops: Op, at: int = 0) -> list[OpResult]:
-    """An entry of one node's level ONE writes."""
+    """An entry of one node's level ONE writes. If `origin` does not tell the leader's wall clock, it is at log time."""
+    origin = origin._replace(wall_ms=origin.wall_ms or max(at, machine.last_stamp.ms))
     data = encode_intents(list(ops), Stamp(at, 0, "n1", 0), origin)
     return machine.apply(machine.applied_index + 1, machine.applied_term or 1, decode(data))
 

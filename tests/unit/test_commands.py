@@ -52,7 +52,7 @@ def test_what_is_decoded_are_the_intents_that_were_encoded(ops: list[commands.Op
     assert type(command.origin) is commands.Origin
 
 
-@pytest.mark.parametrize("origin", [7, (), ("n2", 7, 0), ("n2", 7, 0, 1, 1)])
+@pytest.mark.parametrize("origin", [7, (), ("n2", 7, 0), ("n2", 7, 0, 1, 1, 1)])
 def test_an_origin_of_another_shape_is_refused(origin: Any) -> None:
     with pytest.raises(UnknownCommand):
         commands.decode(raw(1, 1, [], tuple(STAMP), None, origin))

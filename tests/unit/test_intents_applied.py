@@ -23,10 +23,10 @@ LOST = OpResult(SUPERSEDED, 0, 0)
 DRIFT_MS = 1_000
 
 
-def intend(machine: Machine, *ops: Op, at: int = 0, node: str = "n2", epoch: int = 7) -> list[OpResult]:
+def intend(machine: Machine, *ops: Op, at: int = 0, node: str = "n2", wall_ms: int = 0) -> list[OpResult]:
     """The next intents of `node`."""
     mark = machine.mark(node)[1]
-    return apply_intents(machine, Origin(node, epoch, 0, mark + 1), *ops, at=at)
+    return apply_intents(machine, Origin(node, 7, 0, mark + 1, wall_ms), *ops, at=at)
 
 
 def test_an_intent_carries_its_nodes_stamp_and_its_own_number() -> None:
@@ -156,11 +156,23 @@ def test_a_stamp_is_at_most_the_drift_ahead_of_its_entry() -> None:
     assert machine.stamp_of(b"past") == Stamp(1, 0, "n2", 1)
 
 
-def test_the_bound_is_counted_from_what_the_entry_got_not_from_what_its_leader_wished() -> None:
+def test_where_log_time_is_ahead_of_the_leaders_clock_an_intent_is_bounded_to_its_entry() -> None:
     machine = Machine()
     apply(machine, at=9_000)
-    intend(machine, intent_put(b"k", b"v", 20_000), at=5_000)
-    assert machine.stamp_of(b"k") == Stamp(9_000 + DRIFT_MS, 0, "n2", 1)
+    intend(machine, intent_put(b"k", b"v", 20_000), at=5_000, wall_ms=5_000)
+    assert machine.stamp_of(b"k") == Stamp(9_000, 1, "n2", 1)
+
+
+def test_a_node_whose_clock_is_far_ahead_does_not_drive_log_time() -> None:
+    machine = Machine()
+    session = apply(machine, open_session(), at=5_000)[0].revision
+    for number in range(600):
+        at = 5_000 + number
+        intend(machine, intent_put(b"k", b"%d" % number, at + 10_000_000), at=at, wall_ms=at)
+        assert machine.last_stamp.ms <= at + DRIFT_MS
+        assert machine.get(b"k").value == b"%d" % number  # type: ignore[union-attr]
+    once = (session, 1, 1)
+    assert apply(machine, put(b"other", b"", None, once), at=5_600)[0].status == APPLIED
 
 
 def test_intents_of_a_node_whose_clock_is_far_ahead_keep_their_order() -> None:
