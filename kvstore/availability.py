@@ -280,7 +280,7 @@ def binomial_p_value(successes: int, trials: int, p: float) -> float:
 def trials_for_width(width: float, confidence: float = 0.95, p: float = 0.5) -> int:
     """The smallest number of trials for which Wilson's interval is not wider than `width` when a share p succeeds.
 
-    p = 0.5 is the worst case. Clopper-Pearson's interval needs about 2/width trials more.
+    p = 0.5 is the worst case. Clopper-Pearson's interval needs more trials, by up to about 2/width.
     """
     if not 0 < width < 1 or not 0 <= p <= 1:
         raise ValueError(f"width {width}, p {p}: the width must be between 0 and 1, p from 0 to 1")
