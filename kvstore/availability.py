@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from fractions import Fraction
+from functools import lru_cache
 from statistics import NormalDist
 from typing import Final, NamedTuple, TypeVar, cast
 
@@ -129,11 +130,20 @@ def _chance(n: int, failures: range, p: P) -> P:
 
 def _terms(n: int, ks: list[int], p: NDArray[np.float64]) -> NDArray[np.float64]:
     k = np.array(ks, dtype=np.int64).reshape(-1, *[1] * p.ndim)
-    choices = np.array([math.comb(n, each) for each in ks], dtype=np.float64).reshape(k.shape)
+    choices = _choices(n)[k]
     (fail, fail_exponent), (live, live_exponent) = np.frexp(p), np.frexp(1 - p)
     mantissas = choices * fail**k * live ** (n - k)
     terms = np.ldexp(mantissas, fail_exponent * k + live_exponent * (n - k))
     return cast(NDArray[np.float64], terms.sum(axis=0))
+
+
+@lru_cache(maxsize=16)
+def _choices(n: int) -> NDArray[np.float64]:
+    """C(n,k) for k = 0..n, each from the one before in whole numbers."""
+    row = [1]
+    for k in range(n):
+        row.append(row[k] * (n - k) // (k + 1))
+    return np.array(row, dtype=np.float64)
 
 
 # --- Uptime and outages -----------------------------------------------------------------------------------------------

@@ -97,8 +97,11 @@ def _scales(axes: "Axes", nodes: list[int], top: float) -> None:
     axes.tick_params(length=0)
     downtime = axes.twinx()
     downtime.set_ylim(axes.get_ylim())
-    shown = {label: nines(seconds / YEAR_S) for label, seconds in _DOWNTIMES_S.items()}
-    shown = {label: nine for label, nine in shown.items() if nine <= height}
+    shown: dict[str, float] = {}
+    for label, seconds in _DOWNTIMES_S.items():
+        # A label only where the one below leaves room for it.
+        if max(shown.values(), default=-height) + height / 20 <= (nine := nines(seconds / YEAR_S)) <= height:
+            shown[label] = nine
     downtime.set_yticks(list(shown.values()), list(shown))
     downtime.set_ylabel("down per year")
     downtime.spines[["top", "right", "left"]].set_visible(False)
