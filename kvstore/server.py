@@ -10,23 +10,23 @@ import random
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from inspect import isawaitable
 from typing import IO, Any
 
 import structlog
 import uvloop
 
-from kvstore import limits
 from kvstore.client import AsyncClient
 from kvstore.clock import SystemClock
-from kvstore.config import Address, ServerConfig, parse_address
-from kvstore.consensus.configuration import Configuration
+from kvstore.config import ServerConfig
 from kvstore.consensus.context import RaftSettings
 from kvstore.consensus.disk import OsDisk
 from kvstore.consensus.engine import Peer
 from kvstore.consensus.transport import PeerTransport
 from kvstore.errors import KvError, LocalError
 from kvstore.http.app import HttpServer
-from kvstore.node.boot import Bootstrap, Opened, has_identity, open_directory
+from kvstore.node.boot import Bootstrap, has_identity, open_directory
+from kvstore.node.connections import Connections
 from kvstore.node.service import Node
 from kvstore.telemetry.logging import set_up as set_up_logging
 from kvstore.telemetry.metrics import Metrics
@@ -37,8 +37,14 @@ EXIT_OK = 0
 EXIT_CANNOT_LISTEN = 3
 EXIT_INTERNAL = 8
 HAND_OVER_S_MAX = 1.0
-REMOVED_LINGER_S = 1.0
 JOIN_AGAIN_S = 0.5
+MISSING_AFTER_S = 2.0
+MISSING_EVERY_S = 10.0
+MISSING_ADVICE = (
+    "This directory is empty, so it votes only once all first members of a new cluster have been heard from. Start "
+    "them; if the cluster is new and one cannot come, start a majority with --bootstrap-incomplete. If this member has "
+    "lost its data, remove it, add it again, and start it with --join."
+)
 
 
 class DirectoryInUse(LocalError):
@@ -89,9 +95,6 @@ class Server:
         self._stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._closers: list[Callable[[], Any]] = []
         self._node: Node
-        self._transport: PeerTransport | None = None
-        self._dialed: set[str] = set()
-        self._own_addresses = dict(config.peers)
 
     async def start(self) -> None:
         """Open the data directory, join the peers, listen. Raises CorruptData or OSError."""
@@ -101,6 +104,13 @@ class Server:
         metrics = Metrics()
         worker = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self._closers.append(lambda: worker.shutdown(wait=False, cancel_futures=True))
+        connections = Connections(
+            loop=loop,
+            name=config.name,
+            own=dict(config.peers),
+            listen=config.listen_peer,
+            configuration=lambda: node.engine.configuration,
+        )
         node = Node(
             opened=opened,
             settings=_raft_settings(config),
@@ -109,7 +119,7 @@ class Server:
             loop=loop,
             offload=lambda work: loop.run_in_executor(worker, work),
             synced=metrics.journal_sync_seconds.observe,
-            on_members=self._connect,
+            on_members=connections.follow,
             on_failure=lambda _error: self._stop(EXIT_INTERNAL),
         )
         self._node = node
@@ -119,39 +129,37 @@ class Server:
         self._closers.append(door.close)  # the first to close: what it has taken in is still answered
         host, port = door.address
         http = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        transport = _transport(config, opened, node, http, self._let_in)
-        self._transport = transport
-        self._connect(node.engine.configuration)
+        identity = opened.identity
+        transport = PeerTransport(
+            hello=Peer(identity.name, identity.identity, identity.incarnation, http, str(config.listen_peer)),
+            cluster_id=identity.cluster_id,
+            events=node,
+            authorise=connections.authorise,
+            stranger=connections.let_in,
+            has_log=lambda: node.engine.has_log,
+        )
         _watch(metrics, node, transport)
         node.start(transport, http)
         self._closers.insert(-1, transport.close)
-        await transport.start()
+        await connections.start(transport)
+        self._closers.append(connections.close)
         if node.waits_to_join:
             joining = loop.create_task(self._join(config))
             self._closers.append(joining.cancel)
+        if node.engine.waits_for:
+            founding = loop.create_task(self._say_who_is_missing())
+            self._closers.append(founding.cancel)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, EXIT_OK)
         gc.freeze()  # what has been loaded by now stays; the collector need not walk over it
         log.info(
             "serving",
             node=node.name,
-            cluster_id=opened.identity.cluster_id,
+            cluster_id=identity.cluster_id,
             http=f"{host}:{port}",
             applied_index=opened.machine.applied_index,
             keys=len(opened.machine),
         )
-
-    def _connect(self, configuration: Configuration) -> None:
-        """Dial the members, and nobody else."""
-        if self._transport is None:
-            return
-        wanted = addresses_to_dial(self._own_addresses, configuration, self._node.name)
-        if self._dialed - wanted.keys():
-            # Not at once: whoever asked a node for its own removal still waits there for the answer.
-            asyncio.get_running_loop().call_later(REMOVED_LINGER_S, self._drop_strangers)
-        for name, address in wanted.items():
-            self._transport.add_peer(name, (address.host, address.port))
-        self._dialed |= wanted.keys()
 
     async def _join(self, config: ServerConfig) -> None:
         """Ask who the members are until the log tells: they may change while nobody has let this node in yet."""
@@ -162,25 +170,12 @@ class Server:
             except (KvError, LocalError) as error:
                 log.warning("join_waits", join=config.join, error=str(error))
 
-    def _let_in(self, peer: Peer) -> bool:
-        """Someone of this cluster who is no member as far as this node's log tells: the log may be behind, and this may
-        be who leads. Whoever was removed is let in too; nobody counts its votes.
-        """
-        if self._transport is None or len(self._dialed) >= limits.PEERS_MAX:
-            return False
-        try:
-            address = parse_address(peer.address)
-        except ValueError:
-            return False
-        self._transport.add_peer(peer.name, (address.host, address.port))
-        self._dialed.add(peer.name)
-        return True
-
-    def _drop_strangers(self) -> None:
-        for gone in self._dialed - set(self._node.engine.configuration.names):
-            self._dialed.discard(gone)
-            if self._transport is not None:
-                self._transport.drop_peer(gone)
+    async def _say_who_is_missing(self) -> None:
+        """Say now and then whom the first election of a new cluster waits for (consensus.founding)."""
+        await asyncio.sleep(MISSING_AFTER_S)
+        while missing := self._node.engine.waits_for:
+            log.warning("first_election_waits", missing=list(missing), advice=MISSING_ADVICE)
+            await asyncio.sleep(MISSING_EVERY_S)
 
     def _stop(self, code: int) -> None:
         if not self._stopped.done():
@@ -197,20 +192,8 @@ class Server:
         """Stop in the reverse order of starting."""
         while self._closers:
             done = self._closers.pop()()
-            if done is not None:
+            if isawaitable(done):
                 await done
-
-
-def addresses_to_dial(own: dict[str, Address], configuration: Configuration, me: str) -> dict[str, Address]:
-    """Where the other members are, by name. What this node was told itself, `own`, goes before the configuration: from
-    here they may be reached in another way than from the others.
-
-    Takes out of `own` who is no member: one that is taken in again later under its name is a new one, somewhere else.
-    """
-    for gone in own.keys() - set(configuration.names):
-        del own[gone]
-    others = [each for each in configuration.members if each.name != me]
-    return {each.name: own.get(each.name) or parse_address(each.peer) for each in others}
 
 
 async def _bootstrap(config: ServerConfig, *, joining: bool = False) -> Bootstrap:
@@ -232,33 +215,7 @@ def _raft_settings(config: ServerConfig) -> RaftSettings:
         election_s_max=config.election_ms_max / 1000,
         snapshot_log_bytes=config.snapshot_log_bytes,
         log_keep_bytes=config.log_keep_bytes,
-    )
-
-
-def _transport(
-    config: ServerConfig, opened: Opened, node: Node, http: str, stranger: Callable[[Peer], bool]
-) -> PeerTransport:
-    identity = opened.identity
-    # A node that is alone has nobody to listen to, and takes no port from whoever else runs one with defaults.
-    listens = bool(config.peers or len(opened.journal.configuration.members) > 1)
-
-    def authorise(peer: Peer) -> str | None:
-        member = node.engine.configuration.member(peer.name)
-        if member is not None and member.identity not in ("", peer.identity):
-            return (
-                f"{peer.name} comes with identity {peer.identity}, but the member has {member.identity}: this is "
-                "another data directory; remove the member and add it again"
-            )
-        return None
-
-    return PeerTransport(
-        hello=Peer(identity.name, identity.identity, identity.incarnation, http, str(config.listen_peer)),
-        cluster_id=identity.cluster_id,
-        listen=(config.listen_peer.host, config.listen_peer.port) if listens else None,
-        peers={},
-        events=node,
-        authorise=authorise,
-        stranger=stranger,
+        bootstrap_incomplete=config.bootstrap_incomplete,
     )
 
 

@@ -32,6 +32,7 @@ class ServerConfig:
     listen_peer: Address
     peers: Mapping[str, Address]
     join: str
+    bootstrap_incomplete: bool
     cluster_token: str = field(repr=False)
     insecure_bind: bool
     heartbeat_ms: int

@@ -82,7 +82,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "HOST:PORT",
         "127.0.0.1:8481",
         values.address,
-        "Address for the other nodes. Not opened by a node without peers.",
+        "Address for the other nodes. Opened once there is another member: a node that is alone takes no port.",
     ),
     _setting(
         "peers",
@@ -101,6 +101,15 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         values.url,
         "HTTP address of a member of a running cluster: a new data directory joins it instead of beginning its own. "
         "Add the member first (kv member add). Without effect on a directory that is in use already.",
+    ),
+    _setting(
+        "bootstrap_incomplete",
+        "true|false",
+        False,
+        values.switch,
+        "Hold the first election of a new cluster although some of its first members cannot be reached. Give it to a "
+        "majority of them, once; without effect on a directory that is in use already. Never for a member that has "
+        "lost its data: remove that one and add it again.",
     ),
     _setting(
         "cluster_token",

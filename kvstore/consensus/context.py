@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from kvstore import limits
 from kvstore.consensus.engine import Transport
 from kvstore.consensus.freshness import TokenClock
 from kvstore.consensus.journal import Journal
@@ -13,13 +14,16 @@ from kvstore.consensus.snapshots import SnapshotStore
 
 
 class RaftSettings(NamedTuple):
-    """Times in seconds, sizes in bytes. Local configuration: nothing that `apply` reads."""
+    """Times in seconds, sizes in bytes. Local configuration: nothing that `apply` reads. `bootstrap_incomplete`: see
+    founding.py.
+    """
 
     heartbeat_s: float = 0.05
     election_s_min: float = 0.3
     election_s_max: float = 0.5
     snapshot_log_bytes: int = 32 << 20
     log_keep_bytes: int = 8 << 20
+    bootstrap_incomplete: bool = False
 
 
 class Context:
@@ -37,6 +41,9 @@ class Context:
         self.dropped_total = 0
         self.engine_accepted = False
         self.full = False
+        self.reserve_used = False
+        # The largest entry, a quarter of a segment; tiny segments have tiny bursts.
+        self.burst_bytes = min(limits.ENTRY_BYTES_MAX, journal.segment_bytes // 4)
         self._held: list[tuple[str, int, Message]] = []
 
     @property
@@ -73,7 +80,12 @@ class Context:
                 continue
             if isinstance(message, AppendReply):
                 message = msgspec.structs.replace(
-                    message, applied=applied, commit_durable=commit_durable, room=not self.full, clock=clock
+                    message,
+                    applied=applied,
+                    commit_durable=commit_durable,
+                    room=not self.full,
+                    reserve=not self.reserve_used,
+                    clock=clock,
                 )
             self.transport.send(peer, message)
 
@@ -81,10 +93,10 @@ class Context:
         """The fsync could not be done: nothing that was held may leave."""
         self._held.clear()
 
-    def look_for_room(self, size: int) -> bool:
-        """Whether the journal takes `size` bytes more without its reserve; remembered in `full`."""
-        self.full = not self.journal.room(size)
-        return not self.full
+    def look_for_room(self) -> None:
+        """Note whether the journal takes a burst without its reserve (`full`), and with it (`reserve_used`)."""
+        self.full = not self.journal.room(self.burst_bytes)
+        self.reserve_used = not self.journal.fits(self.burst_bytes)
 
     def drop(self) -> None:
         """Count a message that a rule refused."""

@@ -2,6 +2,7 @@
 
 from kvstore.consensus import rules
 from kvstore.consensus.context import Context
+from kvstore.consensus.founding import Founding
 from kvstore.consensus.messages import VoteReply, VoteRequest
 from kvstore.consensus.raft import CANDIDATE, LEADER
 
@@ -9,8 +10,9 @@ from kvstore.consensus.raft import CANDIDATE, LEADER
 class Elections:
     """Holds the engine's election deadline until a pre-vote is won, and feeds it only votes that count."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, founding: Founding) -> None:
         self._context = context
+        self._founding = founding
         self._leader_heard_s = float("-inf")
         self._pre_votes: set[str] = set()
         self._pre_term = 0
@@ -30,6 +32,10 @@ class Elections:
     def leader_lost(self) -> None:
         """The leader's process closed its connection: do not wait for its silence to last a whole timeout."""
         self._leader_heard_s = float("-inf")
+        self._context.core.hasten_election(2 * self._context.settings.heartbeat_s)
+
+    def founded(self) -> None:
+        """All first members of a new cluster are there (M6): nobody has to be given time to lead."""
         self._context.core.hasten_election(2 * self._context.settings.heartbeat_s)
 
     def campaign_at_once(self) -> None:
@@ -54,7 +60,7 @@ class Elections:
             return
         core.postpone_election()
         core.forget_leader()
-        if context.name not in context.voters:
+        if context.name not in context.voters or self._founding.waits:
             return
         self._pre_votes = {context.name}
         self._pre_term = core.term + 1

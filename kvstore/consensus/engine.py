@@ -19,13 +19,16 @@ AllDone = Callable[[KvError | None], None]
 
 
 class Peer(NamedTuple):
-    """Who is at the other end of a connection, as its handshake said. `address` is where it can be dialed."""
+    """Who is at the other end of a connection, as its handshake said. `address` is where it can be dialed; `has_log`
+    whether its log held anything at that moment.
+    """
 
     name: str
     identity: str
     incarnation: int
     http: str
     address: str = ""
+    has_log: bool = True
 
 
 class Transport(Protocol):
@@ -142,6 +145,10 @@ class Engine(Protocol):
     @property
     def applied_index(self) -> int:
         """Highest index applied."""
+
+    @property
+    def waits_for(self) -> tuple[str, ...]:
+        """Whom this node has to hear from before it takes part in the first election of a new cluster."""
 
     def status(self) -> Status:
         """Role, indices and progress, for people and for decisions that may be stale."""

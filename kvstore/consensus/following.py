@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 
-from kvstore import limits
+from kvstore.consensus import journal_format as form
 from kvstore.consensus import membership, rules
 from kvstore.consensus.context import Context
 from kvstore.consensus.freshness import UNCONFIRMED_US, Freshness
 from kvstore.consensus.messages import NO_MESSAGE, Append, AppendReply, SnapshotChunk, SnapshotReply
-from kvstore.consensus.raft import KINDS, LEADER
+from kvstore.consensus.raft import KINDS, LEADER, REGULAR
 from kvstore.consensus.snapshots import IncomingSnapshot, SnapshotInfo
-from kvstore.errors import CorruptData
+from kvstore.errors import CorruptData, StorageFull
 
 
 class EngineFault(Exception):
@@ -120,15 +120,21 @@ class Following:
 
     def _takes(self, entries: list[rules.LogEntry], reserve: bool) -> bool:
         """Whether there is room for the entries; from the reserve only for what fits there, or this node would stall.
+        A no-op or a configuration may use the part of it that is kept: without them no leader could serve reads.
 
         What is reported is whether there is the room that a leader would need, so that leader and followers mean the
-        same by it.
+        same by it; and never that there is room while entries are refused, or the leader would not send them again.
         """
-        journal = self._context.journal
-        size = sum(len(command) for command, _, _ in entries)
+        context, journal = self._context, self._context.journal
+        size = sum(form.ENTRY_OVERHEAD_BYTES + len(command) for command, _, _ in entries)
         fits = not entries or journal.room(size)
-        self._context.look_for_room(limits.ENTRY_BYTES_MAX)
-        return fits or (reserve and journal.fits(size))
+        context.look_for_room()
+        context.full = context.full or not fits
+        if fits or not reserve:
+            return fits
+        fits = journal.fits(size, kept=all(command[:1] != REGULAR for command, _, _ in entries))
+        context.reserve_used = context.reserve_used or not fits
+        return fits
 
     def _contact(self, peer: str, term: int) -> None:
         """Let the engine take note of the leader (term, deadline) without touching its log: an append without
@@ -153,17 +159,27 @@ class Following:
             context.hold(peer, SnapshotReply(core.term, message.seq, message.index, message.size, done=True))
             return
         of = (message.index, message.index_term, message.size)
-        if self._incoming is None or self._incoming_of != of:
+        done, room = False, True
+        try:
+            if self._incoming is None or self._incoming_of != of:
+                self.abandon()
+                self._incoming, self._incoming_of = context.snapshots.incoming(*of), of
+            if message.offset == self._received:
+                done = self._take_chunk(self._incoming, message)
+        except StorageFull:
+            # Said here, and not by waiting for room: whatever else this step holds must not wait with it.
             self.abandon()
-            self._incoming, self._incoming_of, self._received = context.snapshots.incoming(*of), of, 0
-        done = False
-        if message.offset == self._received:
-            self._incoming.write(message.offset, message.data)
-            self._received += len(message.data)
-            if self._received == message.size:
-                incoming, self._incoming = self._incoming, None
-                done = self._complete(incoming)
-        context.hold(peer, SnapshotReply(core.term, message.seq, message.index, self._received, done=done))
+            room = False
+        context.hold(peer, SnapshotReply(core.term, message.seq, message.index, self._received, done=done, room=room))
+
+    def _take_chunk(self, incoming: IncomingSnapshot, message: SnapshotChunk) -> bool:
+        """Add what goes on where the last chunk ended; True once the snapshot is whole and installed."""
+        incoming.write(message.offset, message.data)
+        self._received += len(message.data)
+        if self._received < message.size:
+            return False
+        self._incoming = None
+        return self._complete(incoming)
 
     def _complete(self, incoming: IncomingSnapshot) -> bool:
         """Verify and install; a snapshot that was damaged on its way is thrown away and asked for again."""

@@ -8,6 +8,8 @@ believed after a crash, is in `journal_format`; which files they lie in, in `seg
 if it does at all; the records stay lined up and the next `sync` tries again. `room` tells beforehand whether that would
 happen: ask it before taking in a put. One segment is held in reserve; `sync(reserve=True)` and `reset` may use it, so
 that a full node can still take deletes, terms and votes, and snapshots. It is made again as soon as there is room.
+Deletes get no more of it than `fits` says: its last part is kept for what elections and reads need (terms, votes,
+commit indices, no-ops), so that those go on for hundreds of elections on a disk that is full for good.
 
 **A failed write or fsync** leaves it unknown what is on the disk: JournalFailed, and every later call is refused. Open
 the journal anew to go on; what is found then is made durable before it is believed.
@@ -66,6 +68,9 @@ class Journal:
 
         # Giving back the memory of 10^5 entries takes 20 ms, so it is done a slice at a time.
         self._dropped: list[Entry] = []
+
+        # Tiny segments keep a tiny part.
+        self._kept_bytes = min(limits.JOURNAL_KEPT_BYTES, files.segment_bytes // 8)
 
         self._drop_below = 0  # segments with a lower number are not needed any more
         self._group = Group()
@@ -145,6 +150,11 @@ class Journal:
     def durable_commit(self) -> int:
         """The commit index as of the last sync."""
         return self._written[2]
+
+    @property
+    def segment_bytes(self) -> int:
+        """The size of a segment, unless one group needs more."""
+        return self._files.segment_bytes
 
     @property
     def dirty(self) -> bool:
@@ -230,17 +240,21 @@ class Journal:
                 self._files.replenish()
             if not self._files.has_reserve:
                 return False
-        if self._offset + self._group_bytes + form.ENTRY_OVERHEAD_BYTES + size <= self._capacity:
-            return True
-        if self._files.has_spare:
+        needed = self._group_bytes + form.ENTRY_OVERHEAD_BYTES + size
+        if self._offset + needed <= self._capacity:
             return True
         with self._fatal():
-            return self._files.replenish()
+            return self._files.spare_takes(needed)
 
-    def fits(self, size: int) -> bool:
-        """Whether a sync with a command of `size` bytes more would find room, the reserve included."""
+    def fits(self, size: int, *, kept: bool = False) -> bool:
+        """Whether a sync with a command of `size` bytes more would find room, the reserve included, but for the part of
+        it that is kept for terms and votes; `kept`: that part too.
+        """
         needed = self._group_bytes + form.ENTRY_OVERHEAD_BYTES + size
-        return self._offset + needed <= self._capacity or self._files.next_bytes >= needed
+        kept_bytes = 0 if kept else self._kept_bytes
+        if not self._files.next_bytes:
+            return self._offset + needed + kept_bytes <= self._capacity
+        return self._offset + needed <= self._capacity or self._files.next_bytes >= needed + kept_bytes
 
     def compact(self, index: int, keep_bytes: int) -> None:
         """A durable snapshot covers the log up to `index`: drop whole segments that are not needed any more.

@@ -104,6 +104,14 @@ class Leadership:
             roomy.append(self._context.name)
         return not rules.is_majority(roomy, self._context.voters)
 
+    @property
+    def reserve_used(self) -> bool:
+        """Whether those voters whose reserve takes deletes are no majority."""
+        able = [peer for peer in self.peers if self.progress[peer].reserve]
+        if not self._context.reserve_used:
+            able.append(self._context.name)
+        return not rules.is_majority(able, self._context.voters)
+
     # -- sending
 
     def replicate(self, due: bool) -> None:
@@ -120,13 +128,13 @@ class Leadership:
         for peer, progress in self.progress.items():
             if self._context.transport.peer(peer) is None:
                 continue
-            if core.next_index(peer) <= self._context.journal.entries[0][1] and progress.snapshot is None:
+            sent = False
+            if progress.snapshot is None and core.next_index(peer) <= self._context.journal.entries[0][1]:
                 self._begin_snapshot(progress)
+            elif progress.snapshot is None:
+                sent = self._send_entries(peer, progress, due)
             if progress.snapshot is not None:
                 self._send_chunks(peer, progress.snapshot)
-                sent = False
-            else:
-                sent = self._send_entries(peer, progress, due)
             if due and not sent:
                 self._send_append(peer, [])
 
@@ -169,13 +177,15 @@ class Leadership:
                 core.commit_index,
                 bool(self._all),
                 self.storage_full,
+                entries,
                 progress.clock,
                 self._majority_age_us,
-                entries,
             ),
         )
 
     def _begin_snapshot(self, progress: Progress) -> None:
+        if self._context.now_s < progress.snapshot_from_s:
+            return
         opened = self._context.snapshots.open_latest()
         if opened is not None:
             progress.snapshot = SnapshotSending(*opened)
@@ -202,7 +212,7 @@ class Leadership:
         progress.confirmed(message.seq, message.clock)
         progress.applied = max(progress.applied, message.applied)
         progress.commit_durable = max(progress.commit_durable, message.commit_durable)
-        progress.room = message.room
+        progress.room, progress.reserve = message.room, message.reserve
         if not message.room and message.success:
             # It took nothing: what was sent ahead is sent again once it has room.
             core.raise_match(peer, message.index)
@@ -229,6 +239,11 @@ class Leadership:
         progress = self.progress.get(peer)
         if progress is None or progress.snapshot is None or progress.snapshot.info.index != message.index:
             self._context.drop()
+            return
+        if not message.room:
+            progress.drop_snapshot()
+            progress.snapshot_from_s = self._context.now_s + limits.SNAPSHOT_RETRY_S_MIN
+            self._tell_engine(peer, 0)
             return
         if not message.done:
             progress.snapshot.answered(message.offset)

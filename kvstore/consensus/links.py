@@ -93,6 +93,7 @@ class Hub:
     events: TransportEvents
     authorise: Callable[[Peer], str | None]
     stranger: Callable[[Peer], bool]
+    has_log: Callable[[], bool]
     call_later: CallLater
     log: RepeatLog
     stats: TransportStats = field(default_factory=TransportStats)
@@ -102,6 +103,10 @@ class Hub:
     links: dict["Link", None] = field(default_factory=dict)  # all that have a socket, oldest first
     closing: bool = False
     drained: asyncio.Event = field(default_factory=asyncio.Event)  # closing, and no link is left
+
+    def greeting(self) -> wire.Hello:
+        """What this node says of itself now."""
+        return wire.telling(self.hello, has_log=self.has_log())
 
     def objection(self, hello: wire.Hello, expected: str | None = None) -> str | None:
         """Why whoever says `hello` is not talked to, or None. `expected` is who was dialed."""
@@ -270,7 +275,7 @@ class Incoming(Link):
         peer = peer_of(greeting)
         reason = self.hub.objection(greeting) or self.hub.take_over(self, peer)
         if reason is None:
-            self.say(self.hub.hello)
+            self.say(self.hub.greeting())
             self.shaken(peer)
             return
         self.hub.refuse(greeting, reason)
@@ -305,7 +310,7 @@ class Outgoing(Link):
         if self._dialer.stopped:
             self.cut()
         else:
-            self.say(self.hub.hello)
+            self.say(self.hub.greeting())
 
     def greeted(self, greeting: wire.Greeting) -> None:
         if isinstance(greeting, wire.Refusal):
@@ -344,7 +349,7 @@ class Outgoing(Link):
 
 def peer_of(hello: wire.Hello) -> Peer:
     """Who said `hello`."""
-    return Peer(hello.name, hello.identity, hello.incarnation, hello.http, hello.address)
+    return Peer(hello.name, hello.identity, hello.incarnation, hello.http, hello.address, hello.has_log)
 
 
 def tune(sock: socket.socket) -> None:

@@ -20,7 +20,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from kvstore import limits
+from kvstore import limits, outcomes
 from kvstore.clock import Clock
 from kvstore.consensus import messages as wire
 from kvstore.consensus.applying import Applier
@@ -30,13 +30,15 @@ from kvstore.consensus.context import Context, RaftSettings
 from kvstore.consensus.elections import Elections
 from kvstore.consensus.engine import AllDone, Host, Loop, Objection, Peer, ProposalDone, ReadDone, Transport
 from kvstore.consensus.following import EngineFault, Following
+from kvstore.consensus.founding import Founding
 from kvstore.consensus.freshness import TokenClock
 from kvstore.consensus.handover import Handover, best_target
 from kvstore.consensus.journal import Journal
 from kvstore.consensus.leading import Leadership
 from kvstore.consensus.outlook import Outlook
 from kvstore.consensus.pending import Pending
-from kvstore.consensus.raft import LEADER, REGULAR, Core
+from kvstore.consensus.proposing import Proposing
+from kvstore.consensus.raft import LEADER, Core
 from kvstore.consensus.seats import Seats
 from kvstore.consensus.snapshots import SnapshotInfo, SnapshotStore
 from kvstore.errors import NoLeader, StorageFull
@@ -69,12 +71,14 @@ class Member(Outlook):
         self._host = host
         self._synced = synced
         self._context = context = Context(name, settings, journal, snapshots)
-        self._elections = Elections(context)
+        self._founding = Founding(context, incomplete=settings.bootstrap_incomplete)
+        self._elections = Elections(context, self._founding)
         self._seats = Seats(context, initial, self._members_changed)
         self._following = Following(context, self._elections.leader_heard, self._seats.refold, self._install)
         self.leadership = None
         self._inbox: list[tuple[str, wire.Message]] = []
         self._pending = Pending()
+        self._proposing = Proposing(context, host, self._pending)
         self._applier = Applier(context, clock, host, self._pending)
         self._handover: Handover | None = None
         self._append_due = False
@@ -159,7 +163,10 @@ class Member(Outlook):
 
     def peer_connected(self, peer: Peer) -> None:
         """Messages to `peer` can be sent from now on."""
+        self._enter()
         self._core.connected(peer.name)
+        if self._founding.heard(peer):
+            self._elections.founded()
         if self.leadership is not None:
             self.leadership.connected(peer.name)
             self._append_due = True
@@ -268,6 +275,9 @@ class Member(Outlook):
 
     def _receive(self, peer: str, message: wire.Message) -> None:
         core = self._core
+        if self._founding.waits and not isinstance(message, wire.Append | wire.SnapshotChunk):
+            self._context.drop()  # M6: who must not vote yet must not learn of terms either, or it would seem to have
+            return
         if not core.knows(peer):
             core.meet(peer)
         match message:
@@ -333,26 +343,13 @@ class Member(Outlook):
 
     def _give_up_waiting(self) -> None:
         """A while after a lost leadership, proposals of that term that are still open have an unknown outcome."""
-        self._pending.unknown(
-            "leadership was lost before the write was committed", but_term=self._core.term if self.leads else None
-        )
+        self._pending.unknown(outcomes.LEADERSHIP_LOST, but_term=self._core.term if self.leads else None)
         self._pending.resolve()
 
     def _take_proposals(self) -> None:
-        if self.leadership is None or self._handover is not None:
-            return
-        self._context.look_for_room(limits.ENTRY_BYTES_MAX)
-        full = self.leadership.storage_full
-        if self._context.full and not full:
-            # This node alone has no room, so another leads better. What waits goes to it.
-            if self._append_due:
-                self.transfer(None, lambda _error: None)
-            return
-        index = self._journal.entries[-1][1]
-        for command, done in self._host.proposals(full=full):
-            index += 1
-            self._journal.append(REGULAR + command, index, self._core.term)
-            self._pending.add(index, self._core.term, done)
+        lead = self.leadership
+        if lead is not None and self._handover is None and not self._proposing.take(lead) and self._append_due:
+            self.transfer(None, lambda _error: None)  # what waits goes to who leads then
 
     def _lead(self, lead: Leadership) -> None:
         if self._append_due:
@@ -378,8 +375,10 @@ class Member(Outlook):
                 self.kick()  # the only voter commits by its own fsync, at the next tick
 
     def _stall(self) -> None:
-        """Even the reserve is used up. Nothing was written and nothing leaves, and so it stays until there is room."""
-        self._stalled = self._context.full = True
+        """Even what is kept of the reserve is used up: it takes hundreds of elections on a disk that is full for good.
+        Nothing was written and nothing leaves, and so it stays until there is room.
+        """
+        self._stalled = self._context.full = self._context.reserve_used = True
         self._context.discard()
         self._inbox.clear()
         if self.leadership is not None and self.leadership.peers:
@@ -407,7 +406,7 @@ class Member(Outlook):
 
     def _fail(self, error: Exception) -> None:
         self.stop()
-        self._pending.unknown("this node has stopped")
+        self._pending.unknown(outcomes.STOPPED)
         self._pending.resolve()
         self._host.failed(error)
 
@@ -456,7 +455,7 @@ class Member(Outlook):
         if not goes_on:
             journal.reset(info.index, info.term, info.configuration)
             self._seats.replaced()
-        self._pending.unknown("a snapshot took the place of the entry", up_to=info.index)
+        self._pending.unknown(outcomes.COVERED, up_to=info.index)
         self._host.restore(self._context.snapshots.frames(info))
         core.applied_index = info.index
         core.commit_index = max(core.commit_index, info.index)

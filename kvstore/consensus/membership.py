@@ -8,8 +8,9 @@ M3  No change begins while the one before is not committed, nor before the leade
 M4  Who joins begins as a learner: it gets the log, but counts in no quorum until it has caught up. So adding a member
     never makes the cluster less available.
 M5  A member is a name and the identity of a data directory. The leader binds the identities of the first members as
-soon as
-    it has met them; another directory under the same name is refused from then on.
+    soon as it has met them; another directory under the same name is refused from then on.
+M6  An empty directory votes only in the first election of a new cluster, and only once its node has heard from every
+    other first member that it has no log either (founding.py).
 
 Alone, the engine tells neither commit nor overlap: its "one at a time" is dead code, and changes take effect at apply
 (fact 14 of jepsen-like/regressions).

@@ -36,9 +36,9 @@ class Append(_Message, frozen=True, tag=1):
     commit_index: Index
     sync_commit: bool
     reserve: bool
-    echo: Index
-    majority_age_us: Index
     entries: list[tuple[Index, bytes]]
+    echo: Index = 0
+    majority_age_us: Index = 0
 
 
 class AppendReply(_Message, frozen=True, tag=2):
@@ -46,7 +46,8 @@ class AppendReply(_Message, frozen=True, tag=2):
 
     On failure (`index`, `hint_term`) is the place to try next: the last entry here whose term is not above the one
     asked. `applied` and `commit_durable` tell how far this node has applied and made the commit index durable. Without
-    `room` its disk is full, and it took no new entries. `clock`: a token of the sender's clock, for the echo.
+    `room` its disk is full, and it took no new entries; without `reserve` it takes no deletes either. `clock`: a token
+    of the sender's clock, for the echo.
     """
 
     term: Index
@@ -57,6 +58,7 @@ class AppendReply(_Message, frozen=True, tag=2):
     applied: Index
     commit_durable: Index
     room: bool = True
+    reserve: bool = True
     clock: Index = 0
 
 
@@ -107,13 +109,16 @@ class SnapshotChunk(_Message, frozen=True, tag=7):
 
 
 class SnapshotReply(_Message, frozen=True, tag=8):
-    """Answer to SnapshotChunk `seq`: `offset` bytes are here; `done` when the snapshot was installed or not needed."""
+    """Answer to SnapshotChunk `seq`: `offset` bytes are here; `done` when the snapshot was installed or not needed.
+    Without `room` there is none for a snapshot of this size.
+    """
 
     term: Index
     seq: Index
     index: Index
     offset: Index
     done: bool
+    room: bool = True
 
 
 class TimeoutNow(_Message, frozen=True, tag=9):

@@ -5,6 +5,7 @@ from kvstore.consensus.configuration import Configuration
 from kvstore.consensus.context import Context, RaftSettings
 from kvstore.consensus.engine import Peer, Status
 from kvstore.consensus.following import Following
+from kvstore.consensus.founding import Founding
 from kvstore.consensus.journal import Journal
 from kvstore.consensus.leading import Leadership
 from kvstore.consensus.raft import ROLE_NAMES, Core
@@ -23,6 +24,7 @@ class Outlook:
     _following: Following
     _journal: Journal
     _seats: Seats
+    _founding: Founding
     _stopped: bool
     _reads_before: tuple[int, int]
 
@@ -55,6 +57,16 @@ class Outlook:
     def applied_index(self) -> int:
         """Highest index applied."""
         return self._core.applied_index
+
+    @property
+    def has_log(self) -> bool:
+        """Whether the log holds anything that a leader has put there."""
+        return self._journal.entries[-1][1] > 1
+
+    @property
+    def waits_for(self) -> tuple[str, ...]:
+        """Whom this node has to hear from before it takes part in the first election of a new cluster (M6)."""
+        return self._founding.waits_for
 
     @property
     def dropped_total(self) -> int:

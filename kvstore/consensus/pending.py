@@ -7,8 +7,9 @@ can be), or neither for a while after leadership was lost (nobody here can tell)
 from collections.abc import Callable
 from typing import Any
 
+from kvstore import outcomes
 from kvstore.consensus.engine import ProposalDone
-from kvstore.errors import DeadlineExceeded, Discarded
+from kvstore.outcomes import Fate
 
 
 class Pending:
@@ -21,7 +22,7 @@ class Pending:
     def add(self, index: int, term: int, done: ProposalDone) -> None:
         """A proposal was appended at `index` in `term`."""
         if index in self._open:  # led, lost what was appended here, and leads again
-            self.unknown("another entry took its place in the log", but_term=term, up_to=index)
+            self.unknown(outcomes.OVERWRITTEN, but_term=term, up_to=index)
         self._open[index] = (term, done)
 
     def applied(self, index: int, term: int, result: Any) -> None:
@@ -33,15 +34,15 @@ class Pending:
         if proposed_in == term:
             self._answers.append(lambda: done(result, index, None))
         else:
-            lost = Discarded("another leader's entry was committed in its place")
+            lost = outcomes.error(outcomes.REPLACED)
             self._answers.append(lambda: done(None, index, lost))
 
-    def unknown(self, why: str, *, but_term: int | None = None, up_to: int | None = None) -> None:
+    def unknown(self, fate: Fate, *, but_term: int | None = None, up_to: int | None = None) -> None:
         """Give up on what is open: of other terms than `but_term`, up to index `up_to` (all without them)."""
         for index, (proposed_in, _) in list(self._open.items()):
             if proposed_in != but_term and (up_to is None or index <= up_to):
                 _, done = self._open.pop(index)
-                self._answers.append(lambda done=done: done(None, 0, DeadlineExceeded(why)))  # type: ignore[misc]
+                self._answers.append(lambda done=done: done(None, 0, outcomes.error(fate)))  # type: ignore[misc]
 
     def later(self, answer: Callable[[], None]) -> None:
         """Something else to be told at the end of the step."""

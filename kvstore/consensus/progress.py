@@ -56,7 +56,9 @@ class Progress:
         self.applied = 0
         self.commit_durable = 0
         self.room = True
+        self.reserve = True
         self.snapshot: SnapshotSending | None = None
+        self.snapshot_from_s = 0.0  # when the next may begin
 
     def may_send(self) -> bool:
         """Whether another append with entries fits into the bounds."""

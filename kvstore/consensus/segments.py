@@ -53,7 +53,7 @@ class SegmentFiles:
     def __init__(self, disk: Disk, directory: str, segment_bytes: int) -> None:
         self._disk = disk
         self._directory = directory
-        self._segment_bytes = segment_bytes
+        self.segment_bytes = segment_bytes
         self._stock: dict[str, File] = {}
 
     def sequences(self) -> list[int]:
@@ -80,22 +80,24 @@ class SegmentFiles:
         for name in (RESERVE, SPARE):
             if name not in self._stock and not self._create(name):
                 return False
-            if self._stock[name].size() < self._segment_bytes and not self._allocate(name, self._segment_bytes):
+            if self._stock[name].size() < self.segment_bytes and not self._allocate(name, self.segment_bytes):
                 # A half-allocated file would keep others from what little room there is.
                 self._stock.pop(name).close()
                 self._disk.remove(self._place(name))
                 return False
         return True
 
-    @property
-    def has_spare(self) -> bool:
-        """Whether a segment can be begun without the reserve."""
-        return SPARE in self._stock
+    def spare_takes(self, size: int) -> bool:
+        """Whether a segment with `size` bytes of records can be begun without the reserve. The spare grows for it."""
+        if SPARE not in self._stock and not self.replenish():
+            return False
+        needed = limits.SEGMENT_HEADER_BYTES + size
+        return self._stock[SPARE].size() >= needed or self._allocate(SPARE, needed)
 
     @property
     def next_bytes(self) -> int:
         """What the next segment could hold, spare or reserve; 0 if there is neither."""
-        return self._segment_bytes - limits.SEGMENT_HEADER_BYTES if self._stock else 0
+        return self.segment_bytes - limits.SEGMENT_HEADER_BYTES if self._stock else 0
 
     @property
     def has_reserve(self) -> bool:
@@ -137,7 +139,7 @@ class SegmentFiles:
         return os.path.join(self._directory, name)
 
     def _create(self, name: str) -> bool:
-        if self._disk.free_bytes(self._directory) < self._segment_bytes:
+        if self._disk.free_bytes(self._directory) < self.segment_bytes:
             return False
         try:
             self._stock[name] = self._disk.open(self._place(name), create=True)

@@ -15,7 +15,7 @@ Protocols and callbacks, not streams and tasks: tens of thousands of messages a 
 import asyncio
 import random
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from kvstore import limits
 from kvstore.consensus import wire
@@ -24,6 +24,7 @@ from kvstore.consensus.links import CallLater, Hub, Incoming, Outgoing, RepeatLo
 from kvstore.consensus.messages import Message
 
 Address = tuple[str, int]
+NOBODY: Final[Mapping[str, Address]] = {}
 
 
 class PeerTransport:
@@ -34,20 +35,22 @@ class PeerTransport:
         *,
         hello: Peer,
         cluster_id: str,
-        listen: Address | None,
-        peers: Mapping[str, Address],
         events: TransportEvents,
         authorise: Callable[[Peer], str | None],
+        listen: Address | None = None,
+        peers: Mapping[str, Address] = NOBODY,
         stranger: Callable[[Peer], bool] = lambda _peer: False,
+        has_log: Callable[[], bool] = lambda: True,
         call_later: CallLater | None = None,
         rng: random.Random | None = None,
     ) -> None:
-        """`listen` may name port 0 (see `address`), or be None for a node that nobody dials. `peers` are the others.
+        """`listen` may name port 0 (see `address`), or be None for a node that nobody dials before `listen` is called.
+        `peers` are the others.
 
         `authorise` says why a peer is refused, or None; it judges those who dial and those who are dialed.
         `stranger` says whether to let in one of this cluster whom nobody has added; it may add the peer itself.
-        `call_later` stands in for the loop's own, `rng` for the chance that spreads out dialing. Raises ValueError if
-        `hello` breaks the bounds of a handshake.
+        `has_log` is told in every handshake. `call_later` stands in for the loop's own, `rng` for the chance that
+        spreads out dialing. Raises ValueError if `hello` breaks the bounds of a handshake.
         """
         greeting = wire.checked(
             wire.Hello(
@@ -60,7 +63,8 @@ class PeerTransport:
                 hello.address,
             )
         )
-        self._hub = Hub(greeting, events, authorise, stranger, call_later or _loop_call_later, RepeatLog(hello.name))
+        later = call_later or _loop_call_later
+        self._hub = Hub(greeting, events, authorise, stranger, has_log, later, RepeatLog(hello.name))
         self._ready = self._hub.ready
         self._rng = rng or random.Random()
         self._listen = listen
@@ -84,11 +88,25 @@ class PeerTransport:
         host, port = self._server.sockets[0].getsockname()[:2]
         return str(host), int(port)
 
+    @property
+    def listens(self) -> bool:
+        """Whether peers can dial this node."""
+        return self._server is not None
+
+    async def listen(self, host: str, port: int) -> None:
+        """Let peers in at this address from now on, unless they are already. Raises OSError if it cannot be had."""
+        if self._server is not None or self._hub.closing:
+            return
+        server = await asyncio.get_running_loop().create_server(lambda: Incoming(self._hub, ""), host, port)
+        if self._hub.closing:
+            server.close()
+        else:
+            self._server = server
+
     async def start(self) -> None:
         """Listen and begin to dial. Raises OSError if the port cannot be had."""
         if self._listen is not None:
-            loop = asyncio.get_running_loop()
-            self._server = await loop.create_server(lambda: Incoming(self._hub, ""), *self._listen)
+            await self.listen(*self._listen)
         self._started = True
         for dialer in self._dialers.values():
             dialer.dial()

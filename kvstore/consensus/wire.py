@@ -54,6 +54,7 @@ class Hello(msgspec.Struct, array_like=True, frozen=True, tag="hello"):
     incarnation: Index
     http: _Text
     address: _Text = ""
+    has_log: bool = True
 
 
 class Refusal(msgspec.Struct, array_like=True, frozen=True, tag="refused"):
@@ -63,6 +64,11 @@ class Refusal(msgspec.Struct, array_like=True, frozen=True, tag="refused"):
 
 
 Greeting = Hello | Refusal
+
+
+def telling(hello: Hello, *, has_log: bool) -> Hello:
+    """The same, with what may change from one handshake to the next."""
+    return msgspec.structs.replace(hello, has_log=has_log)
 
 
 def _reject_extension(code: int, data: memoryview) -> NoReturn:

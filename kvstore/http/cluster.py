@@ -37,10 +37,11 @@ async def add_member(door: Door, request: web.BaseRequest, raw_key: str, query: 
 
 
 async def remove_member(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
-    """Remove a member; a leader hands over first."""
-    timeout_s = parse.timeout_option(query)
+    """Remove a member; a leader hands over first. `lost_writes` are those at level ONE that went with it."""
+    force, timeout_s = parse.removal_options(query)
     name = parse.key_of(raw_key).decode(errors="replace")
-    return _view(request, await door.store.remove_member(name, timeout_s=timeout_s))
+    view, lost = await door.store.remove_member(name, force=force, timeout_s=timeout_s)
+    return _view(request, view, lost_writes=lost)
 
 
 async def transfer_leader(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
@@ -75,9 +76,9 @@ async def _body(door: Door, request: web.BaseRequest, shape: type[_Body]) -> _Bo
         raise BadRequest(f"the body is not what is expected here: {wrong}") from wrong
 
 
-def _view(request: web.BaseRequest, view: ClusterView) -> Answer:
+def _view(request: web.BaseRequest, view: ClusterView, **more: int | None) -> Answer:
     offer = parse.preferred(request.headers.get(hdrs.ACCEPT, JSON), _OFFERS)
-    return Answer(200, content_type(offer), encode(cluster_body(view), offer))
+    return Answer(200, content_type(offer), encode(cluster_body(view) | more, offer))
 
 
 async def livez(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:

@@ -102,6 +102,12 @@ def timeout_option(query: str) -> float:
     return _timeout_s(_parameters(query, frozenset({"timeout_ms"})))
 
 
+def removal_options(query: str) -> tuple[bool, float]:
+    """(force, seconds) of the removal of a member. Raises BadRequest."""
+    found = _parameters(query, frozenset({"timeout_ms", "force"}))
+    return _flag(found, "force"), _timeout_s(found)
+
+
 @lru_cache(maxsize=1_024)
 def read_options(query: str) -> ReadOptions:
     """Options of a GET of one key. Raises BadRequest."""

@@ -76,8 +76,10 @@ class Store(Protocol):
     async def add_member(self, name: str, peer: str, *, timeout_s: float) -> ClusterView:
         """Takes in `name`, which listens to peers at `peer` (HOST:PORT), as a learner. Raises MembershipRefused."""
 
-    async def remove_member(self, name: str, *, timeout_s: float) -> ClusterView:
-        """Removes `name`. Raises MembershipRefused."""
+    async def remove_member(self, name: str, *, force: bool, timeout_s: float) -> tuple[ClusterView, int | None]:
+        """Removes `name`; also how many acknowledged level ONE writes went with it, None if nobody knows. Raises
+        MembershipRefused, without `force` also where there may be any.
+        """
 
     async def transfer_leader(self, name: str | None, *, timeout_s: float) -> ClusterView:
         """Makes `name`, or whoever is most current, the leader. Raises MembershipRefused."""

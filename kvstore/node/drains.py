@@ -7,6 +7,7 @@ asked. Those who wait share rounds, and never join one that has been sent.
 import asyncio
 from typing import Any, Final
 
+from kvstore import outcomes
 from kvstore.errors import KvError, MembersUnreachable
 from kvstore.node.calls import NotSent, PeerGone
 from kvstore.node.deadlines import Expired
@@ -48,11 +49,10 @@ class Drains:
             if self._site.loop.time() + ROUND_S_MAX > at or self._site.engine.unreachable():
                 raise self._refusal("unreachable, or busy with writes at level one", missing, read)
 
-    def _refusal(self, how: str, missing: tuple[str, ...], read: bool) -> MembersUnreachable:
+    def _refusal(self, how: str, missing: tuple[str, ...], read: bool) -> KvError:
         voters = len(self._site.engine.configuration.voters)
-        return MembersUnreachable(
-            f"level all needs every voter; {how}: {', '.join(missing)}", read=read, required=voters, missing=missing
-        )
+        detail = f"level all needs every voter; {how}: {', '.join(missing)}"
+        return outcomes.error(outcomes.NOT_DRAINED, detail, read=read, required=voters, missing=missing)
 
     def _others(self) -> list[str]:
         engine = self._site.engine
@@ -75,14 +75,14 @@ class Drains:
     async def _ask(self, name: str, at: float) -> bool:
         try:
             if name == self._site.engine.name:
-                await self._own(at)
+                await self.own(at)
             else:
                 await self._site.calls.call(name, CALL_DRAIN, [], at)
         except (Expired, NotSent, PeerGone, KvError):
             return False
         return True
 
-    async def _own(self, at: float) -> None:
+    async def own(self, at: float) -> None:
         """Wait until this node's own intents of now are applied here. Raises Expired."""
         if not len(self._intents):
             return
@@ -93,7 +93,7 @@ class Drains:
 
     async def _serve(self, _peer: str, _body: list[Any]) -> list[Any]:
         try:
-            await self._own(self._site.in_s(ROUND_S_MAX))
+            await self.own(self._site.in_s(ROUND_S_MAX))
         except Expired:
             raise MembersUnreachable("this node's writes at level one are not applied yet") from None
         return []

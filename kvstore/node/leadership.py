@@ -6,9 +6,10 @@ cannot be reached: no connection to enough voters, or none of them has been hear
 
 import asyncio
 
+from kvstore import outcomes
 from kvstore.consensus.configuration import majority
 from kvstore.consensus.engine import Engine
-from kvstore.errors import NoLeader, NoQuorum
+from kvstore.errors import KvError
 from kvstore.node.deadlines import Deadlines, Expired
 
 
@@ -52,13 +53,16 @@ class LeaderWatch:
                     missing.add(name)
         return sorted(missing)
 
-    def _refusal(self, *, read: bool) -> NoQuorum | None:
+    def _refusal(self, *, read: bool) -> KvError | None:
+        if self._engine.waits_for:
+            return None  # the others are silent because nobody campaigns, not because they cannot be reached
         voters = self._engine.configuration.voters
         missing = self.unreachable()
         needed = majority(len(voters))
         if len(voters) - len(missing) >= needed:
             return None
-        return NoQuorum(
+        return outcomes.error(
+            outcomes.NO_QUORUM,
             f"{len(missing)} of {len(voters)} voters cannot be reached ({', '.join(missing)}); {needed} are needed",
             read=read,
             required=needed,
@@ -82,8 +86,11 @@ class LeaderWatch:
             await self._deadlines.wait(future, at)
         except Expired:
             missing = self.unreachable()
-            raise self._refusal(read=read) or NoLeader(
-                "no leader was elected in time", read=read, missing=tuple(missing)
+            why = "no leader was elected in time"
+            if waits_for := self._engine.waits_for:
+                why = f"the first election of a new cluster waits for {', '.join(waits_for)}"
+            raise self._refusal(read=read) or outcomes.error(
+                outcomes.NO_LEADER, why, read=read, missing=tuple(missing)
             ) from None
         finally:
             self._changed.pop(future, None)

@@ -13,12 +13,12 @@ import structlog
 from kvstore import limits
 from kvstore.consensus import membership
 from kvstore.consensus.configuration import Configuration, Member, majority
-from kvstore.consensus.engine import Engine
 from kvstore.errors import BadRequest, DeadlineExceeded, KvError, MembershipRefused, NoLeader
-from kvstore.node.calls import Calls, NotSent, PeerGone
-from kvstore.node.deadlines import Deadlines, Expired
-from kvstore.node.leadership import LeaderWatch
+from kvstore.node.calls import NotSent, PeerGone
+from kvstore.node.deadlines import Expired
 from kvstore.node.reads import AppliedWaits
+from kvstore.node.retirement import Retirement
+from kvstore.node.site import Site
 
 log = structlog.get_logger()
 
@@ -26,93 +26,113 @@ CALL_MEMBERS: Final = "members"
 ADD: Final = "add"
 REMOVE: Final = "remove"
 TRANSFER: Final = "transfer"
+FORCE: Final = "force"
+RETIRE_S_MAX: Final = 2.0
 LOOK_EVERY_S: Final = 0.05
 
 
 class Membership:
     """`identity` is that of this node's own data directory."""
 
-    def __init__(
-        self,
-        *,
-        loop: asyncio.AbstractEventLoop,
-        deadlines: Deadlines,
-        engine: Engine,
-        calls: Calls,
-        leaders: LeaderWatch,
-        applied: AppliedWaits,
-        identity: str,
-    ) -> None:
-        self._loop = loop
-        self._deadlines = deadlines
-        self._engine = engine
-        self._calls = calls
-        self._leaders = leaders
+    def __init__(self, site: Site, applied: AppliedWaits, retirement: Retirement, identity: str) -> None:
+        self._site = site
+        self._engine = site.engine
         self._applied = applied
+        self._retirement = retirement
         self._identity = identity
         self._timer: asyncio.TimerHandle | None = None
-        calls.serve(CALL_MEMBERS, self._serve)
+        site.calls.serve(CALL_MEMBERS, self._serve)
 
     async def add(self, name: str, peer: str, timeout_s: float) -> None:
         """Take in `name` at `peer` (HOST:PORT) as a learner; it is promoted by itself. Raises KvError."""
         await self._on_leader([ADD, name, peer], timeout_s)
 
-    async def remove(self, name: str, timeout_s: float) -> None:
-        """Remove `name`; a leader hands over first. Raises KvError."""
-        await self._on_leader([REMOVE, name, ""], timeout_s)
+    async def remove(self, name: str, timeout_s: float, *, force: bool = False) -> int | None:
+        """Remove `name`; a leader hands over first. Raises KvError.
+
+        Refused while `name` holds writes at level ONE that nobody else has, or cannot be asked whether it does, unless
+        by `force`. Returns how many such writes were lost: 0 without `force`, None where nobody knows.
+        """
+        return await self._on_leader([REMOVE, name, FORCE if force else ""], timeout_s)
 
     async def transfer(self, name: str | None, timeout_s: float) -> None:
         """Make `name`, or whoever is most current, the leader. Raises KvError."""
         await self._on_leader([TRANSFER, name or "", ""], timeout_s)
 
-    async def _on_leader(self, request: list[str], timeout_s: float) -> None:
-        at = self._loop.time() + timeout_s
+    async def _on_leader(self, request: list[str], timeout_s: float) -> int | None:
+        at = self._site.in_s(timeout_s)
         while True:
             leader = self._engine.leader
             try:
                 if self._engine.leads:
-                    if await self._here(request, at):
-                        return
+                    done, lost = await self._here(request, at)
+                    if done:
+                        return lost
                 elif leader is not None:
-                    await self._calls.call(leader, CALL_MEMBERS, request, at)
-                    return
+                    (told,) = await self._site.calls.call(leader, CALL_MEMBERS, request, at)
+                    return None if told is None else int(told)
             except (NotSent, NoLeader):
                 if self._engine.leader == leader:
-                    await self._leaders.wait_change(at, read=False)
+                    await self._site.leaders.wait_change(at, read=False)
                 continue
             except (Expired, PeerGone):
                 raise DeadlineExceeded("the leader did not tell in time what became of the change") from None
-            await self._leaders.wait(at, read=False)
+            await self._site.leaders.wait(at, read=False)
 
     async def _serve(self, _peer: str, body: list[Any]) -> list[Any]:
         if len(body) != 3 or not all(isinstance(text, str) for text in body):
             raise BadRequest("a forwarded change of members is malformed")
-        at = self._loop.time() + limits.TIMEOUT_MS_DEFAULT / 1000
+        done, lost = False, None
         try:
-            done = self._engine.leads and await self._here(body, at)
+            if self._engine.leads:
+                done, lost = await self._here(body, self._site.in_s(limits.TIMEOUT_MS_DEFAULT / 1000))
         except Expired:
             raise DeadlineExceeded("the change was begun, but not committed in time") from None
         if not done:
             raise NoLeader("this node does not lead")
-        return []
+        return [lost]
 
-    async def _here(self, request: list[str], at: float) -> bool:
-        """Carry it out as leader; False if another leader has to."""
-        verb, name, peer = request
+    async def _here(self, request: list[str], at: float) -> tuple[bool, int | None]:
+        """Carry it out as leader: whether it is done (else another leader has to), and how many writes were lost."""
+        verb, name, detail = request
         if verb == TRANSFER:
             await self._hand_over(name or None, at)
-            return True
+            return True, 0
         if verb == ADD:
-            await self._change(lambda now: _with_learner(now, name, peer), at)
-            return True
+            await self._change(lambda now: _with_learner(now, name, detail), at)
+            return True, 0
         if verb != REMOVE:
             raise BadRequest(f"no such change of members: {verb!r}")
         if name == self._engine.name:
             self._check_margin(name)
             await self._hand_over(None, at)
-            return False
+            return False, None
+        self._without(self._engine.configuration, name)
+        lost = await self._left_behind(name, at, force=detail == FORCE)
         await self._change(lambda now: self._without(now, name), at)
-        return True
+        return True, lost
+
+    async def _left_behind(self, name: str, at: float, *, force: bool) -> int | None:
+        """How many acknowledged writes go with `name`, None if nobody knows. Raises MembershipRefused if there may be
+        any, unless by `force`.
+        """
+        member = self._engine.configuration.member(name)
+        if member is None or not member.voter:
+            return 0  # only voters acknowledge at level one
+        left = await self._retirement.ask(name, min(at, self._site.in_s(RETIRE_S_MAX)))
+        if left and not force:
+            raise MembershipRefused(
+                f"{name} holds {left} acknowledged writes at level one that nobody else has yet; "
+                "try again when they are handed over, or remove it by force and lose them"
+            )
+        if left is None and not force:
+            raise MembershipRefused(
+                f"{name} cannot be asked whether it holds acknowledged writes at level one that nobody else has; "
+                "let it come back, or remove it by force and lose them"
+            )
+        if left != 0:
+            log.warning("writes_lost", member=name, writes=left)
+        return left
 
     def _without(self, now: Configuration, name: str) -> tuple[Member, ...]:
         if now.member(name) is None:
@@ -137,7 +157,7 @@ class Membership:
         """Make the change, as soon as it can begin, and wait until it is committed. What had to wait is judged anew by
         `wanted`: the change before it may have been the same.
         """
-        future: asyncio.Future[None] = self._loop.create_future()
+        future: asyncio.Future[None] = self._site.loop.create_future()
 
         def done(_result: Any, _index: int, error: KvError | None) -> None:
             if not future.done():
@@ -151,14 +171,14 @@ class Membership:
                 raise MembershipRefused(objection.text)
             if not self._engine.leads:
                 raise NoLeader("this node stopped leading before the change had begun")
-        await self._deadlines.wait(future, at)
+        await self._site.deadlines.wait(future, at)
 
     async def _more_applied(self, at: float) -> bool:
         """Wait until this node has applied more, which is what every passing objection waits for."""
-        future: asyncio.Future[None] = self._loop.create_future()
+        future: asyncio.Future[None] = self._site.loop.create_future()
         self._applied.add(self._engine.applied_index + 1, future)
         try:
-            await self._deadlines.wait(future, at)
+            await self._site.deadlines.wait(future, at)
         except Expired:
             self._applied.forget()
             return False
@@ -169,7 +189,7 @@ class Membership:
             return
         if name is not None and name not in self._engine.configuration.voters:
             raise MembershipRefused(f"{name} is not a voter")
-        future: asyncio.Future[None] = self._loop.create_future()
+        future: asyncio.Future[None] = self._site.loop.create_future()
 
         def done(error: KvError | None) -> None:
             if not future.done():
@@ -179,13 +199,13 @@ class Membership:
                     future.set_exception(MembershipRefused(error.detail))
 
         self._engine.transfer(name, done)
-        await self._deadlines.wait(future, at)
+        await self._site.deadlines.wait(future, at)
 
     # -- what the leader does by itself
 
     def start(self) -> None:
         """Begin to look after the members."""
-        self._timer = self._loop.call_later(LOOK_EVERY_S, self._look)
+        self._timer = self._site.loop.call_later(LOOK_EVERY_S, self._look)
 
     def close(self) -> None:
         """Stop."""

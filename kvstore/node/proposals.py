@@ -8,9 +8,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from kvstore import limits
+from kvstore import limits, outcomes
 from kvstore.consensus.engine import Engine, ProposalDone
-from kvstore.errors import KvError, StorageFull
+from kvstore.errors import KvError
 from kvstore.model import commands
 from kvstore.model.commands import Op, Origin
 from kvstore.model.results import OpResult
@@ -118,7 +118,7 @@ class Proposals:
         self._queue, self._batches = kept, []
         for future in refused:
             if not future.done():
-                future.set_exception(StorageFull(_NO_ROOM))
+                future.set_exception(outcomes.error(outcomes.STORAGE_FULL, _NO_ROOM))
 
     def _entry(self, together: list[_Waiting]) -> tuple[bytes, ProposalDone]:
         def done(results: Any, index: int, error: KvError | None) -> None:

@@ -42,6 +42,7 @@ from kvstore.node.overlay import as_record
 from kvstore.node.pages import with_overlay
 from kvstore.node.reads import AppliedWaits, QuorumReads
 from kvstore.node.receipts import Receipts, receipt_id
+from kvstore.node.retirement import Retirement
 from kvstore.node.site import Site
 from kvstore.node.writes import Writes, Written
 from kvstore.state.machine import Machine
@@ -60,6 +61,7 @@ class Requests:
     _all_reads: AllReads
     _receipts: Receipts
     _freshness: Freshness
+    _retirement: Retirement
     _applied_waits: AppliedWaits
     _revision_waits: AppliedWaits
     _reads_open: int
@@ -127,8 +129,8 @@ class Requests:
             raise BadRequest("a write at level one takes no condition: its node may not know the present value")
         if once is not None and not isinstance(once, bytes):
             raise BadRequest("a write at level one takes an idempotency key, but no session")
-        if not self._is_voter:
-            raise NotAVoter(f"{self.name} is no voter: its disk alone would promise nothing", level=level)
+        if not self._is_voter or self._retirement.retired:
+            raise NotAVoter(f"{self.name} is no voter, or about to be removed: ask another node", level=level)
         try:
             intent = await self._intents.add(kind, key, value, once)
         except KvError as error:

@@ -40,6 +40,7 @@ from kvstore.node.proposals import Proposals
 from kvstore.node.reads import AppliedWaits, QuorumReads
 from kvstore.node.receipts import Receipts
 from kvstore.node.requests import Requests
+from kvstore.node.retirement import Retirement
 from kvstore.node.site import Site
 from kvstore.node.writes import Writes
 from kvstore.state.machine import Machine
@@ -121,15 +122,8 @@ class Node(Requests):
         self._receipts = Receipts(site, self._intents, lambda: self._machine, self._catch_up)
         self._freshness = Freshness(site)
         self.clock_watch = ClockWatch(site, clock, self._clock, self.alarms, lambda: self._machine.clock_drift_ms_max)
-        self.membership = Membership(
-            loop=loop,
-            deadlines=self.deadlines,
-            engine=self.engine,
-            calls=self._calls,
-            leaders=self._leaders,
-            applied=self._applied_waits,
-            identity=opened.identity.identity,
-        )
+        self._retirement = Retirement(site, self._drains, self._intents)
+        self.membership = Membership(site, self._applied_waits, self._retirement, opened.identity.identity)
         self._overview = Overview(site, opened.identity.cluster_id, self._intents, self.alarms)
         self._overview.machine = opened.machine
         self.compaction = Compaction(
@@ -206,10 +200,10 @@ class Node(Requests):
         await self.membership.add(name, peer, timeout_s)
         return await self._overview.view()
 
-    async def remove_member(self, name: str, *, timeout_s: float) -> ClusterView:
+    async def remove_member(self, name: str, *, force: bool, timeout_s: float) -> tuple[ClusterView, int | None]:
         """Remove `name`; see Store."""
-        await self.membership.remove(name, timeout_s)
-        return await self._overview.view()
+        lost = await self.membership.remove(name, timeout_s, force=force)
+        return await self._overview.view(), lost
 
     async def transfer_leader(self, name: str | None, *, timeout_s: float) -> ClusterView:
         """Hand leadership to `name`; see Store."""
@@ -221,6 +215,8 @@ class Node(Requests):
         """None when a leader is known and this node is not far behind it."""
         if self.engine.leader is not None:
             return None
+        if waits_for := self.engine.waits_for:
+            return f"the first election of a new cluster waits for {', '.join(waits_for)}"
         missing = self._leaders.unreachable()
         voters = self.engine.configuration.voters
         if len(voters) - len(missing) < majority(len(voters)):

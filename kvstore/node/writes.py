@@ -11,9 +11,9 @@ nothing older can hide the write; then it is committed; then every voter has to 
 import asyncio
 from typing import Any, Final, NamedTuple
 
-from kvstore import limits
+from kvstore import limits, outcomes
 from kvstore.consensus.configuration import majority
-from kvstore.errors import BadRequest, DeadlineExceeded, KvError, NoLeader, Overloaded
+from kvstore.errors import BadRequest, KvError, NoLeader, Overloaded
 from kvstore.model import commands
 from kvstore.model.commands import Once, Op
 from kvstore.model.levels import Level
@@ -96,9 +96,7 @@ class Writes:
             applied: Applied = await self._site.deadlines.wait(future, at)
         except Expired:
             self._forget_given_up()
-            raise DeadlineExceeded(
-                "the write was not committed in time; it may still take effect", required=majority(len(voters))
-            ) from None
+            raise outcomes.error(outcomes.NOT_IN_TIME, required=majority(len(voters))) from None
         if level is not Level.ALL:
             return Written(applied.result, majority(len(voters)), applied.acked)
         await self._all_have(applied.at_index, at)
@@ -119,12 +117,12 @@ class Writes:
         try:
             error = await self._site.deadlines.wait(future, at)
         except Expired:
-            error = DeadlineExceeded("")
+            error = outcomes.error(outcomes.LEVEL_NOT_MET)
         if error is not None:
             missing = self._engine.behind(index)
-            raise DeadlineExceeded(
+            raise outcomes.error(
+                outcomes.LEVEL_NOT_MET,
                 f"the write is committed, but not known to be on {', '.join(missing)}",
-                outcome="committed",
                 required=len(voters),
                 acked=len(voters) - len(missing),
                 missing=tuple(missing),
@@ -144,12 +142,13 @@ class Writes:
                 leader, CALL_WRITE, [list(op), level.value, remaining_ms], at
             )
         except Expired:
-            raise DeadlineExceeded(
-                f"the leader {leader} did not answer in time; the write may still take effect"
+            raise outcomes.error(
+                outcomes.LEADER_SILENT, f"the leader {leader} did not answer in time; the write may still take effect"
             ) from None
         except PeerGone:
-            raise DeadlineExceeded(
-                f"the connection to the leader {leader} ended before its answer came; the write may have taken effect"
+            raise outcomes.error(
+                outcomes.LEADER_GONE,
+                f"the connection to the leader {leader} ended before its answer came; the write may have taken effect",
             ) from None
         except NoLeader as error:
             raise NotProposed from error  # the node asked had just stopped leading; nothing was appended
@@ -158,11 +157,13 @@ class Writes:
     async def _serve(self, _peer: str, body: list[Any]) -> list[Any]:
         op, level, timeout_ms = parse_write_call(body)
         if not self._engine.leads:
-            raise NoLeader("this node does not lead")
+            raise outcomes.error(outcomes.NO_LEADER, "this node does not lead")
         try:
             written = await self._here(op, level, self._site.in_s(timeout_ms / 1000))
         except NotProposed:
-            raise NoLeader("this node stopped leading before the write was appended") from None
+            raise outcomes.error(
+                outcomes.NO_LEADER, "this node stopped leading before the write was appended"
+            ) from None
         return [*written.result, written.required, written.acked]
 
 

@@ -16,13 +16,17 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
+from kvstore.config import Address
 from kvstore.consensus.context import RaftSettings
+from kvstore.consensus.engine import Peer
 from kvstore.consensus.rules import term_at
+from kvstore.consensus.transport import PeerTransport
 from kvstore.errors import CannotConnect, ConnectionLost
 from kvstore.node.boot import Bootstrap, Opened, cluster_id_of, open_directory
+from kvstore.node.connections import Connections
 from kvstore.node.service import Node
 from kvstore.testing.invariants import InvariantBroken, Invariants
-from kvstore.testing.process import PORT, SimNode, SimProcess, connect, peer_transport
+from kvstore.testing.process import PORT, SimNode, SimProcess
 from kvstore.testing.sim_disk import KEPT, Fate, PowerLoss, SimDisk
 from kvstore.testing.sim_loop import DEAD, PAUSED, SimClock, SimLoop, VirtualTime
 from kvstore.testing.sim_network import SimNetwork
@@ -165,6 +169,13 @@ class SimCluster:
             self.disks[name], DATA_DIR, Bootstrap(name, members, "", joins), rng, segment_bytes=self._segment_bytes
         )
         self._check_recovered(name, opened)
+        connections = Connections(
+            loop=process.loop,
+            name=name,
+            own={},
+            listen=Address(name, PORT),
+            configuration=lambda: node.engine.configuration,
+        )
         node = SimNode(
             opened=opened,
             settings=self.settings,
@@ -173,12 +184,23 @@ class SimCluster:
             loop=process.loop,
             offload=lambda work: self._offload(process.loop, work),
             synced=lambda _seconds: None,
-            on_members=lambda configuration: connect(process, configuration),
+            on_members=connections.follow,
             on_failure=lambda error: self._process_error(process, error),
         )
         node.told = lambda index, digest: self.invariants.applied(name, index, digest)
-        process.node, process.transport = node, peer_transport(opened, node, rng)
-        connect(process, node.engine.configuration)
+        identity = opened.identity
+        process.node, process.transport = (
+            node,
+            PeerTransport(
+                hello=Peer(name, identity.identity, identity.incarnation, f"http://{name}", f"{name}:{PORT}"),
+                cluster_id=identity.cluster_id,
+                events=node,
+                authorise=connections.authorise,
+                stranger=connections.let_in,
+                has_log=lambda: node.engine.has_log,
+                rng=rng,
+            ),
+        )
         process.watch = self.watches[name] = Watch(
             name,
             process.incarnation,
@@ -192,7 +214,7 @@ class SimCluster:
         node.start(process.transport, f"http://{name}")
         if joins is not None:
             self._hear_of_members(process)
-        starting = process.loop.create_task(process.transport.start())
+        starting = process.loop.create_task(connections.start(process.transport))
         starting.add_done_callback(lambda task: task.result())
 
     def _hear_of_members(self, process: SimProcess) -> None:

@@ -2,17 +2,13 @@
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import structlog
 
-from kvstore.consensus.configuration import Configuration
-from kvstore.consensus.engine import Peer
 from kvstore.consensus.transport import PeerTransport
-from kvstore.node.boot import Opened
 from kvstore.node.service import Node
 from kvstore.testing.sim_loop import SimClock, SimLoop
 from kvstore.testing.watch import Watch
@@ -46,7 +42,6 @@ class SimProcess:
     node: Node | None = None
     transport: PeerTransport | None = None
     watch: Watch | None = None
-    dialed: list[str] = field(default_factory=list)
     ended: list["asyncio.Future[None]"] = field(default_factory=list)  # who waits for its end
     waiting: dict["asyncio.Future[Any]", None] = field(default_factory=dict)  # clients' requests under way
 
@@ -55,44 +50,3 @@ def silence_logs() -> None:
     """Switch the logs of this process off: simulated nodes would write theirs among those of real ones."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     logging.getLogger("pysyncobj").setLevel(logging.CRITICAL + 1)
-
-
-def peer_transport(opened: Opened, node: Node, rng: random.Random) -> PeerTransport:
-    """The transport of `node`; it dials nobody yet (`connect`)."""
-    identity = opened.identity
-
-    def authorise(peer: Peer) -> str | None:
-        member = node.engine.configuration.member(peer.name)
-        return (
-            None
-            if member is None or member.identity in ("", peer.identity)
-            else f"{peer.name} comes with another identity"
-        )
-
-    def stranger(peer: Peer) -> bool:
-        transport.add_peer(peer.name, (peer.name, PORT))
-        return True
-
-    transport = PeerTransport(
-        hello=Peer(identity.name, identity.identity, identity.incarnation, f"http://{identity.name}", identity.name),
-        cluster_id=identity.cluster_id,
-        listen=(identity.name, PORT),
-        peers={},
-        events=node,
-        authorise=authorise,
-        stranger=stranger,
-        rng=rng,
-    )
-    return transport
-
-
-def connect(process: SimProcess, configuration: Configuration) -> None:
-    """Dial the members, and nobody else."""
-    if process.transport is None:
-        return
-    wanted = [each.name for each in configuration.members if each.name != process.name]
-    for gone in [name for name in process.dialed if name not in wanted]:
-        process.transport.drop_peer(gone)
-    for name in wanted:
-        process.transport.add_peer(name, (name, PORT))
-    process.dialed = wanted

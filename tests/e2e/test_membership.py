@@ -1,7 +1,9 @@
 """Members of a live cluster come and go under load; wiped and strange directories are refused."""
 
 import asyncio
+import contextlib
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ from kvjepsen.audit import audit
 from kvjepsen.ledger import Ledger
 from kvjepsen.load import load
 from kvstore.client import AsyncClient
+from kvstore.errors import CannotConnect
 from tests.support.logs import until_log
 
 PATIENCE_S = 30.0
@@ -37,12 +40,25 @@ class Joiners:
         self.http[name], self.peer[name] = f"http://{HOST}:{http}", f"{HOST}:{peer}"
         return self.peer[name]
 
-    def start(self, name: str, join: str) -> None:
+    def start(self, name: str, join: str = "") -> None:
         command = [sys.executable, "-m", "kvcli", "serve", "--name", name, "--join", join]
         command += ["--data-dir", str(self._directory / name), "--listen-peer", self.peer[name]]
         command += ["--listen", self.http[name].removeprefix("http://")]
         with (self._directory / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
+
+    async def until_log(self, name: str, wanted: str) -> None:
+        """Wait until `name` has said `wanted`."""
+        deadline = time.monotonic() + PATIENCE_S
+        while wanted not in (self._directory / f"{name}.log").read_text():
+            assert time.monotonic() < deadline, f"{name} never said {wanted}"
+            await asyncio.sleep(0.05)
+
+    def end(self, name: str) -> int:
+        """Ask `name` to end; its exit code."""
+        process = self._running.pop(name)
+        process.terminate()
+        return process.wait(timeout=PATIENCE_S)
 
     def kill(self, name: str) -> None:
         process = self._running.pop(name)
@@ -67,8 +83,10 @@ async def until(client: AsyncClient, wanted: Any) -> dict[str, Any]:
     """Poll the cluster, which is not ours to await events of, until `wanted(view)`."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
-        view = await client.cluster_document()
-        if wanted(view):
+        view = None
+        with contextlib.suppress(CannotConnect):  # it may not have started yet
+            view = await client.cluster_document()
+        if view is not None and wanted(view):
             return view
         assert time.monotonic() < deadline, view
         await asyncio.sleep(0.05)
@@ -106,6 +124,25 @@ async def test_three_nodes_become_five_and_three_again_under_load_with_a_kill_in
     found = await audit(ledger, left)
     assert found.findings == []
     assert len(ledger) > 500
+
+
+async def test_a_node_that_was_started_alone_takes_in_another_without_a_restart(joiners: Joiners) -> None:
+    joiners.choose("n1")
+    joiners.start("n1")
+    async with AsyncClient([joiners.http["n1"]], timeout_s=20) as client:
+        await until(client, lambda view: view["leader"] == "n1")
+        await client.put(b"from", b"before")
+        taken, port = joiners.peer["n1"].rsplit(":", 1)
+        with socket.create_server((taken, int(port))):  # a node that is alone leaves its port to others
+            await client.add_member("n2", joiners.choose("n2"))
+            joiners.start("n2", join=joiners.http["n1"])
+            await joiners.until_log("n1", "cannot_listen_for_peers")
+            assert (await client.put(b"while", b"nobody can come")).outcome == "committed"
+        await until(client, lambda view: voters(view) == ["n1", "n2"])
+        async with AsyncClient([joiners.http["n2"]], timeout_s=20) as other:
+            assert await other.get_value(b"from") == b"before"
+            assert (await other.put(b"to", b"both", level="all")).outcome == "committed"
+    assert joiners.end("n2") == 0
 
 
 async def test_a_wiped_directory_is_refused_under_its_old_name(kv_cluster: ClusterFactory) -> None:

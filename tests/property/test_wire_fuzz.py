@@ -29,8 +29,12 @@ body = st.lists(anything, max_size=4)
 problem = st.dictionaries(st.text(), anything, max_size=4)
 
 BY_TYPE: dict[type, st.SearchStrategy[Any]] = {
-    m.Append: st.builds(m.Append, index, index, index, index, index, st.booleans(), st.booleans(), entries),
-    m.AppendReply: st.builds(m.AppendReply, index, index, st.booleans(), index, index, index, index, st.booleans()),
+    m.Append: st.builds(
+        m.Append, index, index, index, index, index, st.booleans(), st.booleans(), entries, index, index
+    ),
+    m.AppendReply: st.builds(
+        m.AppendReply, index, index, st.booleans(), index, index, index, index, st.booleans(), st.booleans(), index
+    ),
     m.VoteRequest: st.builds(m.VoteRequest, index, index, index, st.booleans(), st.booleans()),
     m.VoteReply: st.builds(m.VoteReply, index, st.booleans(), st.booleans()),
     m.ReadRound: st.builds(m.ReadRound, index, index),

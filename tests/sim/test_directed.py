@@ -6,11 +6,12 @@ import pytest
 
 from kvjepsen.mutants import MUTANTS
 from kvstore import limits
-from kvstore.consensus import rules
-from kvstore.consensus.messages import Append
+from kvstore.consensus import membership, rules
+from kvstore.consensus.messages import Append, SnapshotChunk
 from kvstore.errors import KvError
 from kvstore.model.levels import Level
 from kvstore.testing import InvariantBroken, SimCluster
+from kvstore.testing.cluster import SIM_SETTINGS
 from kvstore.testing.process import silence_logs
 
 NODES = ("n1", "n2", "n3")
@@ -120,6 +121,44 @@ def test_a_lost_answer_to_a_snapshot_piece_does_not_end_its_sending(cluster, mon
     assert cluster.converged()
 
 
+def test_a_follower_without_room_for_a_snapshot_is_asked_now_and_then_and_gets_it_once_it_has_room(cluster):
+    away, leader = follower(cluster), cluster.leader()
+    cluster.kill(away)
+    for number in range(400):
+        cluster.run(put(cluster, leader, b"k%d" % (number % 50)))
+    cluster.run_for(1.0)
+    assert cluster.node(leader).compaction.taken_total > 0
+    isolate(cluster, away)
+    cluster.start(away)
+    cluster.run_for(0.1)
+    disk = cluster.disks[away]
+    disk.capacity_bytes -= disk.free_bytes("")
+    cluster.network.heal_all()
+    cluster.run_for(1.0)
+    asked = chunks_sent(cluster, leader)
+    cluster.run_for(10.0)
+    assert 8 <= len(asked) <= 12, "about one a second"
+    assert cluster.node(away).engine.leader == leader, "and all else goes on"
+    disk.capacity_bytes = 1 << 40
+    cluster.run_for(3.0)
+    assert cluster.converged()
+
+
+def chunks_sent(cluster: SimCluster, name: str) -> list[SnapshotChunk]:
+    """Collects the pieces of snapshots that `name` sends from now on."""
+    transport = cluster.processes[name].transport
+    sent: list[SnapshotChunk] = []
+    send = transport.send
+
+    def note(peer, message):
+        if isinstance(message, SnapshotChunk):
+            sent.append(message)
+        return send(peer, message)
+
+    transport.send = note
+    return sent
+
+
 def test_a_rolling_restart_keeps_every_write(cluster):
     done: list[int] = []
 
@@ -183,6 +222,88 @@ def test_the_last_voter_commits_a_change_only_once_it_is_durable(cluster):
         cluster.run(cluster.call(leader, lambda node, name=name: node.membership.remove(name, 2.0)))
     assert members(cluster, leader).voters == (leader,)
     assert cluster.run(put(cluster, leader, b"k")).revision == 1
+
+
+def test_a_learner_that_has_fallen_silent_is_not_promoted(monkeypatch):
+    silence_logs()
+    cluster = SimCluster(NODES, seed=1, spares=("n4",))
+    cluster.start_all()
+    cluster.run_for(2.0)
+    monkeypatch.setattr(membership, "PROMOTE_ENTRIES_MAX", -1)  # nobody is near enough
+    leader = cluster.leader()
+    cluster.run(cluster.call(leader, lambda node: node.membership.add("n4", "n4:8481", 2.0)))
+    cluster.start("n4")
+    cluster.run_for(2.0)
+    assert members(cluster, leader).member("n4").identity, "it has been met"
+    cluster.partition(["n4"], NODES)
+    cluster.run_for(1.0)
+    monkeypatch.undo()
+    cluster.run_for(2.0)
+    assert "n4" not in members(cluster, leader).voters, "it would be one more voter whom nobody can reach"
+    cluster.network.heal_all()
+    cluster.run_for(3.0)
+    assert "n4" in members(cluster, leader).voters
+    cluster.close()
+
+
+def restart_empty(cluster: SimCluster, *names: str) -> None:
+    """These members lose their disks, all of them before any comes back, and come back with their old flags."""
+    for name in names:
+        cluster.wipe(name)
+    cluster.wiped.clear()
+    for name in names:
+        cluster.start(name)
+
+
+def test_a_majority_that_has_lost_its_disks_founds_no_empty_cluster_beside_the_log_that_is_left(cluster):
+    for number in range(10):
+        cluster.run(put(cluster, NODES[number % 3], b"k%d" % number, Level.ALL))
+    left = cluster.leader()
+    lost = [name for name in NODES if name != left]
+    restart_empty(cluster, *lost)
+    cluster.run_for(30.0)
+    assert cluster.leader() is None
+    for name in lost:
+        assert left in cluster.node(name).engine.waits_for
+        with pytest.raises(KvError, match="waits for") as refused:
+            cluster.run(put(cluster, name, b"k"))
+        assert refused.value.outcome == "not_applied"
+    assert len(cluster.node(left).machine) == 10
+
+
+def test_nor_do_they_while_the_one_that_is_left_is_down(cluster):
+    cluster.run(put(cluster, "n1", b"k", Level.ALL))
+    left, lost = NODES[0], NODES[1:]
+    cluster.kill(left)
+    restart_empty(cluster, *lost)
+    cluster.run_for(30.0)
+    assert cluster.leader() is None
+    assert [cluster.node(name).engine.waits_for for name in lost] == [(left,), (left,)]
+
+
+@pytest.mark.parametrize("incomplete", [False, True])
+def test_the_first_election_of_a_new_cluster_waits_for_all_its_members_unless_told_not_to(incomplete):
+    silence_logs()
+    cluster = SimCluster(NODES, seed=1, settings=SIM_SETTINGS._replace(bootstrap_incomplete=incomplete))
+    cluster.start("n1")
+    cluster.start("n2")
+    cluster.run_for(20.0)
+    if incomplete:
+        assert cluster.run(put(cluster, "n1", b"k")).revision == 1
+    else:
+        assert cluster.leader() is None
+        assert cluster.node("n1").engine.waits_for == ("n3",)
+        with pytest.raises(KvError, match="waits for n3"):
+            cluster.run(put(cluster, "n1", b"k"))
+    cluster.start("n3")
+    cluster.run_for(1.0)
+    assert cluster.run(put(cluster, "n3", b"l", Level.ALL)).acked == 3
+    cluster.kill("n3")
+    cluster.kill("n1")
+    cluster.start("n3")
+    cluster.run_for(2.0)
+    assert cluster.run(put(cluster, "n2", b"m")).outcome == "committed", "n3 has a log now, and votes"
+    cluster.close()
 
 
 async def _outcomes(requests):

@@ -100,12 +100,20 @@ class LabNode:
         pass
 
     def proposals(self, *, full: bool) -> list[tuple[bytes, ProposalDone]]:
-        """What was proposed; while storage is full, only what begins like a delete."""
-        queue, self.queue = self.queue, []
-        if full:
-            self.queue = [waiting for waiting in queue if not waiting[0].startswith(b"delete")]
-            queue = [waiting for waiting in queue if waiting[0].startswith(b"delete")]
-        return queue
+        """What was proposed; while storage is full, only what begins like a delete. At most half a segment a step, as
+        in production.
+        """
+        taken: list[tuple[bytes, ProposalDone]] = []
+        left: list[tuple[bytes, ProposalDone]] = []
+        size = 0
+        for command, done in self.queue:
+            refused = full and not command.startswith(b"delete")
+            size += 0 if refused else len(command)
+            (left if refused or size > self.lab.segment_bytes // 2 else taken).append((command, done))
+        self.queue = left
+        if size > self.lab.segment_bytes // 2:
+            self.member.kick()
+        return taken
 
     def restore(self, frames: Iterator[bytes]) -> None:
         raise AssertionError("no snapshots here")
@@ -147,7 +155,7 @@ class Lab:
             node.member.start(node)
             for other in names:
                 if other != node.name:
-                    node.member.peer_connected(Peer(other, "", 1, ""))
+                    node.member.peer_connected(Peer(other, "", 1, "", has_log=False))
             node.run()
 
     def join(self, name: str) -> LabNode:

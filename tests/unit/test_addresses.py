@@ -5,7 +5,7 @@ import random
 from kvstore.config import parse_address
 from kvstore.consensus.configuration import Configuration, Member
 from kvstore.node.boot import Bootstrap, cluster_id_of
-from kvstore.server import addresses_to_dial
+from kvstore.node.connections import addresses_to_dial
 
 
 def cluster_id(members: dict[str, str], token: str) -> str:

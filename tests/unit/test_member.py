@@ -6,6 +6,8 @@ import pytest
 
 from kvstore.consensus import messages as wire
 from kvstore.consensus.journal import JournalFailed
+from kvstore.consensus.progress import Progress
+from kvstore.consensus.snapshots import SnapshotInfo
 from kvstore.errors import DeadlineExceeded, Discarded
 from tests.support.lab import Lab, LabNode
 
@@ -268,3 +270,54 @@ def test_a_chunk_beyond_the_size_of_its_snapshot_is_dropped(lab: Lab) -> None:
     follower.run()
     assert follower.error is None
     assert follower.member.dropped_total == dropped + 1
+
+
+def test_a_snapshot_that_a_newer_one_replaces_while_it_is_looked_up_is_sent_as_the_newer_one(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Own snapshots are finished in another thread: at any moment, as far as the leader's step is concerned."""
+    leader = lab.elect()
+    lead, store = leader.member.leadership, leader.snapshots
+    assert lead is not None
+
+    def save(index: int) -> None:
+        writer = store.writer(index, 1, leader.journal.configuration)
+        writer.add(b"frame")
+        writer.commit()
+
+    save(10)
+    latest = store.latest
+
+    def replaced_at_once() -> SnapshotInfo | None:
+        info = latest()
+        monkeypatch.setattr(store, "latest", latest)
+        save(20)
+        return info
+
+    monkeypatch.setattr(store, "latest", replaced_at_once)
+    progress = Progress()
+    lead._begin_snapshot(progress)
+    assert progress.snapshot is not None
+    assert progress.snapshot.info.index == 20
+    assert progress.snapshot.next_chunk() is not None
+    progress.drop_snapshot()
+
+
+def test_an_own_snapshot_cuts_no_entry_that_is_not_applied_yet() -> None:
+    """The snapshot of this name may be a received one by now, which took its place and is not installed yet."""
+    lab = Lab("n1", "n2", "n3", segment_bytes=32 << 10)
+    leader = lab.elect()
+    follower = others(lab, leader)[0]
+    lab.settle()
+    _, before, term = follower.journal.entries[-1]
+    for index in range(before, before + 20):
+        one = wire.Append(term, 100 + index, index, term, before, False, False, [(term, b"\x00" + bytes(5_000))])
+        follower.member.peer_message(leader.name, one)
+        follower.run()
+    applied, last = follower.member.applied_index, follower.journal.entries[-1][1]
+    assert (applied, last) == (before, before + 20)
+    follower.member._settings = follower.member._settings._replace(log_keep_bytes=0)
+    follower.member.compact(SnapshotInfo(last, 1, 1, "", follower.journal.configuration))
+    for _ in range(10):
+        follower.journal.sync()
+    assert follower.journal.entries[0][1] <= applied

@@ -5,15 +5,18 @@ from typing import cast
 
 import pytest
 
-from kvstore.clock import SystemClock
 from kvstore.consensus.configuration import Configuration, Member
 from kvstore.consensus.engine import Engine
 from kvstore.errors import DeadlineExceeded
 from kvstore.model import commands
 from kvstore.model.levels import Level
+from kvstore.model.stamp import ZERO_STAMP
 from kvstore.node.calls import Calls
 from kvstore.node.deadlines import Deadlines
+from kvstore.node.drains import Drains
 from kvstore.node.leadership import LeaderWatch
+from kvstore.node.proposals import Proposals
+from kvstore.node.site import Site
 from kvstore.node.writes import Writes
 
 
@@ -38,7 +41,9 @@ async def test_writes_that_were_given_up_do_not_stay_queued() -> None:
     engine = cast(Engine, _Stalled())
     calls = Calls(loop, deadlines, lambda _peer, _message: False, first_id=1)
     leaders = LeaderWatch(loop, deadlines, engine, patience_s=1.0)
-    writes = Writes(loop=loop, clock=SystemClock(), deadlines=deadlines, engine=engine, calls=calls, leaders=leaders)
+    site = Site(loop, deadlines, engine, calls, leaders)
+    proposals = Proposals(loop, engine, lambda: ZERO_STAMP)
+    writes = Writes(site, proposals, cast(Drains, None))
 
     async def give_up(number: int) -> None:
         with pytest.raises(DeadlineExceeded):
@@ -46,4 +51,4 @@ async def test_writes_that_were_given_up_do_not_stay_queued() -> None:
 
     for turn in range(10):
         await asyncio.gather(*(give_up(100 * turn + number) for number in range(100)))
-    assert len(writes._queue) <= 2
+    assert len(proposals) <= 2

@@ -6,7 +6,7 @@ every fault and every answer.
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,17 +14,17 @@ from unittest import mock
 
 from kvjepsen.history import Answered, History
 from kvjepsen.mutants import MUTANTS, OCCASIONS
-from kvjepsen.schedule import DELETE, GET, KEYS, PUT, Fault, Operation, Schedule, make_schedule
+from kvjepsen.runners.sim_faults import Faults
+from kvjepsen.schedule import DELETE, GET, KEYS, PUT, Operation, Schedule, make_schedule
 from kvstore import limits
 from kvstore.consensus import membership
 from kvstore.errors import CannotConnect, ConnectionLost, KvError
 from kvstore.model.commands import MUST_BE_ABSENT, MUST_EXIST
 from kvstore.model.levels import Level
-from kvstore.node.deadlines import Expired
 from kvstore.node.service import Node
 from kvstore.state import snapshot
 from kvstore.testing import InvariantBroken, NodeFailed, NothingLeft, OutOfTime, SimCluster
-from kvstore.testing.process import PORT, silence_logs
+from kvstore.testing.process import silence_logs
 from kvstore.testing.sim_network import short
 
 HEAL_S_MAX: Final = 30.0
@@ -79,12 +79,7 @@ class Run:
         self.cluster = SimCluster(schedule.nodes, seed=schedule.seed, spares=schedule.spares, trace=self._note)
         self.cluster.network.trace = self._delivered
         self.history = History()
-        self.faults_total = 0
-        self._down: dict[str, int] = dict.fromkeys(self.cluster.names, 0)
-        self._started = set(schedule.nodes)
-        self._admin: list[asyncio.Task[None]] = []
-        self._blocks: dict[tuple[str, str], int] = {}
-        self._slow = 0
+        self.faults = Faults(self.cluster, schedule.nodes)
         self._known: dict[bytes, int] = {}
 
     def _note(self, line: str) -> None:
@@ -111,7 +106,7 @@ class Run:
         counts = self.history.counts()
         counts["elections"] = self.cluster.invariants.elections_total
         counts["entries"] = len(self.cluster.invariants.committed)
-        counts["faults"] = self.faults_total
+        counts["faults"] = self.faults.total
         counts["crashes"] = self.cluster.crashes_total
         counts["delivered"] = self.cluster.network.delivered_total
         counts["lost"] = self.cluster.network.lost_total
@@ -124,12 +119,12 @@ class Run:
         cluster = self.cluster
         cluster.start_all()
         for fault in self.schedule.faults:
-            cluster.loop.call_later(fault.at_s, self._strike, fault)
+            cluster.loop.call_later(fault.at_s, self.faults.strike, fault)
         cluster.run(self._clients(), timeout_s=600.0)
         last = max((fault.until_s for fault in self.schedule.faults), default=0.0)
         if last >= cluster.time.now:
             cluster.run_for(last - cluster.time.now + 0.001)
-        self._heal()
+        self.faults.heal()
         cluster.run(self._agree(), timeout_s=2 * HEAL_S_MAX)
         machine = self.history.check(cluster.invariants.committed)
         index, digest = max(cluster.digests().values())
@@ -221,136 +216,7 @@ class Run:
         node = None if leader is None else self.cluster.node(leader)
         return () if node is None else node.engine.configuration.voters
 
-    # -- faults
-
-    def _strike(self, fault: Fault) -> None:
-        self.faults_total += 1
-        self.cluster.note(f"-- {fault.kind} {','.join(fault.nodes)} {fault.amount or ''}")
-        _STRIKES[fault.kind](self, fault)
-        self.cluster.loop.call_later(fault.until_s - fault.at_s, self._mend, fault)
-
-    def _mend(self, fault: Fault) -> None:
-        self.cluster.note(f"-- end of {fault.kind} {','.join(fault.nodes)}")
-        _MENDS[fault.kind](self, fault)
-
-    def _take_down(self, fault: Fault, how: Callable[[str], Any]) -> None:
-        for name in fault.nodes:
-            self._down[name] += 1
-            how(name)
-
-    def _bring_up(self, fault: Fault) -> None:
-        for name in fault.nodes:
-            self._down[name] -= 1
-            self._let_run(name)
-
-    def _let_run(self, name: str) -> None:
-        if self._down[name]:
-            return
-        disk = self.cluster.disks[name]
-        disk.crash_at = None
-        disk.failing.clear()
-        self.cluster.resume(name)
-        if name in self._started:
-            self.cluster.start(name)
-
-    def _crash(self, fault: Fault) -> None:
-        self._take_down(fault, lambda name: self.cluster.crash_in(name, fault.amount))
-
-    def _bad_disk(self, fault: Fault, operation: str) -> None:
-        for name in fault.nodes:
-            self._down[name] += 1
-            self.cluster.expected_failures.add(name)
-            self.cluster.disks[name].failing[operation] = 5  # EIO
-
-    def _fill_disk(self, fault: Fault) -> None:
-        for name in fault.nodes:
-            self._down[name] += 1
-            self.cluster.expected_failures.add(name)
-            disk = self.cluster.disks[name]
-            disk.capacity_bytes = disk.capacity_bytes - disk.free_bytes("") + fault.amount
-
-    def _mend_disk(self, fault: Fault) -> None:
-        for name in fault.nodes:
-            disk = self.cluster.disks[name]
-            disk.capacity_bytes = 1 << 40
-            disk.failing.clear()
-        self._bring_up(fault)
-
-    def _cut(self, fault: Fault, sign: int) -> None:
-        for pair in _cut_pairs(fault):
-            count = self._blocks[pair] = self._blocks.get(pair, 0) + sign
-            if count == 1 and sign > 0:
-                self.cluster.network.block(*pair)
-            elif count == 0:
-                self.cluster.network.heal(*pair)
-
-    def _reset(self, fault: Fault) -> None:
-        self.cluster.network.reset(fault.nodes[0], fault.nodes[1])
-
-    def _slow_down(self, fault: Fault, sign: int) -> None:
-        self._slow += sign * fault.amount
-        self.cluster.network.spike_chance = self._slow / 100
-
-    def _jump(self, fault: Fault) -> None:
-        for name in fault.nodes:
-            if name in self.cluster.processes:
-                self.cluster.processes[name].clock.jump_ms += fault.amount
-
-    # -- members
-
-    def _administer(self, fault: Fault) -> None:
-        self._admin.append(self.cluster.loop.create_task(_ADMIN[fault.kind](self, *fault.nodes, fault.until_s)))
-
-    async def _ask(self, asked: str, request: Callable[[Node], Any], until_s: float) -> bool:
-        """Ask `asked`, and again until `until_s`, for a change of members. Whether it was done, as far as known."""
-        cluster = self.cluster
-        while cluster.time.now < until_s:
-            try:
-                await asyncio.wait_for(cluster.call(asked, request), 1.0)
-            except (KvError, CannotConnect, ConnectionLost, TimeoutError, Expired) as error:
-                cluster.note(f"{asked}: {error!r}")
-                await asyncio.sleep(0.2)
-            else:
-                return True
-        return False
-
-    async def _add(self, asked: str, name: str, until_s: float) -> None:
-        self._started.add(name)
-        self._let_run(name)
-        await self._ask(asked, lambda node: node.membership.add(name, f"{name}:{PORT}", 0.8), until_s)
-
-    async def _remove(self, asked: str, name: str, until_s: float) -> None:
-        if not self.cluster.wiped:
-            await self._ask(asked, lambda node: node.membership.remove(name, 0.8), until_s)
-
-    async def _transfer(self, asked: str, name: str, until_s: float) -> None:
-        await self._ask(asked, lambda node: node.membership.transfer(name, 0.8), until_s)
-
-    async def _replace(self, asked: str, name: str, until_s: float) -> None:
-        """One lost disk a run, and not of one of two voters: more could take the majority, whatever anybody does."""
-        configurations = {watch.journal.configuration for watch in self.cluster.watches.values()}
-        changing = sum(not task.done() for task in self._admin) > 1 or len(configurations) > 1
-        if self.cluster.wiped or changing or any(len(each.voters) < 3 for each in configurations):
-            return
-        self.cluster.wipe(name)
-        self._started.discard(name)
-        if await self._ask(asked, lambda node: node.membership.remove(name, 0.8), until_s):
-            await self._add(asked, name, until_s)
-
     # -- the end
-
-    def _heal(self) -> None:
-        cluster = self.cluster
-        cluster.note("-- everything heals")
-        for task in self._admin:
-            task.cancel()
-        cluster.network.heal_all()
-        cluster.network.spike_chance = 0.0
-        for name in cluster.names:
-            self._down[name] = 0
-            cluster.disks[name].capacity_bytes = 1 << 40
-            self._let_run(name)
-        cluster.expected_failures.clear()
 
     async def _members(self, until_s: float) -> tuple[str, ...]:
         """Who is a voter at the end. A lost disk that nobody has replaced is taken out; nobody else goes."""
@@ -362,7 +228,9 @@ class Run:
             if leader is None or node is None:
                 continue
             configuration = node.engine.configuration
-            lost = [name for name in sorted(cluster.wiped - self._started) if configuration.member(name) is not None]
+            lost = [
+                name for name in sorted(cluster.wiped - self.faults.started) if configuration.member(name) is not None
+            ]
             if lost:
                 await self._remove_lost(leader, lost[0])
             elif len(configuration.voters) == len(configuration.members):
@@ -370,7 +238,7 @@ class Run:
         raise NotHealed(f"the members are still changing after {HEAL_S_MAX:.0f} s")
 
     async def _remove_lost(self, asked: str, name: str) -> None:
-        await self._ask(asked, lambda node: node.membership.remove(name, 0.8), self.cluster.time.now + 2.0)
+        await self.faults.ask(asked, lambda node: node.membership.remove(name, 0.8), self.cluster.time.now + 2.0)
 
     async def _agree(self) -> None:
         """A write at level ALL through every voter, then one content everywhere."""
@@ -394,85 +262,6 @@ class Run:
             if cluster.time.now > until:
                 raise NotHealed(f"the nodes do not agree: {cluster.digests()}")
             await asyncio.sleep(0.05)
-
-
-def _cut_pairs(fault: Fault) -> list[tuple[str, str]]:
-    """Who hears nothing from whom: (source, target)."""
-    nodes = fault.nodes
-    if fault.kind == "one-way":
-        return [nodes] if len(nodes) == 2 else []
-    if fault.kind == "ring":
-        # Everybody sees both neighbours only; with three nodes one link is cut.
-        size = len(nodes)
-        near = {(a, (a + step) % size) for a in range(size) for step in (1, -1)}
-        if size <= 3:
-            near -= {(0, 1), (1, 0)}
-        return [(nodes[a], nodes[b]) for a in range(size) for b in range(size) if a != b and (a, b) not in near]
-    if fault.kind == "bridge":
-        # The first node sees all; of the others, two groups see only themselves and it.
-        rest = nodes[1:]
-        groups = [rest[: fault.amount], rest[fault.amount :]]
-    elif fault.kind == "halves":
-        groups = [nodes[: fault.amount], nodes[fault.amount :]]
-    else:
-        raise AssertionError(fault.kind)
-    return [(a, b) for here in groups for there in groups if here is not there for a in here for b in there]
-
-
-def _isolate(run: Run, fault: Fault, sign: int) -> None:
-    for name in fault.nodes:
-        others = tuple(other for other in run.cluster.names if other != name)
-        run._cut(Fault(fault.at_s, fault.until_s, "halves", (name, *others), 1), sign)
-
-
-_STRIKES: dict[str, Callable[[Run, Fault], Any]] = {
-    "kill": lambda run, fault: run._take_down(fault, run.cluster.kill),
-    "power": lambda run, fault: run._take_down(fault, run.cluster.power_off),
-    "crash": Run._crash,
-    "blackout": lambda run, fault: run._take_down(fault, run.cluster.power_off),
-    "stop": lambda run, fault: run._take_down(fault, run.cluster.stop),
-    "pause": lambda run, fault: run._take_down(fault, run.cluster.pause),
-    "isolate": lambda run, fault: _isolate(run, fault, 1),
-    "halves": lambda run, fault: run._cut(fault, 1),
-    "one-way": lambda run, fault: run._cut(fault, 1),
-    "bridge": lambda run, fault: run._cut(fault, 1),
-    "ring": lambda run, fault: run._cut(fault, 1),
-    "reset": Run._reset,
-    "slow": lambda run, fault: run._slow_down(fault, 1),
-    "disk-full": Run._fill_disk,
-    "bad-sync": lambda run, fault: run._bad_disk(fault, "sync"),
-    "bad-write": lambda run, fault: run._bad_disk(fault, "pwrite"),
-    "clock-jump": Run._jump,
-    **dict.fromkeys(("add", "remove", "replace", "transfer"), Run._administer),
-}
-
-_MENDS: dict[str, Callable[[Run, Fault], Any]] = {
-    "kill": Run._bring_up,
-    "power": Run._bring_up,
-    "crash": Run._bring_up,
-    "blackout": Run._bring_up,
-    "stop": Run._bring_up,
-    "pause": Run._bring_up,
-    "isolate": lambda run, fault: _isolate(run, fault, -1),
-    "halves": lambda run, fault: run._cut(fault, -1),
-    "one-way": lambda run, fault: run._cut(fault, -1),
-    "bridge": lambda run, fault: run._cut(fault, -1),
-    "ring": lambda run, fault: run._cut(fault, -1),
-    "reset": lambda run, fault: None,
-    "slow": lambda run, fault: run._slow_down(fault, -1),
-    "disk-full": Run._mend_disk,
-    "bad-sync": Run._mend_disk,
-    "bad-write": Run._mend_disk,
-    "clock-jump": lambda run, fault: run._jump(fault._replace(amount=-fault.amount)),
-    **dict.fromkeys(("add", "remove", "replace", "transfer"), lambda run, fault: None),
-}
-
-_ADMIN: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
-    "add": Run._add,
-    "remove": Run._remove,
-    "replace": Run._replace,
-    "transfer": Run._transfer,
-}
 
 
 def run(schedule: Schedule, mutant: str | None = None, trace: Callable[[str], None] | None = None) -> Result:
