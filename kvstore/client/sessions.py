@@ -35,6 +35,7 @@ from kvstore.errors import (
 
 _PATH: Final = "/v1/sessions"
 _HEADERS: Final = {"Accept": "application/json"}
+_SLACK_S: Final = 0.001
 
 
 class Session:
@@ -108,6 +109,7 @@ class Sessions:
         self._timeout_s = timeout_s
         self._session: Session | None = None
         self._opening: asyncio.Task[Session | KvError | LocalError] | None = None
+        self._opening_ends = 0.0
 
     async def send(self, request: Request, timeout_s: float) -> Reply:
         """As Failover.send, with a sequence of the session."""
@@ -135,12 +137,16 @@ class Sessions:
             session.retire(sequence)
 
     async def _opened(self, deadline: float) -> Session:
+        now = self._pacing.now()
         opening = self._opening
         if opening is None or opening.done():
-            timeout_s = max(deadline - self._pacing.now(), self._timeout_s)
+            timeout_s = max(deadline - now, self._timeout_s)
+            self._opening_ends = now + timeout_s
             opening = self._opening = asyncio.create_task(self._open(timeout_s))
+        # An opening that ends in time by itself tells better why it failed.
+        patience_s = None if self._opening_ends <= deadline + _SLACK_S else deadline - now
         try:
-            async with asyncio.timeout(deadline - self._pacing.now()):
+            async with asyncio.timeout(patience_s):
                 # What others wait for too must not be cancelled with one of them.
                 opened = await asyncio.shield(opening)
         except TimeoutError:
@@ -159,6 +165,8 @@ class Sessions:
             )
             self._session = Session(parse_session(reply.body))
             return self._session
+        except asyncio.CancelledError:
+            return Unavailable("the client was closed; the write was not sent")
         except CannotConnect as nobody:
             return nobody
         except (KvError, LocalError) as failed:
