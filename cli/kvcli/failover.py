@@ -57,9 +57,11 @@ class Failover:
         endpoints = self._cluster.topology.endpoints
         keys = [f"{self._stem}{number}".encode() for number in range(self._writers * len(endpoints))]
         async with AsyncExitStack() as stack:
-            # Each keeps to one node: whether another one has noticed is not to be hidden by failing over.
+            # Each keeps to one node, and sends each write once: whether another node has noticed is not to be hidden by
+            # failing over, and an attempt is not to end later than it should.
             clients = [
-                await stack.enter_async_context(AsyncClient([url], timeout_s=self._attempt_s)) for url in endpoints
+                await stack.enter_async_context(AsyncClient([url], timeout_s=self._attempt_s, sessions=False))
+                for url in endpoints
             ]
             anywhere = await stack.enter_async_context(AsyncClient(endpoints))
             tasks = [

@@ -34,12 +34,19 @@ class RecordingClient(AsyncClient):
         level: str = "quorum",
         if_revision: int | None = None,
         if_absent: bool = False,
+        idempotency_key: str | None = None,
         timeout_s: float | None = None,
     ) -> WriteResult:
         attempt, begun_s = self._ledger.attempt(key, value), time.monotonic()
         try:
             result = await super().put(
-                key, value, level=level, if_revision=if_revision, if_absent=if_absent, timeout_s=timeout_s
+                key,
+                value,
+                level=level,
+                if_revision=if_revision,
+                if_absent=if_absent,
+                idempotency_key=idempotency_key,
+                timeout_s=timeout_s,
             )
         except (KvError, CannotConnect) as error:
             self._failed(attempt, error)
@@ -47,11 +54,19 @@ class RecordingClient(AsyncClient):
         return self._done(attempt, result, level, begun_s)
 
     async def delete(
-        self, key: bytes, *, level: str = "quorum", if_revision: int | None = None, timeout_s: float | None = None
+        self,
+        key: bytes,
+        *,
+        level: str = "quorum",
+        if_revision: int | None = None,
+        idempotency_key: str | None = None,
+        timeout_s: float | None = None,
     ) -> WriteResult:
         attempt, begun_s = self._ledger.attempt(key, None), time.monotonic()
         try:
-            result = await super().delete(key, level=level, if_revision=if_revision, timeout_s=timeout_s)
+            result = await super().delete(
+                key, level=level, if_revision=if_revision, idempotency_key=idempotency_key, timeout_s=timeout_s
+            )
         except (KvError, CannotConnect) as error:
             self._failed(attempt, error)
             raise

@@ -1,9 +1,14 @@
-"""`AsyncClient`: the store as a Python object. The rules for retries are in retry.py, the shapes in results.py."""
+"""`AsyncClient`: the store as a Python object.
+
+The rules for retries are in retry.py, those of sessions in sessions.py, the shapes in results.py.
+"""
 
 import json
+import secrets
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 from kvstore import limits
 from kvstore.client.endpoints import key_path, parse_endpoints, query
@@ -13,13 +18,16 @@ from kvstore.client.results import (
     decode_json,
     parse_cluster,
     parse_range,
+    parse_receipt,
     parse_record,
     parse_write,
 )
 from kvstore.client.retry import Failover, Pacing
+from kvstore.client.sessions import Sessions
+from kvstore.client.stamps import StampedTransport
 from kvstore.client.wire import Reply, Request, Transport
-from kvstore.errors import BadRequest, NotFound, TooLarge
-from kvstore.model.results import ClusterView, Record
+from kvstore.errors import BadRequest, NotFound, TooLarge, Unavailable
+from kvstore.model.results import ClusterView, Receipt, Record
 
 _JSON = {"Accept": "application/json"}
 _BYTES = {"Accept": "application/octet-stream"}
@@ -31,7 +39,11 @@ class AsyncClient:
 
     Every method takes `timeout_s`, the whole time it may take, retries included (default: that of the client). Every
     method raises a KvError for what a node answered, CannotConnect when no endpoint accepted a connection, and a write
-    raises ConnectionLost or DeadlineExceeded when its outcome is unknown: it may have taken effect, or may still.
+    raises ConnectionLost, or a KvError with outcome "unknown", when it may have taken effect, or may still.
+
+    Writes are sent again after failures, and yet applied once: those at QUORUM and ALL in a replicated session, those
+    at ONE under a random idempotency key. A write that is given an `idempotency_key` goes under that one instead, and
+    may be repeated under it by another process.
     """
 
     def __init__(
@@ -39,16 +51,24 @@ class AsyncClient:
         endpoints: Sequence[str],
         *,
         timeout_s: float = 5.0,
+        sessions: bool = True,
+        stamps: bool = True,
         transport: Transport | None = None,
         pacing: Pacing | None = None,
     ) -> None:
-        """Raises ValueError for an endpoint that is no address. `transport` and `pacing` are for tests."""
+        """Without `sessions`, writes at QUORUM and ALL have no name, and are never sent again once their fate is
+        unknown. Without `stamps`, the client does not tell one node what it has seen of another (see stamps.py).
+
+        Raises ValueError for an endpoint that is no address. `transport` and `pacing` are for tests.
+        """
         if transport is None:
             from kvstore.client.http_transport import HttpTransport
 
             transport = HttpTransport()
-        self._transport = transport
-        self._failover = Failover(parse_endpoints(endpoints), transport, pacing or Pacing())
+        self._transport = StampedTransport(transport) if stamps else transport
+        self._pacing = pacing or Pacing()
+        self._failover = Failover(parse_endpoints(endpoints), self._transport, self._pacing)
+        self._sessions = Sessions(self._failover, self._pacing, timeout_s) if sessions else None
         self._timeout_s = timeout_s
 
     @property
@@ -70,8 +90,12 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Ends every connection."""
-        await self._transport.close()
+        """Gives the session back if that is quickly done, and ends every connection."""
+        try:
+            if self._sessions is not None:
+                await self._sessions.close()
+        finally:
+            await self._transport.close()
 
     async def put(
         self,
@@ -81,9 +105,13 @@ class AsyncClient:
         level: str = "quorum",
         if_revision: int | None = None,
         if_absent: bool = False,
+        idempotency_key: str | None = None,
         timeout_s: float | None = None,
     ) -> WriteResult:
         """Writes `value`. `if_revision`: only if that is the key's mod_revision; `if_absent`: only if there is no key.
+
+        At level ONE the result is pending, see `receipt`; such a write takes no condition. `idempotency_key`: 1 to 256
+        bytes of printable text; a repetition under it gets the first answer, for ten minutes at least.
 
         Raises PreconditionFailed when the condition does not hold, TooLarge above VALUE_BYTES_MAX (never sent).
         """
@@ -91,7 +119,7 @@ class AsyncClient:
             raise TooLarge(f"the value has {len(value):,} bytes; at most {limits.VALUE_BYTES_MAX:,} are allowed")
         headers = _condition(if_revision, if_absent)
         request = Request("PUT", key_path(key), query([("level", level)]), headers, value, write=True)
-        return parse_write(key, (await self._send(request, timeout_s)).body)
+        return parse_write(key, (await self._write(request, level, idempotency_key, timeout_s)).body)
 
     async def delete(
         self,
@@ -99,12 +127,39 @@ class AsyncClient:
         *,
         level: str = "quorum",
         if_revision: int | None = None,
+        idempotency_key: str | None = None,
         timeout_s: float | None = None,
     ) -> WriteResult:
-        """Removes `key`. Raises NotFound when it is absent, PreconditionFailed as `put` does."""
+        """Removes `key`; see `put`. Raises NotFound when it is absent, but not at level ONE."""
         headers = _condition(if_revision, if_absent=False)
         request = Request("DELETE", key_path(key), query([("level", level)]), headers, None, write=True)
-        return parse_write(key, (await self._send(request, timeout_s)).body)
+        return parse_write(key, (await self._write(request, level, idempotency_key, timeout_s)).body)
+
+    async def receipt(self, receipt_id: str, *, timeout_s: float | None = None) -> Receipt:
+        """What has become of a write at level ONE. Raises MembersUnreachable when only a node that is away can tell."""
+        path = "/v1/receipts/" + quote(receipt_id, safe="")
+        request = Request("GET", path, "", _JSON, None, write=False)
+        return parse_receipt((await self._send(request, timeout_s)).body)
+
+    async def wait_receipt(self, receipt_id: str, timeout_s: float | None = None) -> Receipt:
+        """Likewise, once it is not pending any more; or still pending, when `timeout_s` is over.
+
+        Asks again and again, for HTTP has no event to wait for.
+        """
+        deadline = self._pacing.now() + (self._timeout_s if timeout_s is None else timeout_s)
+        pause_s = limits.RECEIPT_POLL_S_MIN
+        while True:
+            left_s = deadline - self._pacing.now()
+            try:
+                found = await self.receipt(receipt_id, timeout_s=left_s)
+                if found.state != "pending" or left_s <= pause_s:
+                    return found
+            except Unavailable:
+                # The node that can tell may come back.
+                if left_s <= pause_s:
+                    raise
+            await self._pacing.sleep(self._pacing.uniform(pause_s / 2, pause_s))
+            pause_s = min(2 * pause_s, limits.RECEIPT_POLL_S_MAX)
 
     async def get(
         self,
@@ -112,10 +167,17 @@ class AsyncClient:
         *,
         level: str = "quorum",
         min_revision: int | None = None,
+        max_staleness_ms: int | None = None,
         timeout_s: float | None = None,
     ) -> Record | None:
-        """The record of `key`, None when it is absent. `min_revision`: wait until the node has applied that much."""
-        parameters = query([("level", level), ("min_revision", min_revision)])
+        """The record of `key`, None when it is absent. `min_revision`: wait until the node has applied that much.
+
+        `max_staleness_ms`, at level ONE: wait until the node lacks nothing that was acknowledged longer ago than that.
+        At level ONE a record with mod_revision 0 is a write at level ONE that is still pending.
+        """
+        parameters = query(
+            [("level", level), ("min_revision", min_revision), ("max_staleness_ms", max_staleness_ms)],
+        )
         request = Request("GET", key_path(key), parameters, _JSON, None, write=False)
         try:
             return parse_record((await self._send(request, timeout_s)).body)
@@ -225,6 +287,16 @@ class AsyncClient:
         request = Request(method, path, "", _JSON, data, write=True)
         return parse_cluster(decode_json((await self._send(request, timeout_s)).body, read=False))
 
+    async def _write(self, request: Request, level: str, idempotency_key: str | None, timeout_s: float | None) -> Reply:
+        if idempotency_key is None and level == "one":
+            idempotency_key = secrets.token_hex(16)
+        if idempotency_key is not None:
+            headers = {**request.headers, "Idempotency-Key": _checked(idempotency_key)}
+            return await self._send(request._replace(headers=headers, named=True), timeout_s)
+        if self._sessions is not None:
+            return await self._sessions.send(request, self._timeout_s if timeout_s is None else timeout_s)
+        return await self._send(request, timeout_s)
+
     async def _send(self, request: Request, timeout_s: float | None) -> Reply:
         return await self._failover.send(request, self._timeout_s if timeout_s is None else timeout_s)
 
@@ -235,3 +307,11 @@ def _condition(if_revision: int | None, if_absent: bool) -> dict[str, str]:
     if if_absent:
         return {"If-None-Match": "*"}
     return {"If-Match": f'"{if_revision}"'} if if_revision is not None else _NO_HEADERS
+
+
+def _checked(idempotency_key: str) -> str:
+    bytes_max = limits.IDEMPOTENCY_KEY_BYTES_MAX
+    fits = 0 < len(idempotency_key.encode("utf-8", "surrogateescape")) <= bytes_max
+    if not fits or not idempotency_key.isprintable() or idempotency_key != idempotency_key.strip():
+        raise BadRequest(f"an idempotency key has 1 to {bytes_max} bytes of printable text, and no space at its ends")
+    return idempotency_key

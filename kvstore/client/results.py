@@ -9,18 +9,21 @@ import binascii
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from kvstore.errors import InternalError, Outcome
 from kvstore.model.levels import Level
-from kvstore.model.results import ClusterView, MemberView, Record
+from kvstore.model.results import ClusterView, MemberView, Receipt, Record
 from kvstore.model.stamp import ZERO_STAMP, Stamp
 
 T = TypeVar("T")
 
 
 class WriteResult(NamedTuple):
-    """An acknowledged write. `revision` and `version` are those it gave the key; `acked` voters met `level`."""
+    """An acknowledged write. `revision` and `version` are those it gave the key; `acked` voters met `level`.
+
+    At level ONE `outcome` is "pending": there is no revision or version yet, and `receipt` is the id to ask with.
+    """
 
     key: bytes
     revision: int | None
@@ -28,7 +31,7 @@ class WriteResult(NamedTuple):
     level: Level
     required: int
     acked: int
-    outcome: Outcome
+    outcome: Outcome | Literal["pending"]
     receipt: str | None
 
     def to_json(self) -> dict[str, Any]:
@@ -72,8 +75,8 @@ def parse_write(key: bytes, body: bytes) -> WriteResult:
     try:
         return WriteResult(
             key,
-            document["revision"],
-            document["version"],
+            _optional(document["revision"]),
+            _optional(document["version"]),
             Level(document["level"]),
             int(document["required"]),
             int(document["acked"]),
@@ -82,6 +85,35 @@ def parse_write(key: bytes, body: bytes) -> WriteResult:
         )
     except (KeyError, TypeError, ValueError) as wrong:
         raise _foreign(f"not the answer to a write ({wrong!r})", read=False) from wrong
+
+
+def parse_session(body: bytes) -> int:
+    """The answer to the opening of a session."""
+    document = decode_json(body, read=False)
+    try:
+        return int(document["session"])
+    except (KeyError, TypeError, ValueError) as wrong:
+        raise _foreign(f"not a session ({wrong!r})", read=False) from wrong
+
+
+def parse_receipt(body: bytes) -> Receipt:
+    """The answer to GET of a receipt."""
+    document = decode_json(body, read=True)
+    return _read(
+        lambda: Receipt(
+            str(document["id"]),
+            Level(document["level"]),
+            document["state"],
+            _optional(document["revision"]),
+            document.get("reason"),
+        ),
+        "receipt",
+    )
+
+
+def receipt_json(receipt: Receipt) -> dict[str, Any]:
+    """The shape that `parse_receipt` reads."""
+    return receipt._asdict() | {"level": str(receipt.level)}
 
 
 def parse_record(body: bytes) -> Record:
@@ -168,6 +200,10 @@ def bytes_field(item: dict[str, Any], name: str) -> bytes:
     except (UnicodeEncodeError, binascii.Error) as broken:
         raise ValueError(f'"{name}" cannot be decoded: {broken}') from broken
     raise ValueError(f'"{name}" must be a string')
+
+
+def _optional(number: Any) -> int | None:
+    return None if number is None else int(number)
 
 
 def _stamp(text: Any) -> Stamp:

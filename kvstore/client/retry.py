@@ -4,14 +4,22 @@ The rules:
 
 1. What certainly did not take effect is tried at the next endpoint, within the deadline: no connection, or a problem
    that says `retry_safe`.
-2. A read changes nothing, so it is also tried again after a broken connection and after a silence. A silent node (it
-   may be paused) costs a read READ_ATTEMPT_S_MAX, doubled each round, not the whole deadline. A single endpoint gets
-   all of it.
-3. A write whose fate is unknown is never sent again. It raises ConnectionLost or DeadlineExceeded.
-4. One round visits every endpoint once, without a pause. A pause with jitter separates rounds.
-5. Refusals that waiting will not change (nobody listens, no quorum, a member missing for ALL, storage full) are
-   believed once every endpoint gave nothing else for RETRY_SETTLED_ROUNDS_MAX rounds. An election is waited for.
-6. An attempt that has less than RETRY_REMAINING_S_MIN left is not begun: it would turn "not applied" into "unknown".
+2. A read changes nothing, and a write with a name (a sequence of a session, an idempotency key) takes effect once,
+   however often it arrives. Both are also tried again, at any endpoint, after a broken connection, a silence, and a
+   problem whose outcome is unknown. A silent node (it may be paused) costs an attempt READ_ATTEMPT_S_MAX or
+   WRITE_ATTEMPT_S_MAX, doubled each round, not the whole deadline. A single endpoint gets all of it.
+3. A write without a name whose fate is unknown is never sent again. It raises ConnectionLost or DeadlineExceeded.
+4. Once the fate of one attempt is unknown, only an answer about the write itself decides it: that it took effect, that
+   its condition failed, that its key was absent, that its name belongs to another request. The cluster gives the same
+   answer to every attempt. A refusal of a later attempt (no leader, overload, a bad request) says nothing about the
+   earlier one: if nothing better comes before the deadline, the outcome is unknown.
+5. "Expired" means: not carried out now, and what happened before is not known any more. It ends the search. If no
+   earlier attempt's fate is unknown, nothing happened before, and the error says so: not applied.
+6. One round visits every endpoint once, without a pause. A pause with jitter separates rounds.
+7. Refusals that waiting will not change (nobody listens, no quorum, a member missing for ALL, storage full, a learner)
+   are believed once every endpoint gave nothing else for RETRY_SETTLED_ROUNDS_MAX rounds. An election is waited for,
+   and so is everything while the fate of an attempt is unknown. Answers that no node gives are believed as soon.
+8. An attempt that has less than RETRY_REMAINING_S_MIN left is not begun: it would turn "not applied" into "unknown".
 """
 
 import asyncio
@@ -22,20 +30,28 @@ from typing import Final, NamedTuple
 
 from kvstore import limits
 from kvstore.client.results import decode_json
-from kvstore.client.wire import AttemptFailed, Broken, NotSent, Reply, Request, TimedOut, Transport
+from kvstore.client.wire import AttemptFailed, Broken, NotSent, Reply, Request, Transport
 from kvstore.errors import (
     CannotConnect,
     ConnectionLost,
     DeadlineExceeded,
+    IdempotencyConflict,
+    IdempotencyExpired,
     InternalError,
     KvError,
     MembersUnreachable,
     NoQuorum,
+    NotAVoter,
+    NotFound,
+    PreconditionFailed,
     StorageFull,
     from_problem,
 )
 
-_SETTLED: Final = (NoQuorum, MembersUnreachable, StorageFull)
+_SETTLED: Final = (NotSent, NoQuorum, MembersUnreachable, StorageFull, NotAVoter)
+_FOREIGN: Final = (InternalError,)
+# Answers of the state machine to a write: every attempt under the same name gets the same one.
+_FATES: Final = (NotFound, PreconditionFailed, IdempotencyConflict)
 
 
 class Pacing(NamedTuple):
@@ -80,7 +96,8 @@ class Failover:
                 self._preferred = (index + 1) % count
             journey.note(self.endpoints[index], failure)
             attempts += 1
-            settled = settled + 1 if isinstance(failure, (NotSent, *_SETTLED)) else 0
+            believed = _FOREIGN if journey.fate_unknown else _SETTLED + _FOREIGN
+            settled = settled + 1 if isinstance(failure, believed) else 0
             if settled >= limits.RETRY_SETTLED_ROUNDS_MAX * count:
                 raise journey.verdict()
             index = (index + 1) % count
@@ -90,8 +107,9 @@ class Failover:
 
     async def _attempt(self, endpoint: str, request: Request, remaining: float, rounds: int) -> Reply:
         idle = remaining
-        if not request.write and len(self.endpoints) > 1:
-            idle = min(remaining, limits.READ_ATTEMPT_S_MAX * 2.0 ** min(rounds, 10))
+        if (request.named or not request.write) and len(self.endpoints) > 1:
+            first = limits.WRITE_ATTEMPT_S_MAX if request.write else limits.READ_ATTEMPT_S_MAX
+            idle = min(remaining, first * 2.0 ** min(rounds, 10))
         if request.timed:
             # The node is asked to give up a little earlier, because its answer says more than our own clock can.
             timeout_ms = max(1, min(int(idle * 900), limits.TIMEOUT_MS_MAX))
@@ -113,23 +131,49 @@ class _Journey:
         self._request = request
         self._seen: dict[str, AttemptFailed] = {}
         self._problem: KvError | None = None
+        self._unknown: KvError | ConnectionLost | None = None
+
+    @property
+    def fate_unknown(self) -> bool:
+        """Whether an attempt of this write may have taken effect, or may still."""
+        return self._unknown is not None
 
     def note(self, endpoint: str, failure: KvError | AttemptFailed) -> None:
-        """Keeps the failure if another attempt is allowed; raises otherwise (rules 1 to 3)."""
+        """Keeps the failure if another attempt is allowed; raises otherwise (rules 1 to 5)."""
         if isinstance(failure, KvError):
-            self._problem = failure
             self._seen.pop(endpoint, None)
-            if not failure.retry_safe:
-                raise failure
+            self._judge(failure)
             return
         self._seen[endpoint] = failure
-        if self._request.write and isinstance(failure, Broken):
-            raise ConnectionLost(f"{endpoint}: {failure}") from failure
-        if self._request.write and isinstance(failure, TimedOut):
-            raise DeadlineExceeded(f"{endpoint} gave no answer before the deadline") from failure
+        if not self._request.write or isinstance(failure, NotSent):
+            return
+        if isinstance(failure, Broken):
+            self._unknown = ConnectionLost(f"{endpoint}: {failure}")
+        else:
+            self._unknown = DeadlineExceeded(f"{endpoint} gave no answer before the deadline")
+        if not self._request.named:
+            raise self._unknown from failure
+
+    def _judge(self, failure: KvError) -> None:
+        self._problem = failure
+        if isinstance(failure, IdempotencyExpired):
+            if not self.fate_unknown:
+                failure.outcome = "not_applied"
+            raise failure
+        if failure.retry_safe:
+            return
+        if failure.outcome == "unknown":
+            self._unknown = failure
+            if self._request.named:
+                return
+        elif self._unknown is not None and failure.outcome != "committed" and not isinstance(failure, _FATES):
+            raise self._unknown from failure
+        raise failure
 
     def verdict(self) -> Exception:
         """The error to raise when no further attempt is allowed: what a node said, else what the connections did."""
+        if self._unknown is not None:
+            return self._unknown
         if self._problem is not None:
             return self._problem
         seen = [endpoint for endpoint in self._endpoints if endpoint in self._seen]
@@ -143,7 +187,10 @@ def _problem(reply: Reply, request: Request) -> KvError:
     read = not request.write
     if "json" not in reply.headers.get("Content-Type", ""):
         return InternalError(f"the endpoint answered HTTP {reply.status} without saying what it means", read=read)
-    body = decode_json(reply.body, read=read)
+    try:
+        body = decode_json(reply.body, read=read)
+    except InternalError as foreign:
+        return foreign
     if not isinstance(body.get("status"), int):
         body["status"] = reply.status
     error = from_problem(body)

@@ -10,7 +10,9 @@ from typing import NamedTuple, Protocol
 class Request(NamedTuple):
     """One operation. `path` is percent-encoded already; `query` too.
 
-    Each attempt adds `timeout_ms` to the query if `timed`: the path then is one that takes it.
+    Each attempt adds `timeout_ms` to the query if `timed`: the path then is one that takes it. A write is `named` if it
+    carries a name (a sequence of a session, an idempotency key) under which it is carried out once, however often it
+    arrives; or if carrying it out twice does no harm.
     """
 
     method: str
@@ -20,6 +22,7 @@ class Request(NamedTuple):
     body: bytes | None
     write: bool
     timed: bool = True
+    named: bool = False
 
 
 class Reply(NamedTuple):

@@ -104,6 +104,8 @@ class HttpServer:
         await self._connections.drained(self._drain_s)
         self._connections.pre_shutdown()
         await self._connections.shutdown(self._shutdown_s)
+        for refusal in list(self._connections.refusals):
+            refusal.abort()
         await self._listener.wait_closed()
 
     async def serve(self, request: web.BaseRequest) -> Answer:
@@ -215,10 +217,11 @@ class _Connections(web.Server):
         self._server = server
         self._running_on = loop
         self._none_left: asyncio.Event = asyncio.Event()
+        self.refusals: set[asyncio.Transport] = set()
 
     def __call__(self) -> asyncio.BaseProtocol:  # type: ignore[override]
         if len(self.connections) >= limits.HTTP_CONNECTIONS_MAX:
-            return _Refusal(self._server)
+            return _Refusal(self._server, self.refusals)
         return _Connection(self._server, self, self._running_on)
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
@@ -235,14 +238,32 @@ class _Connections(web.Server):
 
 
 class _Refusal(asyncio.Protocol):
-    """What a connection beyond the bound gets: one answer, before anything is read."""
+    """What a connection beyond the bound gets: one answer, whatever it asks.
 
-    def __init__(self, server: HttpServer) -> None:
+    What it sends is thrown away for a moment. A connection that is closed while something unread arrives is reset, and
+    its client might never see the answer.
+    """
+
+    def __init__(self, server: HttpServer, refusals: set[asyncio.Transport]) -> None:
         self._server = server
+        self._refusals = refusals
+        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        cast(asyncio.Transport, transport).write(self._server.too_many_connections())
-        transport.close()
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.write(self._server.too_many_connections())
+        if len(self._refusals) >= limits.HTTP_REFUSALS_MAX:
+            self._transport.close()
+            return
+        self._refusals.add(self._transport)
+        self._transport.write_eof()
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(limits.HTTP_REFUSAL_S_MAX, self._transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._refusals.discard(self._transport)
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 class _Connection(web.RequestHandler):

@@ -66,7 +66,7 @@ async def get(door: Door, request: web.BaseRequest, raw_key: str, query: str) ->
     """The value as it was put, or the whole record as JSON or msgpack if `Accept` prefers that."""
     key = parse.key_of(raw_key)
     level, timeout_s, min_revision, max_staleness_s = parse.read_options(query)
-    _hear(door, request)
+    hear(door, request)
     accept = request.headers.get(hdrs.ACCEPT)
     offer = OCTETS if accept is None else parse.preferred(accept, _READ_OFFERS)
     answer = await door.store.get(
@@ -136,13 +136,14 @@ def _condition(request: web.BaseRequest, *, deleting: bool) -> int | None:
 def _once(door: Door, request: web.BaseRequest) -> Once | None:
     """How a repetition of this request is to be known."""
     headers = request.headers
-    _hear(door, request)
+    hear(door, request)
     if _IDEMPOTENCY_KEY in headers or _SESSION in headers:
         return parse.once(headers.getall(_IDEMPOTENCY_KEY, ()), headers.getall(_SESSION, ()))
     return None
 
 
-def _hear(door: Door, request: web.BaseRequest) -> None:
+def hear(door: Door, request: web.BaseRequest) -> None:
+    """Take note of the highest stamp that the client has seen, if it tells one."""
     told = request.headers.get(_STAMP)
     if told is not None:
         door.store.heard(parse.stamp(told))

@@ -6,7 +6,7 @@ from aiohttp import hdrs, web
 
 from kvstore.http import parse
 from kvstore.http.answer import JSON, MSGPACK, Answer, content_type
-from kvstore.http.kv import Door
+from kvstore.http.kv import Door, stamp_line
 from kvstore.http.shapes import ReceiptBody, SessionBody, encode
 
 _OFFERS: Final = (JSON, MSGPACK)
@@ -16,13 +16,13 @@ async def get_receipt(door: Door, request: web.BaseRequest, raw_key: str, query:
     """What became of a write at level ONE."""
     timeout_s = parse.timeout_option(query)
     text = parse.key_of(raw_key).decode(errors="replace")
-    return _shaped(request, 200, ReceiptBody(*await door.store.receipt(text, timeout_s=timeout_s)))
+    return _shaped(door, request, 200, ReceiptBody(*await door.store.receipt(text, timeout_s=timeout_s)))
 
 
 async def open_session(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
     """A new session, for a client that numbers its writes."""
     timeout_s = parse.timeout_option(query)
-    return _shaped(request, 201, SessionBody(await door.store.open_session(timeout_s=timeout_s)))
+    return _shaped(door, request, 201, SessionBody(await door.store.open_session(timeout_s=timeout_s)))
 
 
 async def close_session(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
@@ -30,9 +30,9 @@ async def close_session(door: Door, request: web.BaseRequest, raw_key: str, quer
     timeout_s = parse.timeout_option(query)
     session = parse.session_of(raw_key)
     await door.store.close_session(session, timeout_s=timeout_s)
-    return _shaped(request, 200, SessionBody(session))
+    return _shaped(door, request, 200, SessionBody(session))
 
 
-def _shaped(request: web.BaseRequest, status: int, body: ReceiptBody | SessionBody) -> Answer:
+def _shaped(door: Door, request: web.BaseRequest, status: int, body: ReceiptBody | SessionBody) -> Answer:
     offer = parse.preferred(request.headers.get(hdrs.ACCEPT, JSON), _OFFERS)
-    return Answer(status, content_type(offer), encode(body, offer))
+    return Answer(status, content_type(offer) + stamp_line(door.store.stamp()), encode(body, offer))

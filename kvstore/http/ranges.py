@@ -10,7 +10,7 @@ from kvstore import limits
 from kvstore.errors import BadRequest, KvError
 from kvstore.http import parse
 from kvstore.http.answer import JSON, MSGPACK, NDJSON, Answer, StreamAnswer, content_type
-from kvstore.http.kv import Door, state_lines
+from kvstore.http.kv import Door, hear, state_lines
 from kvstore.http.shapes import RangeBody, RecordBody, encode, line
 from kvstore.model.results import RangeAnswer
 
@@ -23,6 +23,7 @@ _TYPE: Final = {offer: content_type(offer) + b"Vary: Accept\r\n" for offer in _O
 async def get_range(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
     """A page of the range, all at one revision; as ndjson, page after page until the range or the limit ends."""
     options = parse.range_options(query)
+    hear(door, request)
     offer = parse.preferred(request.headers.get(hdrs.ACCEPT, JSON), _OFFERS)
     if offer == NDJSON and options.count_only:
         raise BadRequest("count_only has no ndjson form; accept application/json")

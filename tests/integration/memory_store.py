@@ -1,51 +1,158 @@
-"""A store of one process's memory, for tests of the HTTP door: real semantics, no consensus."""
+"""A store of one process's memory, for tests of the HTTP door: the real state machine, no consensus, no disk.
+
+Writes at level ONE stay pending until `hand_over` is called, as on a node without a leader.
+"""
 
 import asyncio
 
-from sortedcontainers import SortedDict
-
-from kvstore.errors import NotFound, PreconditionFailed
-from kvstore.model.commands import MUST_BE_ABSENT, MUST_EXIST
+from kvstore.errors import (
+    BadRequest,
+    IdempotencyConflict,
+    IdempotencyExpired,
+    KvError,
+    NotFound,
+    Overloaded,
+    PreconditionFailed,
+)
+from kvstore.limits import RANGE_PAGE_BYTES_MAX
+from kvstore.model import commands
+from kvstore.model.commands import Command, Once, Op, Origin, request_digest
 from kvstore.model.levels import Level
-from kvstore.model.results import ClusterView, MemberView, RangeAnswer, ReadAnswer, Record, WriteAnswer
+from kvstore.model.results import (
+    APPLIED,
+    EXPIRED,
+    FULL,
+    NOT_FOUND,
+    ONCE_CONFLICT,
+    PRECONDITION_FAILED,
+    SUPERSEDED,
+    ClusterView,
+    MemberView,
+    OpResult,
+    RangeAnswer,
+    ReadAnswer,
+    Receipt,
+    Record,
+    WriteAnswer,
+)
 from kvstore.model.stamp import Stamp
+from kvstore.state.machine import Machine
+
+EPOCH = 0xE1
+MS = 1_700_000_000_000
 
 
 class MemoryStore:
-    """`fail` is raised by the next calls while it is set; `gate`, when set, holds writes until it opens."""
+    """`fail` is raised by the next calls while it is set; `gate`, when set, holds calls until it opens."""
 
     name = "n1"
 
     def __init__(self) -> None:
-        self.records: SortedDict[bytes, Record] = SortedDict()
-        self.revision = 0
+        self.machine = Machine()
+        self.pending: list[Op] = []
+        self.handed_over = 0
+        self.counter = 0
+        self.alarms: list[dict[str, str]] = []
         self.fail: Exception | None = None
         self.gate: asyncio.Event | None = None
         self.entered = asyncio.Event()
         self.not_ready: str | None = None
         self.calls: list[tuple[object, ...]] = []
 
+    # -- for tests
+
+    @property
+    def revision(self) -> int:
+        return self.machine.revision
+
+    @property
+    def records(self) -> dict[bytes, Record]:
+        """What is committed."""
+        return dict(self.machine.range(b"", None, limit=1_000_000, bytes_max=1 << 40)[0])
+
+    def clear(self) -> None:
+        for key in self.records:
+            self._apply(commands.delete(key))
+
+    def hand_over(self) -> None:
+        """Commit what is pending, as if there were a leader again."""
+        pending, self.pending = self.pending, []
+        if pending:
+            origin = Origin(self.name, EPOCH, 0, self.handed_over + 1)
+            self.handed_over += len(pending)
+            self._next(Command(commands.KIND_INTENTS, pending, self._tick(), origin=origin))
+
+    def let_pass(self, ms: int) -> None:
+        """Log time goes on by so much, with the next entry."""
+        self._next(Command(commands.KIND_OPS, [], self.machine.last_stamp._replace(ms=self.machine.last_stamp.ms + ms)))
+
+    # -- Store
+
     async def put(
-        self, key: bytes, value: bytes, *, level: Level, condition: int | None, timeout_s: float
+        self,
+        key: bytes,
+        value: bytes,
+        *,
+        level: Level,
+        condition: int | None,
+        once: Once | None,
+        timeout_s: float,
     ) -> WriteAnswer:
-        await self._enter("put", key, level, condition, timeout_s)
-        before = self._check(key, condition)
-        self.revision += 1
-        created, version = (before.create_revision, before.version + 1) if before else (self.revision, 1)
-        self.records[key] = Record(value, created, self.revision, version, 0, self.stamp())
-        return self._written(key, version, level)
+        await self._enter("put", key, level, condition, once, timeout_s)
+        if level is Level.ONE:
+            stamp = self._one(condition, once)
+            return self._taken(key, (commands.OP_PUT, key, value, stamp.ms, stamp.counter, once))
+        return self._written(key, level, self._judged(commands.put(key, value, condition, once)))
 
-    async def delete(self, key: bytes, *, level: Level, condition: int | None, timeout_s: float) -> WriteAnswer:
-        await self._enter("delete", key, level, condition, timeout_s)
-        if self._check(key, condition) is None:
-            raise NotFound("the key is absent", leader=self.name)
-        self.revision += 1
-        del self.records[key]
-        return self._written(key, 0, level)
+    async def delete(
+        self, key: bytes, *, level: Level, condition: int | None, once: Once | None, timeout_s: float
+    ) -> WriteAnswer:
+        await self._enter("delete", key, level, condition, once, timeout_s)
+        if level is Level.ONE:
+            stamp = self._one(condition, once)
+            return self._taken(key, (commands.OP_DELETE, key, stamp.ms, stamp.counter, once))
+        return self._written(key, level, self._judged(commands.delete(key, condition, once)))
 
-    async def get(self, key: bytes, *, level: Level, min_revision: int | None, timeout_s: float) -> ReadAnswer:
-        await self._enter("get", key, level, min_revision, timeout_s)
-        return ReadAnswer(self.records.get(key), self.revision, self.revision + 1, self.name, self.stamp())
+    async def open_session(self, *, timeout_s: float) -> int:
+        await self._enter("open_session", timeout_s)
+        return self._judged(commands.open_session()).revision
+
+    async def close_session(self, session: int, *, timeout_s: float) -> None:
+        await self._enter("close_session", session, timeout_s)
+        self._apply(commands.close_session(session))
+
+    async def receipt(self, text: str, *, timeout_s: float) -> Receipt:
+        await self._enter("receipt", text, timeout_s)
+        node, _, rest = text.partition(".")
+        epoch, _, sequence = rest.partition(".")
+        if not (node and epoch and sequence.isdecimal()):
+            raise BadRequest("a receipt's id looks like NODE.EPOCH.SEQUENCE", read=True)
+        number = int(sequence)
+        result = self.machine.intent_result(node, int(epoch, 16), number)
+        if result is None:
+            known = self.handed_over < number <= self.handed_over + len(self.pending)
+            lost = Receipt(text, Level.ONE, "unknown", None, "lost")
+            return Receipt(text, Level.ONE, "pending", None, None) if known else lost
+        if result.status in (SUPERSEDED, ONCE_CONFLICT):
+            return Receipt(text, Level.ONE, "superseded", None, "conflict" if result.status == ONCE_CONFLICT else None)
+        return Receipt(text, Level.ONE, "committed", result.revision if result.status == APPLIED else None, None)
+
+    async def get(
+        self,
+        key: bytes,
+        *,
+        level: Level,
+        min_revision: int | None,
+        max_staleness_s: float | None,
+        timeout_s: float,
+    ) -> ReadAnswer:
+        await self._enter("get", key, level, min_revision, max_staleness_s, timeout_s)
+        machine, record = self.machine, self.machine.get(key)
+        if level is Level.ONE:
+            newest = next((op for op in reversed(self.pending) if op[1] == key), None)
+            if newest is not None and (stamp := self._stamp_of(newest)) >= machine.stamp_of(key):
+                record = Record(newest[2], 0, 0, 0, 0, stamp) if newest[0] == commands.OP_PUT else None
+        return ReadAnswer(record, machine.revision, machine.applied_index, self.name, self.stamp())
 
     async def range(
         self,
@@ -59,30 +166,52 @@ class MemoryStore:
         timeout_s: float,
     ) -> RangeAnswer:
         await self._enter("range", start, end, level, limit, after, reverse, timeout_s)
-        keys = [key for key in self.records if key >= start and (end is None or key < end)]
-        count = len(keys)
-        if reverse:
-            keys.reverse()
-        if after is not None:
-            keys = [key for key in keys if (key < after if reverse else key > after)]
-        page = keys[:limit]
-        more = page[-1] if len(keys) > limit else None
-        found = [(key, self.records[key]) for key in page]
-        return RangeAnswer(self.revision, count, found, more, self.revision + 1, self.name, self.stamp())
+        machine = self.machine
+        page, count, more = machine.range(
+            start, end, limit=limit, after=after, bytes_max=RANGE_PAGE_BYTES_MAX, reverse=reverse
+        )
+        return RangeAnswer(machine.revision, count, page, more, machine.applied_index, self.name, self.stamp())
 
     async def cluster(self) -> ClusterView:
-        applied = self.revision + 1
-        digest = {"index": applied, "value": 12_345}
+        applied = self.machine.applied_index
+        digest = {"index": applied, "value": f"{12_345:016x}"}
         member = MemberView(
-            "n1", "leader", True, True, "http://127.0.0.1:8480", "127.0.0.1:8481", applied, applied, 0, digest
+            "n1",
+            "leader",
+            True,
+            True,
+            "http://127.0.0.1:8480",
+            "127.0.0.1:8481",
+            applied,
+            applied,
+            len(self.pending),
+            digest,
         )
-        return ClusterView("c1", "n1", "n1", 3, applied, self.revision, [member], [])
+        return ClusterView("c1", "n1", "n1", 3, applied, self.revision, [member], self.alarms)
+
+    async def add_member(self, name: str, peer: str, *, timeout_s: float) -> ClusterView:
+        await self._enter("add_member", name, peer, timeout_s)
+        return await self.cluster()
+
+    async def remove_member(self, name: str, *, force: bool, timeout_s: float) -> tuple[ClusterView, int | None]:
+        await self._enter("remove_member", name, force, timeout_s)
+        return await self.cluster(), 0
+
+    async def transfer_leader(self, name: str | None, *, timeout_s: float) -> ClusterView:
+        await self._enter("transfer_leader", name, timeout_s)
+        return await self.cluster()
 
     def ready(self) -> str | None:
         return self.not_ready
 
     def stamp(self) -> Stamp:
-        return Stamp(1_700_000_000_000, self.revision, self.name, 0)
+        return Stamp(MS, self.counter, self.name, 0)
+
+    def heard(self, stamp: Stamp) -> None:
+        if stamp.ms <= MS:
+            self.counter = max(self.counter, stamp.counter)
+
+    # -- within
 
     async def _enter(self, *call: object) -> None:
         self.calls.append(call)
@@ -92,16 +221,51 @@ class MemoryStore:
         if self.fail is not None:
             raise self.fail
 
-    def _check(self, key: bytes, condition: int | None) -> Record | None:
-        record = self.records.get(key)
-        if condition is None:
-            return record
-        held = {MUST_BE_ABSENT: record is None, MUST_EXIST: record is not None}.get(
-            condition, record is not None and record.mod_revision == condition
-        )
-        if not held:
-            raise PreconditionFailed("the condition does not hold", leader=self.name)
-        return record
+    def _tick(self) -> Stamp:
+        self.counter += 1
+        return self.stamp()
 
-    def _written(self, key: bytes, version: int, level: Level) -> WriteAnswer:
-        return WriteAnswer(key, self.revision, version, level, 1, 1, "committed", None)
+    def _next(self, command: Command) -> list[OpResult]:
+        return self.machine.apply(self.machine.applied_index + 1, 3, command)
+
+    def _apply(self, op: Op) -> OpResult:
+        return self._next(Command(commands.KIND_OPS, [op], self._tick()))[0]
+
+    def _judged(self, op: Op) -> OpResult:
+        result = self._apply(op)
+        refusals: dict[int, KvError] = {
+            PRECONDITION_FAILED: PreconditionFailed("the condition does not hold", leader=self.name),
+            NOT_FOUND: NotFound("the key is absent", leader=self.name),
+            ONCE_CONFLICT: IdempotencyConflict("another request was sent under this idempotency key before"),
+            EXPIRED: IdempotencyExpired("the session has expired, or this write was answered before"),
+            FULL: Overloaded("too many sessions or answers", retry_after_s=5.0),
+        }
+        if result.status in refusals:
+            raise refusals[result.status]
+        return result
+
+    def _one(self, condition: int | None, once: Once | None) -> Stamp:
+        if condition is not None or isinstance(once, tuple):
+            raise BadRequest("a write at level one takes no condition and no session")
+        return self._tick()
+
+    def _taken(self, key: bytes, op: Op) -> WriteAnswer:
+        place = len(self.pending)
+        for number, known in enumerate(self.pending):
+            if op[-1] is not None and known[-1] == op[-1]:
+                if self._digest(known) != self._digest(op):
+                    raise IdempotencyConflict("this idempotency key belongs to another request")
+                place = number
+        if place == len(self.pending):
+            self.pending.append(op)
+        receipt = f"{self.name}.{EPOCH:x}.{self.handed_over + place + 1}"
+        return WriteAnswer(key, None, None, Level.ONE, 1, 1, "pending", receipt)
+
+    def _digest(self, op: Op) -> int:
+        return request_digest(op[0], op[1], op[2] if op[0] == commands.OP_PUT else b"", None)
+
+    def _stamp_of(self, op: Op) -> Stamp:
+        return Stamp(op[-3], op[-2], self.name, 0)
+
+    def _written(self, key: bytes, level: Level, result: OpResult) -> WriteAnswer:
+        return WriteAnswer(key, result.revision, result.version, level, 1, 1, "committed", None)

@@ -2,14 +2,26 @@
 
 import asyncio
 import contextlib
+import random
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from kvstore import limits
 from kvstore.client import AsyncClient
 from kvstore.client.http_transport import HttpTransport
-from kvstore.errors import CannotConnect, ConnectionLost, DeadlineExceeded, NoQuorum, NotFound, PreconditionFailed
+from kvstore.errors import (
+    CannotConnect,
+    ConnectionLost,
+    DeadlineExceeded,
+    IdempotencyConflict,
+    NoQuorum,
+    NotFound,
+    Overloaded,
+    PreconditionFailed,
+    Unavailable,
+)
 from kvstore.http.app import HttpServer
 from kvstore.telemetry.metrics import Metrics
 from tests.integration.memory_store import MemoryStore
@@ -166,7 +178,7 @@ async def test_a_write_cut_off_after_it_arrived_is_reported_and_never_sent_again
     async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         arrived.append(await read_request(reader))
 
-    async with misbehaving(cut) as bad, AsyncClient([bad]) as client:
+    async with misbehaving(cut) as bad, AsyncClient([bad], sessions=False) as client:
         with pytest.raises(ConnectionLost):
             await client.put(b"k", b"v")
     assert len(arrived) == 1
@@ -183,7 +195,7 @@ async def test_a_write_into_a_kept_connection_that_closes_is_never_sent_again() 
         writer.write(head + body)
         arrived.append(await read_request(reader))
 
-    async with misbehaving(answer_once) as bad, AsyncClient([bad]) as client:
+    async with misbehaving(answer_once) as bad, AsyncClient([bad], sessions=False) as client:
         await client.put(b"k", b"1")
         with pytest.raises(ConnectionLost):
             await client.put(b"k", b"2", if_revision=1)
@@ -196,7 +208,7 @@ async def test_an_answer_cut_in_the_middle_leaves_a_write_unknown() -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
         await writer.drain()
 
-    async with misbehaving(half) as bad, AsyncClient([bad]) as client:
+    async with misbehaving(half) as bad, AsyncClient([bad], sessions=False) as client:
         with pytest.raises(ConnectionLost, match="middle of the answer"):
             await client.put(b"k", b"v")
 
@@ -219,11 +231,22 @@ async def test_a_write_to_a_silent_node_ends_at_its_deadline_as_unknown(endpoint
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
 
-    async with misbehaving(silent) as paused, AsyncClient([paused, endpoint], timeout_s=0.3) as client:
+    async with (
+        misbehaving(silent) as paused,
+        AsyncClient([paused, endpoint], timeout_s=0.3, sessions=False) as client,
+    ):
         with pytest.raises(DeadlineExceeded) as caught:
             await client.put(b"k", b"v")
     assert caught.value.outcome == "unknown"
     assert store.calls == []
+    async with misbehaving(silent) as paused, AsyncClient([paused], timeout_s=0.3) as client:
+        with pytest.raises(DeadlineExceeded) as caught:
+            await client.put(b"k", b"v", idempotency_key="mine")
+        assert caught.value.outcome == "unknown"
+        # Nobody opened a session, so the write itself was never sent.
+        with pytest.raises(Unavailable) as refused:
+            await client.put(b"k", b"v")
+        assert refused.value.outcome == "not_applied"
 
 
 async def test_a_redirect_is_not_followed(endpoint: str, store: MemoryStore) -> None:
@@ -236,6 +259,128 @@ async def test_a_redirect_is_not_followed(endpoint: str, store: MemoryStore) -> 
         with pytest.raises(Exception, match="not of kvstore's API"):
             await client.put(b"k", b"v")
     assert store.calls == []
+
+
+@contextlib.asynccontextmanager
+async def cutting(endpoint: str, rng: random.Random, share: float) -> AsyncIterator[str]:
+    """A proxy for `endpoint` that cuts some connections: before the request arrives, after it, or within the answer."""
+    host, _, port = endpoint.removeprefix("http://").partition(":")
+
+    async def treat(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind_reader, behind = await asyncio.open_connection(host, int(port))
+        try:
+            while True:
+                request = await read_request(reader)
+                fault = rng.choice(["before", "after", "within"]) if rng.random() < share else ""
+                if fault == "before":
+                    return
+                behind.write(request)
+                answer = await read_request(behind_reader)
+                if fault == "after":
+                    return
+                writer.write(answer[: len(answer) // 2] if fault else answer)
+                await writer.drain()
+                if fault:
+                    return
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return
+        finally:
+            behind.close()
+
+    async with misbehaving(treat) as address:
+        yield address
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_increments_through_a_line_that_is_cut_at_random_are_applied_once(
+    endpoint: str, store: MemoryStore, seed: int
+) -> None:
+    """Each writer adds one to a counter of its own, on condition of what it has seen: a repetition that was judged
+    anew would fail against itself, and one that was applied again would count twice.
+    """
+    rng = random.Random(seed)
+    increments = 60
+
+    async def count(client: AsyncClient, key: bytes) -> None:
+        revision = (await client.put(key, b"0", if_absent=True)).revision
+        for number in range(1, increments + 1):
+            revision = (await client.put(key, b"%d" % number, if_revision=revision)).revision
+
+    async with (
+        cutting(endpoint, rng, 0.2) as one,
+        cutting(endpoint, rng, 0.2) as other,
+        AsyncClient([one, other], timeout_s=20) as client,
+    ):
+        keys = [b"counter/%d" % number for number in range(8)]
+        await asyncio.gather(*(count(client, key) for key in keys))
+        assert client.retries > 50
+    found = {key: (record.value, record.version) for key, record in store.records.items()}
+    assert found == dict.fromkeys(keys, (b"%d" % increments, increments + 1))
+    assert store.revision == len(keys) * (increments + 1)
+
+
+async def test_writes_at_level_one_through_such_a_line_are_applied_once(endpoint: str, store: MemoryStore) -> None:
+    async with cutting(endpoint, random.Random(4), 0.3) as bad, AsyncClient([bad], timeout_s=20) as client:
+        results = [await client.put(b"k%d" % number, b"v", level="one") for number in range(100)]
+        assert {(result.outcome, result.revision) for result in results} == {("pending", None)}
+        assert client.retries > 10
+        assert (await client.wait_receipt(results[0].receipt or "", timeout_s=0.1)).state == "pending"
+        waiting = asyncio.create_task(client.wait_receipt(results[99].receipt or "", timeout_s=20))
+        store.hand_over()
+        receipts = [await client.receipt(result.receipt or "") for result in results]
+        assert [(receipt.state, receipt.revision) for receipt in receipts] == [
+            ("committed", number) for number in range(1, 101)
+        ]
+        assert (await waiting).revision == 100
+    assert store.revision == 100
+
+
+async def test_a_pending_write_is_read_at_level_one_without_a_revision(client: AsyncClient, store: MemoryStore) -> None:
+    written = await client.put(b"k", b"v", level="one")
+    record = await client.get(b"k", level="one", max_staleness_ms=500)
+    assert record is not None
+    assert (record.value, record.mod_revision, written.revision) == (b"v", 0, None)
+    assert await client.get(b"k") is None
+    store.hand_over()
+    record = await client.get(b"k", level="all")
+    assert record is not None
+    assert record.mod_revision == 1
+
+
+async def test_a_session_that_expired_while_its_client_was_idle_is_not_noticed(
+    client: AsyncClient, store: MemoryStore
+) -> None:
+    first = await client.put(b"k", b"1")
+    store.let_pass(600_001)
+    second = await client.put(b"k", b"2", if_revision=first.revision)
+    assert second.version == 2
+    assert [call[0] for call in store.calls] == ["open_session", "put", "put", "open_session", "put"]
+    await client.close()
+    assert store.machine.sessions_open == 0
+
+
+async def test_an_explicit_key_may_be_repeated_by_another_client(endpoint: str, store: MemoryStore) -> None:
+    async with AsyncClient([endpoint]) as one, AsyncClient([endpoint]) as other:
+        first = await one.put(b"k", b"v", if_absent=True, idempotency_key="order 66-ü")
+        assert await other.put(b"k", b"v", if_absent=True, idempotency_key="order 66-ü") == first
+        with pytest.raises(IdempotencyConflict):
+            await other.put(b"k", b"w", idempotency_key="order 66-ü")
+    assert store.revision == 1
+
+
+async def test_more_connections_than_the_server_takes_are_refused_and_waited_out(
+    endpoint: str, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "HTTP_CONNECTIONS_MAX", 1)
+    async with AsyncClient([endpoint], timeout_s=20) as first, AsyncClient([endpoint], timeout_s=1.5) as second:
+        await first.put(b"k", b"1")
+        with pytest.raises(Overloaded) as caught:
+            await second.put(b"k", bytes(1 << 20))
+        assert caught.value.outcome == "not_applied"
+        writing = asyncio.create_task(second.put(b"k", bytes(1 << 20), timeout_s=20))
+        await first.close()
+        await writing
+    assert len(store.records[b"k"].value) == 1 << 20
 
 
 def test_the_switch_against_silent_repetition_still_exists() -> None:

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from kvstore import limits
-from kvstore.errors import DeadlineExceeded, MembersUnreachable, NoQuorum, Overloaded
+from kvstore.errors import DeadlineExceeded, Divergence, MembersUnreachable, NoQuorum, Overloaded
 from kvstore.http import HttpServer, app
 from kvstore.model.levels import Level
 from kvstore.telemetry.metrics import Metrics
@@ -123,6 +123,20 @@ async def test_the_shapes_of_the_answers(house: House) -> None:
     golden("problem_read_absent", await wire.ask("GET", "/v1/kv/caf%C3%A9", rid))
     golden("problem_delete_absent", await wire.ask("DELETE", "/v1/kv/caf%C3%A9", rid))
     golden("problem_bad_level", await wire.ask("PUT", "/v1/kv/a?level=QUORUM", rid, body=b"v"))
+    golden("put_one", await wire.ask("PUT", "/v1/kv/new?level=one", rid, body=b"soon"))
+    golden("delete_one", await wire.ask("DELETE", "/v1/kv/gone?level=one", rid))
+    golden("record_pending", await wire.ask("GET", "/v1/kv/new?level=one", rid, "Accept: application/json"))
+    golden("receipt_pending", await wire.ask("GET", "/v1/receipts/n1.e1.1", rid))
+    house.store.hand_over()
+    golden("receipt_committed", await wire.ask("GET", "/v1/receipts/n1.e1.1", rid))
+    golden("receipt_unknown", await wire.ask("GET", "/v1/receipts/n1.e1.9", rid))
+    golden("session_opened", await wire.ask("POST", "/v1/sessions", rid))
+    golden("session_closed", await wire.ask("DELETE", "/v1/sessions/1", rid))
+    golden("problem_expired", await wire.ask("PUT", "/v1/kv/a", rid, "KV-Session: 1/1/1", body=b"v"))
+    await wire.ask("PUT", "/v1/kv/b", "Idempotency-Key: k1", body=b"v")
+    golden("problem_conflict", await wire.ask("PUT", "/v1/kv/b", rid, "Idempotency-Key: k1", body=b"w"))
+    house.store.fail = Divergence("n1 and n2 hold different content of this key", level="all", read=True)
+    golden("problem_divergence", await wire.ask("GET", "/v1/kv/a?level=all", rid))
     house.store.fail = NoQuorum("1 of 3 voters can be reached", leader=None, retry_after_s=0.2)
     golden("problem_no_quorum", await wire.ask("PUT", "/v1/kv/a", rid, body=b"v"))
     house.store.fail = DeadlineExceeded(
@@ -187,12 +201,35 @@ async def test_keys_survive_the_wire(house: House, raw: bytes, key: bytes) -> No
         ("PUT", "/v1/kv/" + "%6b" * 4_097, (), 414, "too_large"),
         ("PUT", "/v1/kv/" + "k" * 20_000, (), 414, "too_large"),
         ("PUT", "/v1/kv/a?level=strong", (), 400, "bad_request"),
-        ("PUT", "/v1/kv/a?level=one", (), 400, "bad_request"),
         ("PUT", "/v1/kv/a?levle=all", (), 400, "bad_request"),
-        ("GET", "/v1/kv/a?level=all", (), 400, "bad_request"),
+        ("GET", "/v1/kv?level=all", (), 400, "bad_request"),
+        ("GET", "/v1/kv/a?max_staleness_ms=5", (), 400, "bad_request"),
+        ("GET", "/v1/kv/a?level=all&max_staleness_ms=5", (), 400, "bad_request"),
+        ("GET", "/v1/kv/a?level=one&max_staleness_ms=-1", (), 400, "bad_request"),
+        ("GET", "/v1/kv?min_revision=5", (), 400, "bad_request"),
         ("PUT", "/v1/kv/a", ("If-Match: 42",), 400, "bad_request"),
         ("PUT", "/v1/kv/a", ('If-None-Match: "1"',), 400, "bad_request"),
-        ("PUT", "/v1/kv/a", ("Idempotency-Key: 7",), 400, "bad_request"),
+        ("PUT", "/v1/kv/a", ("Idempotency-Key: ",), 400, "bad_request"),
+        ("PUT", "/v1/kv/a", ("Idempotency-Key: " + "k" * 257,), 400, "bad_request"),
+        ("PUT", "/v1/kv/a", ("Idempotency-Key: a", "Idempotency-Key: b"), 400, "bad_request"),
+        ("PUT", "/v1/kv/a", ("Idempotency-Key: a", "KV-Session: 1/1/1"), 400, "bad_request"),
+        ("DELETE", "/v1/kv/a", ("Idempotency-Key: ",), 400, "bad_request"),
+        ("PUT", "/v1/kv/a", ("KV-Session: 1/1",), 400, "bad_request"),
+        ("PUT", "/v1/kv/a", ("KV-Session: 0/1/1",), 400, "bad_request"),
+        ("PUT", "/v1/kv/a", ("KV-Session: 1/0/0",), 400, "bad_request"),
+        ("PUT", "/v1/kv/a", ("KV-Session: 1/2/3",), 400, "bad_request"),
+        ("PUT", "/v1/kv/a", ("KV-Session: 1/9999999999999999999/1",), 400, "bad_request"),
+        ("DELETE", "/v1/kv/a", ("KV-Session: one",), 400, "bad_request"),
+        ("PUT", "/v1/kv/a", ("KV-Stamp: soon",), 400, "bad_request"),
+        ("GET", "/v1/kv/a", ("KV-Stamp: 1.2.n1",), 400, "bad_request"),
+        ("GET", "/v1/kv", ("KV-Stamp: 1.2.N 1.3",), 400, "bad_request"),
+        ("GET", "/v1/receipts/", (), 400, "bad_request"),
+        ("GET", "/v1/receipts/n1.e1.1?level=one", (), 400, "bad_request"),
+        ("POST", "/v1/sessions?level=all", (), 400, "bad_request"),
+        ("DELETE", "/v1/sessions/zero", (), 400, "bad_request"),
+        ("DELETE", "/v1/sessions/0", (), 400, "bad_request"),
+        ("GET", "/v1/sessions", (), 405, "method_not_allowed"),
+        ("PUT", "/v1/receipts/n1.e1.1", (), 405, "method_not_allowed"),
         ("GET", "/v1/kv?limit=0", (), 400, "bad_request"),
         ("GET", "/livez?x=1", (), 400, "bad_request"),
         ("GET", "/v1/kv?count_only=true", ("Accept: application/x-ndjson",), 400, "bad_request"),
@@ -272,6 +309,85 @@ async def test_a_client_that_waits_for_100_continue_gets_it(house: House) -> Non
     assert house.store.records[b"a"].value == b"abc"
 
 
+async def test_bodies_that_take_too_much_room_together_are_refused_before_they_are_read(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "HTTP_BODIES_BYTES_MAX", 1_000)
+    slow = await house.wire()
+    await slow.send(b"PUT /v1/kv/slow HTTP/1.1\r\nHost: x\r\nContent-Length: 600\r\n\r\n" + b"x" * 100)
+    await until(lambda: house.server._door.bodies.taken == 600)
+    for head in (b"Content-Length: 600\r\n\r\n" + b"y", b"Transfer-Encoding: chunked\r\n\r\n192\r\n" + b"y" * 0x192):
+        wire = await house.wire()
+        await wire.send(b"PUT /v1/kv/b HTTP/1.1\r\nHost: x\r\n" + head)
+        refused = await wire.reply()
+        assert (refused.status, refused.json["code"], refused.json["outcome"]) == (429, "overloaded", "not_applied")
+        assert refused.json["retry_safe"]
+        assert int(refused.headers["Retry-After"]) >= 1
+        assert await wire.closed()
+    # What is small enough still comes through, and all room is given back.
+    assert (await house.ask("PUT", "/v1/kv/small", body=b"z" * 300)).status == 200
+    await slow.send(b"x" * 500)
+    assert (await slow.reply()).status == 200
+    assert house.server._door.bodies.taken == 0
+    assert sorted(house.store.records) == [b"slow", b"small"]
+
+
+async def test_room_for_bodies_is_given_back_however_a_request_ends(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "HTTP_BODY_READ_S_MAX", 0.05)
+    begun = b"PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\nContent-Length: 600\r\n\r\nx"
+    stops, leaves = await house.wire(), await house.wire()
+    await stops.send(begun)
+    await leaves.send(begun)
+    await until(lambda: house.server._door.bodies.taken == 1_200)
+    leaves.writer.transport.abort()
+    assert (await stops.reply()).status == 400
+    await until(lambda: house.server._door.bodies.taken == 0)
+    house.store.fail = NoQuorum("lost")
+    await house.ask("PUT", "/v1/kv/a", body=b"x" * 300_000)
+    assert house.server._door.bodies.taken == 0
+
+
+async def test_a_connection_too_many_is_told_so(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "HTTP_CONNECTIONS_MAX", 2)
+    first, second = await house.wire(), await house.wire()
+    for wire in (first, second):
+        assert (await wire.ask("GET", "/livez")).status == 200
+    third = await house.wire()
+    refused = await third.ask("PUT", "/v1/kv/a", body=b"x" * 100_000)
+    assert (refused.status, refused.json["code"], refused.json["outcome"]) == (429, "overloaded", "not_applied")
+    assert (refused.headers["Connection"], refused.headers["Retry-After"]) == ("close", "1")
+    assert refused.json["request_id"] == refused.headers["X-Request-Id"]
+    assert await third.closed()
+    assert house.store.calls == []
+    assert (await first.ask("GET", "/livez")).status == 200
+    second.writer.close()
+    connections = house.server._connections
+    assert connections is not None
+    await until(lambda: len(connections.connections) == 1)
+    assert (await house.ask("PUT", "/v1/kv/a", body=b"v")).status == 200
+
+
+async def test_refused_connections_are_bounded_too_and_end_by_themselves(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "HTTP_CONNECTIONS_MAX", 0)
+    monkeypatch.setattr(limits, "HTTP_REFUSALS_MAX", 1)
+    monkeypatch.setattr(limits, "HTTP_REFUSAL_S_MAX", 0.05)
+    lingering = await house.wire()
+    assert (await lingering.reply()).status == 429
+    connections = house.server._connections
+    assert connections is not None
+    assert len(connections.refusals) == 1
+    beyond = await house.wire()
+    assert (await beyond.reply()).status == 429
+    assert await beyond.closed()
+    assert len(connections.refusals) <= 1
+    # Neither ever says that it has read its answer.
+    await until(lambda: not connections.refusals)
+
+
 CHUNKED = b"PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -345,9 +461,121 @@ async def test_level_deadline_and_min_revision_reach_the_store(house: House) -> 
     await wire.ask("PUT", "/v1/kv/a?level=all&timeout_ms=1500", body=b"1")
     await wire.ask("GET", "/v1/kv/a?level=one&min_revision=1")
     assert house.store.calls == [
-        ("put", b"a", Level.ALL, None, 1.5),
-        ("get", b"a", Level.ONE, 1, limits.TIMEOUT_MS_DEFAULT / 1_000),
+        ("put", b"a", Level.ALL, None, None, 1.5),
+        ("get", b"a", Level.ONE, 1, None, limits.TIMEOUT_MS_DEFAULT / 1_000),
     ]
+    house.store.calls.clear()
+    assert (await wire.ask("GET", "/v1/kv/a?level=one&max_staleness_ms=250")).body == b"1"
+    assert (await wire.ask("GET", "/v1/kv/a?level=all")).body == b"1"
+    assert [call[1:5] for call in house.store.calls] == [
+        (b"a", Level.ONE, None, 0.25),
+        (b"a", Level.ALL, None, None),
+    ]
+
+
+async def test_a_write_at_level_one_is_taken_and_has_a_receipt(house: House) -> None:
+    wire = await house.wire()
+    put = await wire.ask("PUT", "/v1/kv/a?level=one", body=b"v")
+    assert (put.status, put.json["outcome"], put.json["revision"], put.json["version"]) == (202, "pending", None, None)
+    assert put.headers["Location"] == f"/v1/receipts/{put.json['receipt']}"
+    assert {"ETag", "KV-Revision", "KV-Version"}.isdisjoint(put.headers)
+    assert put.headers["KV-Stamp"] == "1700000000000.1.n1.0"
+    receipt = await wire.ask("GET", put.headers["Location"])
+    assert (receipt.status, receipt.json["state"]) == (200, "pending")
+    assert receipt.headers["KV-Stamp"] == "1700000000000.1.n1.0"
+    house.store.hand_over()
+    committed = (await wire.ask("GET", put.headers["Location"])).json
+    assert (committed["state"], committed["revision"], committed["reason"]) == ("committed", 1, None)
+    assert (await wire.ask("GET", "/v1/kv/a")).headers["ETag"] == '"1"'
+
+
+async def test_what_is_only_pending_has_nothing_to_condition_on(house: House) -> None:
+    wire = await house.wire()
+    await wire.ask("PUT", "/v1/kv/a?level=one", body=b"soon")
+    got = await wire.ask("GET", "/v1/kv/a?level=one")
+    assert (got.status, got.body) == (200, b"soon")
+    assert {"ETag", "KV-Version"}.isdisjoint(got.headers)
+    assert got.headers["KV-Revision"] == "0"
+    assert (await wire.ask("GET", "/v1/kv/a")).status == 404
+    assert (await wire.ask("DELETE", "/v1/kv/a?level=one")).status == 202
+    assert (await wire.ask("GET", "/v1/kv/a?level=one")).status == 404
+
+
+async def test_level_one_deletes_what_is_absent_too_and_takes_no_condition_or_session(house: House) -> None:
+    wire = await house.wire()
+    assert (await wire.ask("DELETE", "/v1/kv/none?level=one")).status == 202
+    for line in ('If-Match: "1"', "If-None-Match: *", "KV-Session: 1/1/1"):
+        refused = await wire.ask("PUT", "/v1/kv/a?level=one", line, body=b"v")
+        assert (refused.status, refused.json["outcome"]) == (400, "not_applied")
+    assert len(house.store.pending) == 1
+
+
+async def test_a_superseded_write_says_so(house: House) -> None:
+    wire = await house.wire()
+    receipt = (await wire.ask("PUT", "/v1/kv/a?level=one", body=b"late")).json["receipt"]
+    await wire.ask("PUT", "/v1/kv/a", body=b"newer")
+    house.store.hand_over()
+    assert (await wire.ask("GET", f"/v1/receipts/{receipt}")).json["state"] == "superseded"
+    assert (await wire.ask("GET", "/v1/kv/a")).body == b"newer"
+
+
+async def test_an_idempotency_key_gives_the_first_answer_again(house: House) -> None:
+    wire = await house.wire()
+    key = "Idempotency-Key: 2b0c-\u00fc"
+    first = await wire.ask("PUT", "/v1/kv/a", key, "If-None-Match: *", body=b"v")
+    again = await wire.ask("PUT", "/v1/kv/a", key, "If-None-Match: *", body=b"v")
+    assert (first.status, again.status, again.json, again.headers["ETag"]) == (200, 200, first.json, '"1"')
+    assert house.store.calls[0][4] == "2b0c-\u00fc".encode()
+    other = await wire.ask("PUT", "/v1/kv/a", key, body=b"w")
+    assert (other.status, other.json["code"], other.json["outcome"]) == (409, "idempotency_conflict", "not_applied")
+    removed = [await wire.ask("DELETE", "/v1/kv/a", "Idempotency-Key: d") for _ in range(2)]
+    assert [(reply.status, reply.json["revision"]) for reply in removed] == [(200, 2), (200, 2)]
+    assert house.store.revision == 2
+
+
+async def test_an_idempotency_key_goes_with_level_one(house: House) -> None:
+    wire = await house.wire()
+    replies = [await wire.ask("PUT", "/v1/kv/a?level=one", "Idempotency-Key: k", body=b"v") for _ in range(2)]
+    assert replies[0].json == replies[1].json
+    assert len(house.store.pending) == 1
+
+
+async def test_a_sequence_of_a_session_gives_the_first_answer_again(house: House) -> None:
+    wire = await house.wire()
+    opened = await wire.ask("POST", "/v1/sessions?timeout_ms=700")
+    assert (opened.status, house.store.calls) == (201, [("open_session", 0.7)])
+    session = opened.json["session"]
+    line = f"KV-Session: {session}/1/1"
+    first = await wire.ask("PUT", "/v1/kv/a", line, "If-None-Match: *", body=b"v")
+    again = await wire.ask("PUT", "/v1/kv/a", line, "If-None-Match: *", body=b"v")
+    assert (first.status, again.status, again.json) == (200, 200, first.json)
+    assert (await wire.ask("PUT", "/v1/kv/a", line, body=b"w")).json["code"] == "idempotency_conflict"
+    assert (await wire.ask("PUT", "/v1/kv/a", f"KV-Session: {session}/3/3", body=b"w")).status == 200
+    forgotten = await wire.ask("PUT", "/v1/kv/a", line, "If-None-Match: *", body=b"v")
+    assert (forgotten.status, forgotten.json["code"], forgotten.json["outcome"], forgotten.json["retry_safe"]) == (
+        409,
+        "idempotency_expired",
+        "unknown",
+        False,
+    )
+    assert (await wire.ask("DELETE", f"/v1/sessions/{session}")).status == 200
+    assert (await wire.ask("PUT", "/v1/kv/a", f"KV-Session: {session}/4/4", body=b"x")).json["outcome"] == "unknown"
+    assert house.store.records[b"a"].value == b"w"
+
+
+async def test_a_stamp_that_a_client_tells_is_heard_by_every_call_on_keys(house: House) -> None:
+    wire = await house.wire()
+    for counter, method, target in (
+        (10, "GET", "/v1/kv/a"),
+        (20, "GET", "/v1/kv"),
+        (30, "PUT", "/v1/kv/a"),
+        (40, "PUT", "/v1/kv/a?level=one"),
+        (50, "DELETE", "/v1/kv/a"),
+    ):
+        body = b"v" if method == "PUT" else None
+        reply = await wire.ask(method, target, f"KV-Stamp: 1700000000000.{counter}.n2.7", body=body)
+        assert int(reply.headers["KV-Stamp"].split(".")[1]) >= counter
+    assert (await wire.ask("GET", "/v1/kv/a", "KV-Stamp: 0.0..0")).headers["KV-Stamp"].startswith("1700000000000.")
 
 
 async def test_msgpack_has_the_shapes_of_json(house: House) -> None:
