@@ -94,8 +94,8 @@ class Ones:
         return self._hidden(read, mine, record, expected)
 
     def _all_of(self, read: "Answered", key: bytes) -> "list[Answered]":
-        """Every write at level ONE at the node of `read`, acknowledged or not."""
-        return [each for each in self.attempts if (each.node, each.key) == (read.node, key)]
+        """Every write at level ONE that was sent to the node of `read`, acknowledged or not."""
+        return [each for each in self.attempts if each.key == key and read.node in each.sent_to]
 
     def _hidden(
         self, read: "Answered", mine: "list[Answered]", record: Record | None, expected: Record | None

@@ -131,6 +131,7 @@ class Clients:
         self, operation: Operation, name: str, answered: Answered, condition: int | None, once: Once | None
     ) -> tuple[str, Any, int]:
         cluster = self._cluster
+        answered.sent_to.add(name)
         start = cluster.starts[name]
         send = self._request(operation, answered, condition, once)
 
