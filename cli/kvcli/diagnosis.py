@@ -95,7 +95,9 @@ def _leaders(report: Report, views: Mapping[str, ClusterView]) -> None:
             named = " and ".join(sorted(leaders))
             report.add("two_leaders", f"term {term} has two leaders, {named}; report this", Exit.INTERNAL)
     if not by_term:
-        report.add("no_leader", "no node that answers knows a leader: writes are refused", Exit.REFUSED)
+        report.add(
+            "no_leader", "no node that answers knows a leader: writes are refused, but at level one", Exit.REFUSED
+        )
         return
     newest = by_term[max(by_term)]
     behind = sorted(view.node for view in views.values() if view.leader not in newest)
