@@ -82,6 +82,9 @@ NAME_CHARS_MAX: Final = 64
 
 ALARMS_MAX: Final = 64
 
+# The odds of clusters that need not exist (availability.py: above 1,000 the choices do not fit into a double).
+ODDS_NODES_MAX: Final = 999
+
 # Disk.
 SEGMENT_BYTES: Final = 16 << 20
 SEGMENT_HEADER_BYTES: Final = 8 << 10

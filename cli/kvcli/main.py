@@ -38,6 +38,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "export": Entry("kvcli.commands.export:export", "Write keys and values out as ndjson."),
     "doctor": Entry("kvcli.commands.doctor:doctor", "Look for what is wrong, and say what to do."),
     "bench": Entry("kvcli.commands.bench:bench", "Measure the speed of a running cluster."),
+    "odds": Entry("kvcli.commands.odds:odds", "Tell how likely a cluster of n nodes serves."),
     "cluster": Entry("kvcli.commands.cluster:cluster", "Run a whole cluster on this machine."),
     "chaos": Entry("kvcli.commands.chaos:chaos", "Break things on purpose, and check the promises."),
 }

@@ -25,7 +25,11 @@ class Fault(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """A client's request, `pause_s` after its one before. `condition` names a rule, see kvjepsen.runners.sim."""
+    """A client's request, `pause_s` after its one before. `condition` names a rule, see kvjepsen.runners.sim_clients.
+
+    `again` is a node to which the same request is sent once more, under the same idempotency key, whatever came of it.
+    `staleness_s`: how stale a read at level ONE may be.
+    """
 
     pause_s: float
     kind: str
@@ -35,10 +39,14 @@ class Operation(NamedTuple):
     condition: str | None
     size: int
     timeout_s: float
+    again: str | None = None
+    staleness_s: float | None = None
 
 
 class Schedule(NamedTuple):
-    """One run, whole. `tight`: the bounds of replication are so small that they are met all the time."""
+    """One run, whole. `tight`: the bounds of replication are so small that they are met all the time. The first
+    `sessions` clients number their writes and repeat what they got no answer to.
+    """
 
     seed: int
     tight: bool
@@ -46,6 +54,7 @@ class Schedule(NamedTuple):
     spares: tuple[str, ...]
     faults: tuple[Fault, ...]
     clients: tuple[tuple[Operation, ...], ...]
+    sessions: int = 0
 
     def lines(self) -> list[str]:
         """The plan for people."""
@@ -112,7 +121,8 @@ def make_schedule(seed: int, *, seconds: float = 6.0, operations: int = 45, memb
     clients = tuple(
         tuple(_operation(rng, nodes, pace_s, big) for _ in range(operations)) for _ in range(rng.randint(2, CLIENTS))
     )
-    return Schedule(seed, rng.random() < 0.4, nodes, spares, tuple(sorted(faults)), clients)
+    tight = rng.random() < 0.4
+    return Schedule(seed, tight, nodes, spares, tuple(sorted(faults)), clients, rng.randint(0, len(clients)))
 
 
 def _fault(rng: random.Random, kind: str, nodes: tuple[str, ...], spares: tuple[str, ...], seconds: float) -> Fault:
@@ -150,12 +160,18 @@ def _operation(rng: random.Random, nodes: tuple[str, ...], pace_s: float, big: b
         return rng.choices([what for _, what in choices], [weight for weight, _ in choices])[0]
 
     kind = pick((50, PUT), (6, DELETE), (40, GET), (4, RANGE))
-    level, condition = "quorum", None
-    if kind in (GET, RANGE):
+    level, condition, again, staleness_s = "quorum", None, None, None
+    if kind == GET:
+        level = pick((6, "quorum"), (3, "one"), (1, "all"))
+        if level == "one":
+            staleness_s = pick((2, None), (1, 0.15), (1, 0.5))
+    elif kind == RANGE:
         level = pick((7, "quorum"), (3, "one"))
     else:
-        level = pick((8, "quorum"), (2, "all"))
-        condition = pick((6, None), (2, "as read"), (1, "absent"), (1, "exists"))
+        level = pick((6, "quorum"), (2, "all"), (3, "one"))
+        if level != "one":
+            condition = pick((6, None), (2, "as read"), (1, "absent"), (1, "exists"))
+        again = pick((5, None), (1, rng.choice(nodes)))
     return Operation(
         round(rng.expovariate(1 / pace_s), 4),
         kind,
@@ -165,4 +181,6 @@ def _operation(rng: random.Random, nodes: tuple[str, ...], pace_s: float, big: b
         condition,
         rng.choice((0, 20, 200, 3_000)) if big else rng.choice((0, 20, 200)),
         rng.choice((0.3, 1.0, 2.0)),
+        again,
+        staleness_s,
     )

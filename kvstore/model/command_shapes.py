@@ -1,8 +1,8 @@
 """Which commands this build knows how to apply: every part of an envelope is checked before any of it is applied."""
 
-from typing import Any
+from typing import Any, Final
 
-from kvstore.limits import IDEMPOTENCY_KEY_BYTES_MAX
+from kvstore.limits import IDEMPOTENCY_KEY_BYTES_MAX, NAME_CHARS_MAX
 from kvstore.model.commands import (
     KIND_INTENTS,
     KIND_OPS,
@@ -15,19 +15,24 @@ from kvstore.model.commands import (
     UnknownCommand,
 )
 
+# The machine counts on from the stamps that it is given, and everything it keeps has to fit into 64 bits.
+_STAMP_MAX: Final = (1 << 63) - 1
+
 
 def check(command: Command) -> None:
     """Raise UnknownCommand unless every part has a shape that this build knows how to apply."""
     kind, ops, stamp, session, origin = command
     if session is not None or (kind, origin is None) not in ((KIND_OPS, True), (KIND_INTENTS, False)):
         raise UnknownCommand(f"kind {kind!r} with session {session!r} and origin {origin!r} is not known to this build")
-    if not (_counts(stamp.ms, stamp.counter, stamp.sequence) and type(stamp.node) is str):
+    if not (_stamps(stamp.ms, stamp.counter, stamp.sequence) and type(stamp.node) is str):
         raise UnknownCommand(f"malformed stamp {stamp!r}")
     if type(ops) not in (list, tuple):
         raise UnknownCommand(f"operations of type {type(ops).__name__}")
     if origin is not None and not (
         type(origin.node) is str
+        and 0 < len(origin.node) <= NAME_CHARS_MAX
         and _counts(origin.epoch, origin.previous_epoch, origin.first_sequence)
+        and _stamps(origin.wall_ms)
         and origin.epoch
         and origin.first_sequence
     ):
@@ -42,6 +47,10 @@ def _counts(*numbers: Any) -> bool:
     return all(type(number) is int and number >= 0 for number in numbers)
 
 
+def _stamps(*numbers: Any) -> bool:
+    return _counts(*numbers) and max(numbers) <= _STAMP_MAX
+
+
 def _known(op: Any) -> bool:
     """A client's operation; see `kvstore.model.commands`."""
     if type(op) is not tuple or not op:
@@ -50,7 +59,11 @@ def _known(op: Any) -> bool:
     if kind == OP_PUT:
         if not 4 <= size <= 5 or type(op[1]) is not bytes or type(op[2]) is not bytes:
             return False
-        condition, once = op[3], op[4:]
+        condition = op[3]
+        # Most operations end here, tens of thousands a second.
+        if size == 4 and condition is None:
+            return True
+        once = op[4:]
     elif kind == OP_DELETE:
         if not 3 <= size <= 4 or type(op[1]) is not bytes:
             return False
@@ -80,4 +93,4 @@ def known_intent(op: Any) -> bool:
     elif op[0] != OP_DELETE or len(op) != 5:
         return False
     ms, counter, once = op[-3:]
-    return _counts(ms, counter) and (once is None or (type(once) is bytes and _known_once(once)))
+    return _stamps(ms, counter) and (once is None or (type(once) is bytes and _known_once(once)))

@@ -16,7 +16,7 @@ and gets a revision of its own. They are plain tuples, because tens of thousands
 the lowest sequence that the session's owner still waits for.
 
 **KIND_INTENTS**: writes that one node has acknowledged at level ONE, in its order, with the stamps that it gave them.
-`origin` is (node, epoch, previous epoch, sequence of the first).
+`origin` is (node, epoch, previous epoch, sequence of the first, the leader's wall clock in milliseconds).
 
     (OP_PUT, key, value, ms, counter, once: bytes | None)
     (OP_DELETE, key, ms, counter, once: bytes | None)
@@ -56,12 +56,16 @@ class UnknownCommand(Exception):
 
 
 class Origin(NamedTuple):
-    """Whose intents an envelope carries. Epochs are random and never 0; `previous_epoch` is 0 for a node's first."""
+    """Whose intents an envelope carries. Epochs are random and never 0; `previous_epoch` is 0 for a node's first.
+
+    `wall_ms` is the wall clock of the leader that appended it, by which the stamps of intents are bounded.
+    """
 
     node: str
     epoch: int
     previous_epoch: int
     first_sequence: int
+    wall_ms: int = 0
 
 
 class Command(NamedTuple):

@@ -45,10 +45,17 @@ class _Batch(NamedTuple):
 class Proposals:
     """The leader's queue. Its bounds are kept by those who fill it (`Writes`, the intent logs)."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, engine: Engine, next_stamp: Callable[[], Stamp]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        engine: Engine,
+        next_stamp: Callable[[], Stamp],
+        wall_ms: Callable[[], int],
+    ) -> None:
         self._loop = loop
         self._engine = engine
         self._next_stamp = next_stamp
+        self._wall_ms = wall_ms
         self._queue: list[_Waiting] = []
         self._batches: list[_Batch] = []
 
@@ -63,7 +70,9 @@ class Proposals:
         return future
 
     def add_intents(self, ops: list[Op], origin: Origin) -> "asyncio.Future[tuple[list[OpResult], int]]":
-        """Likewise for a batch of intents; the future gives all results and the index."""
+        """Likewise for a batch of intents, which gets this leader's wall clock; the future gives all results and the
+        index.
+        """
         future: asyncio.Future[tuple[list[OpResult], int]] = self._loop.create_future()
         self._batches.append(_Batch(ops, origin, future))
         self._engine.kick()
@@ -143,7 +152,8 @@ class Proposals:
             else:
                 batch.future.set_result((results, index))
 
-        return commands.encode_intents(batch.ops, self._next_stamp(), batch.origin), done
+        origin = batch.origin._replace(wall_ms=self._wall_ms())
+        return commands.encode_intents(batch.ops, self._next_stamp(), origin), done
 
     def leadership_lost(self) -> None:
         """What was queued but not appended can go to the next leader."""

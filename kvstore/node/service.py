@@ -97,7 +97,7 @@ class Node(Requests):
         self.alarms = Alarms()
         self._clock = HybridClock(clock, self.name, lambda: self._machine.clock_drift_ms_max)
         self._clock.resume(opened.machine.last_stamp.ms, opened.machine.last_stamp.counter)
-        self._proposals = Proposals(loop, self.engine, self._clock.next)
+        self._proposals = Proposals(loop, self.engine, self._clock.next, clock.wall_ms)
         self._intents = IntentLog(
             journal=opened.intents,
             node=self.name,

@@ -82,5 +82,7 @@ class IdempotencyKeys:
             raise ValueError("an idempotency key that cannot be one")
         if len(kept) != 5 or any(type(number) is not int or number < 0 for number in kept):
             raise ValueError("the answer of an idempotency key")
+        if self._order and kept[0] < self._kept[self._order[-1]][0]:
+            raise ValueError("idempotency keys that are not in the order of their age")
         self._kept[key] = (kept[0], kept[1], kept[2], kept[3], kept[4])
         self._order.append(key)

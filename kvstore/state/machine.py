@@ -11,8 +11,10 @@
 6. A put of an absent key creates it (version 1, create_revision = mod_revision) and clears its tombstone.
 7. A delete leaves a tombstone. Beyond the replicated bound the oldest is dropped, and `stamp_floor` rises to its stamp.
 8. An intent (a write acknowledged at level ONE) carries the stamp that its node gave it, at most `clock_drift_ms_max`
-   ahead of its entry's. Below the stamp of the key, of its tombstone or, for a key without either, `stamp_floor`, it is
-   superseded: it changes nothing. Else it is applied, and a delete leaves a tombstone even for an absent key.
+   ahead of the leader's wall clock, or where its entry is, if that is ahead already; those of one node that are bounded
+   so keep their order, and are above all that was applied before. Below the stamp of the key, of its
+   tombstone or, for a key without either, `stamp_floor`, it is superseded: it changes nothing. Else it is applied, and
+   a delete leaves a tombstone even for an absent key.
 9. Repetitions are known by session, idempotency key or intent sequence, and answered instead of applied: rules S, I and
    O of `sessions`, `idempotency` and `origins`. All their times are log time: the milliseconds of the entry's stamp.
 """
@@ -237,12 +239,17 @@ class Machine:
 
     def _apply_ops(self, ops: Any, stamp: RawStamp) -> list[OpResult]:
         record_hash = record_hasher(stamp)
+        records = self._contents.records
         results = []
         for op in ops:
             kind = op[0]
             if kind == OP_PUT:
                 if len(op) == 4:
-                    results.append(self._put(op[1], op[2], op[3], stamp, record_hash))
+                    _, key, value, condition = op
+                    if condition is None:
+                        results.append(self._write(key, value, records.get(key), stamp, record_hash))
+                    else:
+                        results.append(self._put(key, value, condition, stamp, record_hash))
                 else:
                     results.append(self._once(op[:4], op[4], stamp, record_hash))
             elif kind == OP_DELETE:
@@ -306,17 +313,17 @@ class Machine:
         if isinstance(known, OpResult):
             return [known] * len(ops)
         results = [_DUPLICATE] * min(known, len(ops))
+        # Not counted from the entry's own stamp: batch after batch would push log time ahead of every clock.
+        bound = max((origin.wall_ms + contents.settings[CLOCK_DRIFT_MS_MAX], 0), entry_stamp[:2])
         for place in range(len(results), len(ops)):
             op = ops[place]
-            stamp = self._bounded_stamp(op[-3], op[-2], origin.node, origin.first_sequence + place, entry_stamp)
+            # Where many are bounded to one moment, their sequence alone gives their order.
+            ms, counter = min((op[-3], op[-2]), bound)
+            stamp = (ms, counter, origin.node, origin.first_sequence + place)
             result = self._apply_intent(op, stamp, entry_stamp[0])
             contents.origins.note(origin.node, result, contents.settings)
             results.append(result)
         return results
-
-    def _bounded_stamp(self, ms: int, counter: int, node: str, sequence: int, entry_stamp: RawStamp) -> RawStamp:
-        ms_max = entry_stamp[0] + self._contents.settings[CLOCK_DRIFT_MS_MAX]
-        return (min(ms, ms_max), counter, node, sequence)
 
     def _apply_intent(self, op: Op, stamp: RawStamp, now_ms: int) -> OpResult:
         contents = self._contents

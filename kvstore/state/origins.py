@@ -6,14 +6,14 @@ O2. Of each node one epoch is current, with a *mark*: the sequence of its last i
 O3. Another epoch becomes current only where it names the present one as its predecessor. A node names it once all
     intents of the present one are applied, so a late copy of an older epoch can never be applied again.
 O4. Results are kept as runs: successive sequences with one status and, if applied, successive revisions. Each node's
-    runs are bounded; the oldest are forgotten, and a receipt for them has expired.
+    runs, over its epochs, are bounded; the oldest are forgotten, and a receipt for them has expired.
 O5. The number of nodes is bounded. The one that was silent for longest is forgotten; its next intents are refused,
     unless they are the first that it ever had.
 """
 
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from kvstore.limits import NAME_CHARS_MAX
@@ -54,11 +54,10 @@ class _Runs:
         status, revision = self.statuses[place], self.revisions[place]
         return OpResult(status, revision + sequence - self.starts[place] if status == APPLIED else 0, 0)
 
-    def bound(self, runs_max: int) -> None:
-        # A fifth more than the bound before anything is cut, so that cutting costs nothing on average.
-        if len(self.starts) > runs_max + runs_max // 5:
-            for column in (self.starts, self.counts, self.statuses, self.revisions):
-                del column[:-runs_max]
+    def forget(self, count: int) -> None:
+        """Drop the oldest runs."""
+        for column in (self.starts, self.counts, self.statuses, self.revisions):
+            del column[:count]
 
     def copy(self) -> "_Runs":
         copied = _Runs()
@@ -76,6 +75,19 @@ class _Node:
         self.epoch = epoch
         self.mark = mark
         self.runs: OrderedDict[int, _Runs] = OrderedDict()
+
+    def bound(self, runs_max: int) -> None:
+        """O4. A fifth more than the bound before anything is cut, so that cutting costs nothing on average."""
+        excess = sum(len(runs.starts) for runs in self.runs.values()) - runs_max
+        if excess <= runs_max // 5:
+            return
+        for epoch, runs in list(self.runs.items()):
+            if epoch != self.epoch and len(runs.starts) <= excess:
+                excess -= len(runs.starts)
+                del self.runs[epoch]
+            else:
+                runs.forget(excess)
+                return
 
 
 _EPOCHS_KEPT: Final = 8
@@ -122,6 +134,11 @@ class Origins:
             while len(self._nodes) >= settings[ORIGINS_MAX]:
                 self._nodes.popitem(last=False)
             known = self._nodes[origin.node] = _Node(origin.epoch, 0)
+        elif not known.runs[known.epoch].starts:
+            # A snapshot does not show an epoch without results, so it must not push out another one here either.
+            del known.runs[known.epoch]
+        # One that comes again is the youngest.
+        known.runs.pop(origin.epoch, None)
         known.epoch, known.mark = origin.epoch, 0
         known.runs[origin.epoch] = _Runs()
         while len(known.runs) > _EPOCHS_KEPT:
@@ -134,7 +151,7 @@ class Origins:
         known.mark += 1
         runs = known.runs[known.epoch]
         runs.add(known.mark, result.status, result.revision)
-        runs.bound(settings[RECEIPT_RUNS_MAX])
+        known.bound(settings[RECEIPT_RUNS_MAX])
 
     def result(self, node: str, epoch: int, sequence: int) -> OpResult | None:
         """What became of an intent, None if it is not known here (O4): not applied yet, or forgotten."""
@@ -157,14 +174,14 @@ class Origins:
         """(node, epoch, mark) of each node, in order."""
         return [(name, node.epoch, node.mark) for name, node in self._nodes.items()]
 
-    def runs(self) -> list[tuple[Any, ...]]:
-        """(node, epoch, start, count, status, revision) of each run, in order."""
-        return [
+    def runs(self) -> Iterator[tuple[Any, ...]]:
+        """(node, epoch, start, count, status, revision) of each run, in order; not to be held across a change."""
+        return (
             (name, epoch, *run)
             for name, node in self._nodes.items()
             for epoch, runs in node.runs.items()
             for run in zip(runs.starts, runs.counts, runs.statuses, runs.revisions, strict=True)
-        ]
+        )
 
     def add_row(self, row: Any) -> None:
         """Take back one of `rows`. Raises ValueError or TypeError for anything else."""

@@ -13,7 +13,7 @@ S5. The answers of one session and of all of them are bounded, and so is the num
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from kvstore.model.results import EXPIRED, FULL, ONCE_CONFLICT, OpResult
@@ -101,24 +101,25 @@ class Sessions:
         self.answers += 1
 
     def _forget_below(self, session: _Session, floor: int) -> None:
-        session.floor = floor
         answers = session.answers
         before = len(answers)
-        if before <= 16:
-            for sequence in [each for each in answers if each < floor]:
-                del answers[sequence]
+        if floor - session.floor <= before:
+            for sequence in range(session.floor, floor):
+                answers.pop(sequence, None)
         else:
             session.answers = {each: kept for each, kept in answers.items() if each >= floor}
+        session.floor = floor
         self.answers -= before - len(session.answers)
 
     # -- snapshots
 
-    def rows(self) -> list[Any]:
-        """Every session as plain data, in order: [number, used_ms, floor, [(sequence, *answer), ...]]."""
-        return [
-            (number, each.used_ms, each.floor, [(sequence, *kept) for sequence, kept in each.answers.items()])
-            for number, each in self._sessions.items()
-        ]
+    def rows(self) -> Iterator[Any]:
+        """Every session as it is at this call, in order: (number, used_ms, floor, [(sequence, *answer), ...])."""
+        copied = [(number, each.used_ms, each.floor, each.answers.copy()) for number, each in self._sessions.items()]
+        return (
+            (number, used_ms, floor, [(sequence, *kept) for sequence, kept in answers.items()])
+            for number, used_ms, floor, answers in copied
+        )
 
     def add_row(self, row: Any) -> None:
         """Take back one of `rows`. Raises ValueError or TypeError for anything else."""
@@ -130,6 +131,8 @@ class Sessions:
         _check_numbers(number, used_ms, floor)
         if number in self._sessions or not 0 < number < self.next_number or len(found) != len(answers):
             raise ValueError("a session twice, or one that was never given out")
+        if self._sessions and used_ms < next(reversed(self._sessions.values())).used_ms:
+            raise ValueError("sessions that are not in the order of their last use")
         self._sessions[number] = _Session(used_ms, floor, found)
         self.answers += len(found)
 

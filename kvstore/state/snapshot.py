@@ -97,7 +97,7 @@ def _copies(contents: Contents) -> list[tuple[int, Iterable[Any], int]]:
     origins = contents.origins.copy()
     return [
         # A session can hold a thousand answers.
-        (_SESSIONS, contents.sessions.rows(), SNAPSHOT_FRAME_RECORDS // 10),
+        (_SESSIONS, contents.sessions.rows(), max(SNAPSHOT_FRAME_RECORDS // 10, 1)),
         (_IDEMPOTENCY_KEYS, contents.idempotency_keys.copy().rows(), SNAPSHOT_FRAME_RECORDS),
         (_ORIGINS, origins.rows(), SNAPSHOT_FRAME_RECORDS),
         (_RUNS, origins.runs(), SNAPSHOT_FRAME_RECORDS),
@@ -209,8 +209,10 @@ class SnapshotLoader:
             _check(type(header[name]) is int and header[name] >= 0, name)
         settings = header["settings"]
         _check(all(type(name) is str and type(value) is int for name, value in settings.items()), "settings")
-        _check(settings.keys() >= self._contents.settings.keys(), "settings")
         contents = self._contents
+        _check(settings.keys() >= contents.settings.keys(), "settings")
+        # Each of those that this build reads is a bound or a duration: with 0 or less, applying could not go on.
+        _check(all(settings[name] > 0 for name in contents.settings) and header["sessions_next"] > 0, "settings")
         contents.index, contents.term, contents.revision = header["index"], header["term"], header["revision"]
         contents.last_stamp = self._stamp(header["last_stamp"])
         contents.stamp_floor = self._stamp(header["stamp_floor"])

@@ -109,6 +109,6 @@ def test_the_report_of_a_failure_names_the_command_and_shows_the_trace(tmp_path)
 def test_the_plan_of_a_seed_is_carried_out_whole():
     carried_out = Run(make_schedule(5))
     assert carried_out.execute().problem is None
-    assert carried_out.faults_total == len(carried_out.schedule.faults)
+    assert carried_out.faults.total == len(carried_out.schedule.faults)
     asked = len(carried_out.history.answers)
     assert asked >= sum(map(len, carried_out.schedule.clients))

@@ -89,6 +89,7 @@ class TestHelp:
 
         assert loaded("--help") == "0 []"
         assert loaded("put", "--help") == "0 []"
+        assert loaded("odds", "--help") == "0 []"
         assert loaded("put", "k", "v") == "3 ['aiohttp', 'asyncio']"
 
 

@@ -76,8 +76,9 @@ def test_targets_are_split_at_the_first_question_mark(target: str, split: tuple[
 
 def test_defaults_are_quorum_and_the_default_deadline() -> None:
     assert parse.write_options("") == (Level.QUORUM, limits.TIMEOUT_MS_DEFAULT / 1_000)
-    assert parse.read_options("") == (Level.QUORUM, limits.TIMEOUT_MS_DEFAULT / 1_000, None)
-    assert parse.read_options("level=one&timeout_ms=20&min_revision=0") == (Level.ONE, 0.02, 0)
+    assert parse.read_options("") == (Level.QUORUM, limits.TIMEOUT_MS_DEFAULT / 1_000, None, None)
+    assert parse.read_options("level=one&timeout_ms=20&min_revision=0") == (Level.ONE, 0.02, 0, None)
+    assert parse.read_options("level=one&max_staleness_ms=150").max_staleness_s == 0.15
     assert parse.write_options("&level=a%6cl&").level is Level.ALL
 
 
@@ -110,13 +111,17 @@ def test_bad_parameters_are_refused_by_every_operation(query: str) -> None:
 
 
 def test_what_is_not_built_yet_says_so() -> None:
-    for query in ("level=one", "lease=7"):
-        with pytest.raises(BadRequest, match="not available"):
-            parse.write_options(query)
-    for query in ("level=all", "revision=7", "max_staleness_ms=1"):
-        with pytest.raises(BadRequest, match="not available"):
-            parse.read_options(query)
     with pytest.raises(BadRequest, match="not available"):
+        parse.write_options("lease=7")
+    with pytest.raises(BadRequest, match="not available"):
+        parse.read_options("revision=7")
+
+
+def test_levels_that_cannot_mean_what_is_asked_are_refused() -> None:
+    for query in ("max_staleness_ms=1", "level=all&max_staleness_ms=1"):
+        with pytest.raises(BadRequest, match="level one"):
+            parse.read_options(query)
+    with pytest.raises(BadRequest, match="ranges are read at"):
         parse.range_options("level=all")
 
 

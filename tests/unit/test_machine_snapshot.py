@@ -1,6 +1,6 @@
 """Snapshots of the state machine: bounded frames of one moment, and what a loader refuses."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import msgpack
@@ -11,7 +11,9 @@ from kvstore.model.commands import Command, Op, delete, put
 from kvstore.model.stamp import Stamp
 from kvstore.state.keyspace import Keyspace
 from kvstore.state.machine import Machine
+from kvstore.state.settings import default_settings
 from kvstore.state.snapshot import CorruptSnapshot, SnapshotActive
+from tests.support.machines import header_of, load, with_header, with_settings
 
 
 def apply(machine: Machine, *ops: Op) -> None:
@@ -26,22 +28,6 @@ def filled(count: int, *, deleted: int = 0) -> Machine:
     for number in range(deleted):
         apply(machine, delete(b"%06d" % number))
     return machine
-
-
-def load(frames: Iterable[bytes]) -> Machine:
-    loader = Machine.loader()
-    for frame in frames:
-        loader.add(frame)
-    return loader.finish()
-
-
-def header_of(frames: list[bytes]) -> dict[str, Any]:
-    header: dict[str, Any] = msgpack.unpackb(frames[0])[1]
-    return header
-
-
-def with_header(frames: list[bytes], **changes: Any) -> list[bytes]:
-    return [msgpack.packb((0, header_of(frames) | changes)), *frames[1:]]
 
 
 def size(key: bytes, value: bytes) -> int:
@@ -64,11 +50,13 @@ def test_a_restored_machine_is_the_one_that_was_saved(count: int, deleted: int) 
     assert restored.digest == machine.digest
 
 
-def test_the_header_reserves_what_later_formats_need() -> None:
+def test_the_header_tells_what_follows_and_reserves_what_later_formats_need() -> None:
     header = header_of(list(filled(3, deleted=2).snapshot()))
-    assert header["format"] == 1
+    assert header["format"] == 2
     assert (header["records"], header["tombstones"], header["revision"]) == (3, 2, 7)
-    assert [header[name] for name in ("sessions", "marks", "history", "compaction_revision")] == [[], [], [], 0]
+    assert [header[name] for name in ("sessions", "idempotency_keys", "origins", "runs")] == [0, 0, 0, 0]
+    assert header["sessions_next"] == 1
+    assert (header["history"], header["compaction_revision"]) == ([], 0)
 
 
 def test_frames_hold_a_bounded_number_of_records() -> None:
@@ -259,10 +247,17 @@ def test_garbage_is_refused(frame: bytes) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"format": 2},
+        {"format": 1},
+        {"format": 3},
         {"unheard_of": 1},
+        {"sessions": 1},
         {"sessions": [1]},
-        {"marks": [1]},
+        {"sessions_next": 0},
+        {"sessions_next": -1},
+        {"sessions_next": "1"},
+        {"idempotency_keys": 1},
+        {"origins": 1},
+        {"runs": 1},
         {"history": [1]},
         {"compaction_revision": 9},
         {"records": 4},
@@ -275,7 +270,10 @@ def test_garbage_is_refused(frame: bytes) -> None:
         {"last_stamp": [1, 2, 3, 4]},
         {"stamp_floor": [-1, 0, "", 0]},
         {"settings": {}},
-        {"settings": {"tombstones_max": "many"}},
+        {"settings": {"tombstones_max": 5}},
+        {"settings": default_settings() | {"tombstones_max": "many"}},
+        {"settings": default_settings() | {"tombstones_max": True}},
+        {"settings": default_settings() | {"tombstones_max": -1}},
     ],
 )
 def test_a_header_of_another_format_or_that_does_not_fit_is_refused(changes: dict[str, Any]) -> None:
@@ -285,15 +283,23 @@ def test_a_header_of_another_format_or_that_does_not_fit_is_refused(changes: dic
         load(with_header(frames, **changes))
 
 
+@pytest.mark.parametrize("name", sorted(default_settings()))
+def test_a_header_without_a_setting_of_this_build_is_refused(name: str) -> None:
+    settings = default_settings()
+    del settings[name]
+    with pytest.raises(CorruptSnapshot, match="settings"):
+        load(with_header(list(filled(3).snapshot()), settings=settings))
+
+
 def test_settings_of_a_newer_build_are_kept() -> None:
-    frames = with_header(list(filled(3).snapshot()), settings={"tombstones_max": 5, "window_ms": 60_000})
-    restored = load(frames)
-    assert restored.settings == {"tombstones_max": 5, "window_ms": 60_000}
-    assert load(restored.snapshot()).settings == restored.settings
+    newer = default_settings() | {"tombstones_max": 5, "leases_max": 60_000}
+    restored = load(with_header(list(filled(3).snapshot()), settings=newer))
+    assert restored.settings == newer
+    assert load(restored.snapshot()).settings == newer
 
 
 def test_tombstones_are_bounded_by_a_replicated_setting_and_the_floor_rises_to_what_was_dropped() -> None:
-    machine = load(with_header(list(filled(6).snapshot()), settings={"tombstones_max": 2}))
+    machine = with_settings(filled(6), tombstones_max=2)
     for number in (3, 5, 1):
         apply(machine, delete(b"%06d" % number))
     assert machine.tombstone_count == 2

@@ -42,7 +42,7 @@ async def test_writes_that_were_given_up_do_not_stay_queued() -> None:
     calls = Calls(loop, deadlines, lambda _peer, _message: False, first_id=1)
     leaders = LeaderWatch(loop, deadlines, engine, patience_s=1.0)
     site = Site(loop, deadlines, engine, calls, leaders)
-    proposals = Proposals(loop, engine, lambda: ZERO_STAMP)
+    proposals = Proposals(loop, engine, lambda: ZERO_STAMP, lambda: 0)
     writes = Writes(site, proposals, cast(Drains, None))
 
     async def give_up(number: int) -> None:

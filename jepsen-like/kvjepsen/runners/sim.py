@@ -14,21 +14,17 @@ from unittest import mock
 
 from kvjepsen.history import Answered, History
 from kvjepsen.mutants import MUTANTS, OCCASIONS
+from kvjepsen.runners.sim_clients import Clients
 from kvjepsen.runners.sim_faults import Faults
-from kvjepsen.schedule import DELETE, GET, KEYS, PUT, Operation, Schedule, make_schedule
+from kvjepsen.schedule import PUT, Operation, Schedule, make_schedule
 from kvstore import limits
 from kvstore.consensus import membership
-from kvstore.errors import CannotConnect, ConnectionLost, KvError
-from kvstore.model.commands import MUST_BE_ABSENT, MUST_EXIST
-from kvstore.model.levels import Level
-from kvstore.node.service import Node
 from kvstore.state import snapshot
 from kvstore.testing import InvariantBroken, NodeFailed, NothingLeft, OutOfTime, SimCluster
 from kvstore.testing.process import silence_logs
 from kvstore.testing.sim_network import short
 
 HEAL_S_MAX: Final = 30.0
-CALL_GRACE_S: Final = 0.5
 
 
 # Bounds so small that a few entries meet them.
@@ -80,7 +76,7 @@ class Run:
         self.cluster.network.trace = self._delivered
         self.history = History()
         self.faults = Faults(self.cluster, schedule.nodes)
-        self._known: dict[bytes, int] = {}
+        self.clients = Clients(self.cluster, self.history, schedule, self._voters, self._saw)
 
     def _note(self, line: str) -> None:
         self._hash.update(line.encode())
@@ -92,6 +88,12 @@ class Run:
         self._hash.update(data)
         if self._trace is not None:
             self._trace(f"{self.cluster.time.now:10.6f}   {source} > {target} {len(data)} bytes {short(data)}")
+
+    def _saw(self, answered: Answered) -> None:
+        if self._trace is not None:
+            self._note(f"{self.cluster.time.now:10.6f} {answered}")
+        else:
+            self._hash.update(f"{answered.outcome}{answered.revision}".encode())
 
     def execute(self) -> Result:
         """Carry out the plan and check."""
@@ -120,95 +122,16 @@ class Run:
         cluster.start_all()
         for fault in self.schedule.faults:
             cluster.loop.call_later(fault.at_s, self.faults.strike, fault)
-        cluster.run(self._clients(), timeout_s=600.0)
+        cluster.run(self.clients.run(), timeout_s=600.0)
         last = max((fault.until_s for fault in self.schedule.faults), default=0.0)
         if last >= cluster.time.now:
             cluster.run_for(last - cluster.time.now + 0.001)
         self.faults.heal()
         cluster.run(self._agree(), timeout_s=2 * HEAL_S_MAX)
-        machine = self.history.check(cluster.invariants.committed)
+        machine = self.history.check(cluster.invariants.committed, frozenset(cluster.wiped))
         index, digest = max(cluster.digests().values())
         if (machine.applied_index, machine.digest) != (index, digest):
             raise NotHealed(f"the nodes hold digest {digest:x} at {index}, the log gives {machine.digest:x}")
-
-    # -- clients
-
-    async def _clients(self) -> None:
-        await asyncio.gather(*(self._client(number, plan) for number, plan in enumerate(self.schedule.clients)))
-
-    async def _client(self, number: int, plan: tuple[Operation, ...]) -> None:
-        for place, operation in enumerate(plan):
-            await asyncio.sleep(operation.pause_s)
-            value = f"{number}.{place}.".encode().ljust(operation.size, b"x")
-            await self._operate(operation, value)
-
-    async def _operate(self, operation: Operation, value: bytes) -> None:
-        cluster, history = self.cluster, self.history
-        key = operation.key.encode()
-        voter = operation.node in self._voters()
-        answered = history.begin(operation.kind, key, value, operation.node, operation.level, cluster.time.now)
-        if not voter:
-            answered.floor_all = 0
-        start = cluster.starts[operation.node]
-        request = self._request(operation, key, value)
-        try:
-            answer = await asyncio.wait_for(cluster.call(operation.node, request), operation.timeout_s + CALL_GRACE_S)
-        except KvError as error:
-            history.refused(answered, error.outcome or "none", cluster.time.now)
-        except CannotConnect:
-            history.refused(answered, "not_applied", cluster.time.now)
-        except (ConnectionLost, TimeoutError):
-            history.refused(answered, "unknown", cluster.time.now)
-        else:
-            self._accept(operation, answered, answer, start)
-        if self._trace is not None:
-            self._note(f"{cluster.time.now:10.6f} {answered}")
-        else:
-            self._hash.update(f"{answered.outcome}{answered.revision}".encode())
-
-    def _request(self, operation: Operation, key: bytes, value: bytes) -> Callable[[Node], Any]:
-        level, timeout_s = Level(operation.level), operation.timeout_s
-        condition: int | None = None
-        if operation.condition == "as read":
-            condition = self._known.get(key, MUST_BE_ABSENT)
-        elif operation.condition is not None:
-            condition = MUST_BE_ABSENT if operation.condition == "absent" else MUST_EXIST
-        if operation.kind == PUT:
-            return lambda node: node.put(key, value, level=level, condition=condition, timeout_s=timeout_s)
-        if operation.kind == DELETE:
-            return lambda node: node.delete(key, level=level, condition=condition, timeout_s=timeout_s)
-        if operation.kind == GET:
-            return lambda node: node.get(key, level=level, min_revision=None, timeout_s=timeout_s)
-        return lambda node: node.range(
-            b"", None, level=level, limit=KEYS, after=None, reverse=False, timeout_s=timeout_s
-        )
-
-    def _accept(self, operation: Operation, answered: Answered, answer: Any, start: int) -> None:
-        now_s, key = self.cluster.time.now, answered.key
-        if operation.kind in (PUT, DELETE):
-            self.history.written(answered, answer.revision, now_s)
-            self._known[key] = answer.revision if operation.kind == PUT else MUST_BE_ABSENT
-            if operation.level == "all":
-                self._check_all(answered)
-            return
-        if operation.kind == GET:
-            shown = {key: answer.record}
-            self._known[key] = answer.record.mod_revision if answer.record else MUST_BE_ABSENT
-        else:
-            shown = dict.fromkeys(f"k{number}".encode() for number in range(KEYS))
-            shown.update(answer.records)
-        self.history.read(answered, shown, answer.revision, start, now_s)
-
-    def _check_all(self, answered: Answered) -> None:
-        """Level ALL: every node that runs has applied it by now."""
-        voters = self._voters()
-        for name, process in self.cluster.processes.items():
-            if process.node is None or name not in voters or name not in process.node.engine.configuration.voters:
-                continue  # who has just become a voter, or ceased to be one, may not know it yet
-            if process.node.machine.revision < answered.revision:
-                if process.node.engine.applied_index < process.node.engine.status().commit_index:
-                    continue  # it restarted since, and is still applying what is durable
-                raise InvariantBroken("level all", f"{name} has not applied {answered}")
 
     def _voters(self) -> tuple[str, ...]:
         """The voters as the leader knows them. Who was removed may not know it, and promises nothing."""
@@ -238,7 +161,9 @@ class Run:
         raise NotHealed(f"the members are still changing after {HEAL_S_MAX:.0f} s")
 
     async def _remove_lost(self, asked: str, name: str) -> None:
-        await self.faults.ask(asked, lambda node: node.membership.remove(name, 0.8), self.cluster.time.now + 2.0)
+        await self.faults.ask(
+            asked, lambda node: node.membership.remove(name, 0.8, force=True), self.cluster.time.now + 2.0
+        )
 
     async def _agree(self) -> None:
         """A write at level ALL through every voter, then one content everywhere."""
@@ -253,7 +178,7 @@ class Run:
                 attempt += 1
                 last = Operation(0.05, PUT, "k0", name, "all", None, 0, 2.0)
                 await asyncio.sleep(last.pause_s)
-                await self._operate(last, f"last.{number}.{attempt}.".encode())
+                await self.clients.operate(last, f"last.{number}.{attempt}.".encode())
                 if self.history.answers[-1].outcome == "ok":
                     break
                 if cluster.time.now > until:
@@ -262,6 +187,7 @@ class Run:
             if cluster.time.now > until:
                 raise NotHealed(f"the nodes do not agree: {cluster.digests()}")
             await asyncio.sleep(0.05)
+        await self.clients.ask_for_receipts(voters)
 
 
 def run(schedule: Schedule, mutant: str | None = None, trace: Callable[[str], None] | None = None) -> Result:

@@ -138,7 +138,7 @@ class Faults:
             return
         self.cluster.wipe(name)
         self.started.discard(name)
-        if await self.ask(asked, lambda node: node.membership.remove(name, 0.8), until_s):
+        if await self.ask(asked, lambda node: node.membership.remove(name, 0.8, force=True), until_s):
             await self._add(asked, name, until_s)
 
     # -- the end

@@ -1,0 +1,156 @@
+"""What must hold of writes at level ONE, in one simulated run.
+
+1. An acknowledged one is in the log once with its result, unless its node lost its disk.
+2. It is applied, or superseded. Superseded only by what its node had not applied when it was acknowledged: whatever its
+   node had seen, it is above that.
+3. A read at level ONE shows a pending write of its own node (and process) where that will win; and none that was
+   acknowledged before a write at level ALL began, if that was acknowledged before the read.
+4. A read at level ALL shows a state with every write at level ONE that was acknowledged before it began.
+5. A receipt says at the end what the log says.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from kvstore.model.commands import OP_PUT, Command
+from kvstore.model.results import APPLIED, DUPLICATE, GAP, SUPERSEDED, WRONG_EPOCH, OpResult, Receipt, Record
+from kvstore.state.machine import Machine
+
+if TYPE_CHECKING:
+    from kvjepsen.history import Answered
+
+
+class _Fate:
+    """What the log says of one intent. `winner` is the key's revision where it was superseded, 0 if it has none."""
+
+    __slots__ = ("index", "key", "result", "value", "winner")
+
+    def __init__(self, key: bytes, value: bytes | None, result: OpResult, index: int, winner: int) -> None:
+        self.key, self.value, self.result, self.index, self.winner = key, value, result, index, winner
+
+
+class Ones:
+    """All acknowledged writes at level ONE of a run, in the order of their acknowledgement. `attempts` are all that
+    were sent.
+    """
+
+    def __init__(self) -> None:
+        self._acknowledged: list[Answered] = []
+        self._by_receipt: dict[str, Answered] = {}
+        self._fates: dict[str, _Fate] = {}
+        self._told: list[tuple[Answered, Receipt]] = []
+        self._twice: str | None = None
+        self.attempts: list[Answered] = []
+
+    def __len__(self) -> int:
+        return len(self._acknowledged)
+
+    def __iter__(self) -> "Iterator[Answered]":
+        return iter(self._acknowledged)
+
+    def acknowledged(self, answered: "Answered") -> None:
+        """A node answered with a receipt."""
+        assert answered.receipt is not None
+        self._acknowledged.append(answered)
+        self._by_receipt.setdefault(answered.receipt, answered)
+
+    def told(self, answered: "Answered", receipt: Receipt) -> None:
+        """What its receipt said at the end."""
+        self._told.append((answered, receipt))
+
+    def applied(self, command: Command, results: list[OpResult], index: int, machine: Machine) -> None:
+        """An entry of the log, with what applying it gave."""
+        origin = command.origin
+        if origin is None:
+            return
+        for place, (op, result) in enumerate(zip(command.ops, results, strict=True)):
+            if result.status in (DUPLICATE, GAP, WRONG_EPOCH):
+                continue
+            receipt = f"{origin.node}.{origin.epoch:x}.{origin.first_sequence + place}"
+            if receipt in self._fates:
+                self._twice = f"the intent {receipt} was applied twice"
+            winner = machine.inspect(op[1])[0] if result.status == SUPERSEDED else 0
+            self._fates[receipt] = _Fate(op[1], op[2] if op[0] == OP_PUT else None, result, index, winner)
+
+    def shown_wrongly(
+        self, read: "Answered", key: bytes, record: Record | None, expected: Record | None, machine: Machine
+    ) -> str | None:
+        """Rule 3 for a read at level ONE that showed `record` where the log said `expected`; what is wrong, or None.
+        `machine` is the state that the read's revision names.
+        """
+        mine = [each for each in self._acknowledged if (each.node, each.key) == (read.node, key)]
+        if record != expected:
+            if record is not None and record.mod_revision:
+                return "and it is no pending write"
+            value = None if record is None else record.value
+            if not any((None if one.kind == "delete" else one.value) == value for one in self._all_of(read, key)):
+                return "and nobody wrote that here"
+            if record is not None and record.stamp < machine.stamp_of(key):
+                return "and it would be superseded"
+        for one in mine:
+            shown = record is not None and one.kind == "put" and record.value == one.value and not record.mod_revision
+            if shown and one.at_s < read.all_began_s:
+                return f"which is older than a write at level all: {one}"
+        return self._hidden(read, mine, record, expected)
+
+    def _all_of(self, read: "Answered", key: bytes) -> "list[Answered]":
+        """Every write at level ONE that was sent to the node of `read`, acknowledged or not."""
+        return [each for each in self.attempts if each.key == key and read.node in each.sent_to]
+
+    def _hidden(
+        self, read: "Answered", mine: "list[Answered]", record: Record | None, expected: Record | None
+    ) -> str | None:
+        """Whether a write of this process is missing that was acknowledged before the read began."""
+        earlier = [one for one in mine if one.start == read.start and one.at_s < read.began_s]
+        if not earlier or record != expected:
+            return None
+        last = earlier[-1]
+        fate = self._fates.get(last.receipt or "")
+        if fate is None or fate.result.status != APPLIED or fate.index <= read.applied_index:
+            return None
+        return f"but not the write of its own node: {last}"
+
+    def problem(
+        self,
+        written: dict[int, tuple[bytes, bytes | None]],
+        answers: "list[Answered]",
+        lost_disks: frozenset[str],
+    ) -> str | None:
+        """Rules 1, 2, 4 and 5: what is broken, or None."""
+        if self._twice is not None:
+            return self._twice
+        for one in self._acknowledged:
+            if one.node in lost_disks:
+                continue
+            wrong = self._fate_of(one, written)
+            if wrong is not None:
+                return f"{wrong}: {one}"
+        for read in answers:
+            if read.level == "all" and read.kind == "get" and read.outcome == "ok":
+                for one in self._acknowledged[: read.ones]:
+                    fate = self._fates.get(one.receipt or "")
+                    if one.node not in lost_disks and (fate is None or fate.index > read.applied_index):
+                        return f"a read at level all without an earlier write at level one: {read} / {one}"
+        return self._receipts_wrong()
+
+    def _fate_of(self, one: "Answered", written: dict[int, tuple[bytes, bytes | None]]) -> str | None:
+        fate = self._fates.get(one.receipt or "")
+        if fate is None:
+            return "an acknowledged write at level one was lost"
+        value = one.value if one.kind == "put" else None
+        if (fate.key, fate.value) != (one.key, value):
+            return "a receipt names another write"
+        if fate.result.status == APPLIED and written.get(fate.result.revision) != (one.key, value):
+            return "a write at level one is not where its result says"
+        if fate.result.status == SUPERSEDED and 0 < fate.winner <= one.seen:
+            return f"superseded by revision {fate.winner}, which its node had applied"
+        return None
+
+    def _receipts_wrong(self) -> str | None:
+        for one, receipt in self._told:
+            fate = self._fates.get(one.receipt or "")
+            state = {APPLIED: "committed", SUPERSEDED: "superseded"}.get(fate.result.status if fate else -1)
+            revision = fate.result.revision if fate is not None and state == "committed" else None
+            if state is not None and (receipt.state, receipt.revision) != (state, revision):
+                return f"the receipt says {receipt}, the log {state} at {revision}: {one}"
+        return None
