@@ -14,6 +14,7 @@ from typing import Final
 
 from kvstore.clock import Clock
 from kvstore.consensus.raft import REGULAR
+from kvstore.limits import STAMP_COUNTER_TOLD_MAX
 from kvstore.model import commands
 from kvstore.model.stamp import Stamp
 from kvstore.node.boot import Opened
@@ -51,8 +52,8 @@ class HybridClock:
             self._ms, self._counter = ms, counter
 
     def heard(self, stamp: Stamp) -> None:
-        """Take note of a stamp that a peer or client told."""
-        if stamp.ms <= self._clock.wall_ms() + self._drift_ms_max():
+        """Take note of a stamp that a peer or client told; one that no clock of ours can have got to is ignored."""
+        if stamp.counter <= STAMP_COUNTER_TOLD_MAX and stamp.ms <= self._clock.wall_ms() + self._drift_ms_max():
             self.resume(stamp.ms, stamp.counter)
 
 
