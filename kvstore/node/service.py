@@ -233,6 +233,16 @@ class Node(Requests):
         """How many writes at level ONE this node has acknowledged and not applied yet."""
         return len(self._intents)
 
+    @property
+    def writes_pending(self) -> tuple[int, int]:
+        """How many writes of this node's clients wait for their level, and how many bytes they have."""
+        return self._writes.open
+
+    @property
+    def reads_pending(self) -> int:
+        """How many reads of this node's clients wait for a state that is fresh enough."""
+        return self._reads_open
+
     # -- the engine's host
 
     def apply(self, index: int, term: int, command: bytes) -> Any:

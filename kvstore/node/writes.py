@@ -49,17 +49,13 @@ class Writes:
 
     @property
     def open(self) -> tuple[int, int]:
-        """How many writes wait here, and how many bytes they have."""
+        """How many writes wait here, with those that other nodes sent to the leader, and how many bytes they have."""
         return self._open, self._open_bytes
 
     async def write(self, op: Op, level: Level, timeout_s: float) -> Written:
         """Apply `op` through the log. Raises KvError with the outcome; precondition results are in `result.status`."""
         at = self._site.in_s(timeout_s)
-        size = commands.op_bytes(op)
-        if self._open >= limits.PROPOSALS_PENDING_MAX or self._open_bytes + size > limits.PROPOSALS_PENDING_BYTES_MAX:
-            raise Overloaded(f"{self._open} writes are waiting already", level=level, retry_after_s=1.0)
-        self._open += 1
-        self._open_bytes += size
+        size = self._admit(op, level)
         try:
             return await self._until_proposed(op, level, at)
         except KvError as error:
@@ -67,8 +63,20 @@ class Writes:
             error.leader = error.leader or self._engine.leader
             raise
         finally:
-            self._open -= 1
-            self._open_bytes -= size
+            self._release(size)
+
+    def _admit(self, op: Op, level: Level) -> int:
+        """Count `op` among those that wait, until `_release` is given the size returned. Raises Overloaded."""
+        size = commands.op_bytes(op)
+        if self._open >= limits.PROPOSALS_PENDING_MAX or self._open_bytes + size > limits.PROPOSALS_PENDING_BYTES_MAX:
+            raise Overloaded(f"{self._open} writes are waiting already", level=level, retry_after_s=1.0)
+        self._open += 1
+        self._open_bytes += size
+        return size
+
+    def _release(self, size: int) -> None:
+        self._open -= 1
+        self._open_bytes -= size
 
     async def _until_proposed(self, op: Op, level: Level, at: float) -> Written:
         leaders = self._site.leaders
@@ -158,12 +166,16 @@ class Writes:
         op, level, timeout_ms = parse_write_call(body)
         if not self._engine.leads:
             raise outcomes.error(outcomes.NO_LEADER, "this node does not lead")
+        # Each node bounds what its own clients send; all of it together waits here.
+        size = self._admit(op, level)
         try:
             written = await self._here(op, level, self._site.in_s(timeout_ms / 1000))
         except NotProposed:
             raise outcomes.error(
                 outcomes.NO_LEADER, "this node stopped leading before the write was appended"
             ) from None
+        finally:
+            self._release(size)
         return [*written.result, written.required, written.acked]
 
 
