@@ -1,4 +1,4 @@
-"""The hybrid clock: never back, never the same twice, ahead of what it applied, and not led astray by what it is told."""
+"""The hybrid clock: never back, never the same twice, above what it applied, and not led astray by what others tell."""
 
 from typing import Any
 
