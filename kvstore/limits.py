@@ -9,6 +9,7 @@ from typing import Final
 KEY_BYTES_MAX: Final = 4_096
 VALUE_BYTES_MAX: Final = 1 << 20
 REVISION_MAX: Final = (1 << 63) - 1
+STAMP_COUNTER_TOLD_MAX: Final = 1_000_000_000
 
 # Reading ranges.
 RANGE_LIMIT_DEFAULT: Final = 1_000

@@ -39,7 +39,7 @@ class Answered:
 
     `ones` is how many writes at level ONE had been acknowledged when it began, `all_began_s` when the last write at
     level ALL began that was acknowledged by then. `seen` is the revision that the node asked had applied, `receipt`
-    what it answered at level ONE.
+    what it answered at level ONE; `sent_to` are all nodes that got the request.
     """
 
     __slots__ = (
@@ -58,6 +58,7 @@ class Answered:
         "receipt",
         "revision",
         "seen",
+        "sent_to",
         "shown",
         "start",
         "value",
@@ -75,6 +76,7 @@ class Answered:
         self.ones = self.seen = self.start = self.applied_index = 0
         self.all_began_s = float("-inf")
         self.receipt: str | None = None
+        self.sent_to = {node}
 
     def __str__(self) -> str:
         return (

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 from unittest import mock
 
+from kvjepsen.level_mutants import LEVEL_MUTANTS
 from kvstore.consensus import journal, rules, segments
 from kvstore.consensus.elections import Elections
 from kvstore.consensus.following import Following
@@ -214,6 +215,7 @@ MUTANTS: Final[dict[str, Mutant]] = {
         cleared_log,
         late_snapshot,
         no_pre_vote,
+        *LEVEL_MUTANTS,
     )
 }
 OCCASIONS: Final[dict[str, Mutant]] = {

@@ -7,13 +7,15 @@
    acknowledged before a write at level ALL began, if that was acknowledged before the read.
 4. A read at level ALL shows a state with every write at level ONE that was acknowledged before it began.
 5. A receipt says at the end what the log says.
+6. The stamp of a key's record only rises, but for a record that was deleted in between.
 """
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from kvstore.model.commands import OP_PUT, Command
+from kvstore.model.commands import OP_DELETE, OP_PUT, Command
 from kvstore.model.results import APPLIED, DUPLICATE, GAP, SUPERSEDED, WRONG_EPOCH, OpResult, Receipt, Record
+from kvstore.model.stamp import Stamp
 from kvstore.state.machine import Machine
 
 if TYPE_CHECKING:
@@ -23,10 +25,13 @@ if TYPE_CHECKING:
 class _Fate:
     """What the log says of one intent. `winner` is the key's revision where it was superseded, 0 if it has none."""
 
-    __slots__ = ("index", "key", "result", "value", "winner")
+    __slots__ = ("index", "key", "result", "stamp", "value", "winner")
 
-    def __init__(self, key: bytes, value: bytes | None, result: OpResult, index: int, winner: int) -> None:
-        self.key, self.value, self.result, self.index, self.winner = key, value, result, index, winner
+    def __init__(
+        self, key: bytes, value: bytes | None, stamp: Stamp, result: OpResult, index: int, winner: int
+    ) -> None:
+        self.key, self.value, self.stamp = key, value, stamp
+        self.result, self.index, self.winner = result, index, winner
 
 
 class Ones:
@@ -39,7 +44,9 @@ class Ones:
         self._by_receipt: dict[str, Answered] = {}
         self._fates: dict[str, _Fate] = {}
         self._told: list[tuple[Answered, Receipt]] = []
-        self._twice: str | None = None
+        self._wrong: str | None = None
+        self._shown_without: list[tuple[Answered, Answered, Stamp]] = []
+        self._stamps: dict[bytes, Stamp] = {}
         self.attempts: list[Answered] = []
 
     def __len__(self) -> int:
@@ -60,6 +67,7 @@ class Ones:
 
     def applied(self, command: Command, results: list[OpResult], index: int, machine: Machine) -> None:
         """An entry of the log, with what applying it gave."""
+        self._check_stamps(command, machine)
         origin = command.origin
         if origin is None:
             return
@@ -68,9 +76,21 @@ class Ones:
                 continue
             receipt = f"{origin.node}.{origin.epoch:x}.{origin.first_sequence + place}"
             if receipt in self._fates:
-                self._twice = f"the intent {receipt} was applied twice"
+                self._wrong = f"the intent {receipt} was applied twice"
             winner = machine.inspect(op[1])[0] if result.status == SUPERSEDED else 0
-            self._fates[receipt] = _Fate(op[1], op[2] if op[0] == OP_PUT else None, result, index, winner)
+            stamp = Stamp(op[-3], op[-2], origin.node, origin.first_sequence + place)
+            self._fates[receipt] = _Fate(op[1], op[2] if op[0] == OP_PUT else None, stamp, result, index, winner)
+
+    def _check_stamps(self, command: Command, machine: Machine) -> None:
+        for op in command.ops:
+            if op[0] > OP_DELETE:
+                continue
+            key, record = op[1], machine.get(op[1])
+            before = self._stamps.pop(key, None)
+            if record is not None:
+                self._stamps[key] = record.stamp
+                if before is not None and record.stamp < before:
+                    self._wrong = f"{key!r} went back from stamp {before} to {record.stamp}"
 
     def shown_wrongly(
         self, read: "Answered", key: bytes, record: Record | None, expected: Record | None, machine: Machine
@@ -83,7 +103,7 @@ class Ones:
             if record is not None and record.mod_revision:
                 return "and it is no pending write"
             value = None if record is None else record.value
-            if not any((None if one.kind == "delete" else one.value) == value for one in self._all_of(read, key)):
+            if not any(_left_by(one) == value for one in self._all_of(read, key)):
                 return "and nobody wrote that here"
             if record is not None and record.stamp < machine.stamp_of(key):
                 return "and it would be superseded"
@@ -91,24 +111,25 @@ class Ones:
             shown = record is not None and one.kind == "put" and record.value == one.value and not record.mod_revision
             if shown and one.at_s < read.all_began_s:
                 return f"which is older than a write at level all: {one}"
-        return self._hidden(read, mine, record, expected)
+        earlier = [one for one in mine if one.start == read.start and one.at_s < read.began_s]
+        same = bool(earlier) and (None if record is None else record.value) == _left_by(earlier[-1])
+        if earlier and record == expected and not same:
+            self._shown_without.append((read, earlier[-1], machine.stamp_of(key)))
+        return None
 
     def _all_of(self, read: "Answered", key: bytes) -> "list[Answered]":
-        """Every write at level ONE at the node of `read`, acknowledged or not."""
-        return [each for each in self.attempts if (each.node, each.key) == (read.node, key)]
+        """Every write at level ONE that was sent to the node of `read`, acknowledged or not."""
+        return [each for each in self.attempts if each.key == key and read.node in each.sent_to]
 
-    def _hidden(
-        self, read: "Answered", mine: "list[Answered]", record: Record | None, expected: Record | None
-    ) -> str | None:
-        """Whether a write of this process is missing that was acknowledged before the read began."""
-        earlier = [one for one in mine if one.start == read.start and one.at_s < read.began_s]
-        if not earlier or record != expected:
-            return None
-        last = earlier[-1]
-        fate = self._fates.get(last.receipt or "")
-        if fate is None or fate.result.status != APPLIED or fate.index <= read.applied_index:
-            return None
-        return f"but not the write of its own node: {last}"
+    def _hidden(self) -> str | None:
+        """A read that did not show a write of its own node and process, acknowledged before and not applied yet,
+        although it was newer than what the read showed.
+        """
+        for read, one, shown_stamp in self._shown_without:
+            fate = self._fates.get(one.receipt or "")
+            if fate is not None and fate.index > read.applied_index and fate.stamp > shown_stamp:
+                return f"a read at level one without a write of its own node: {read} / {one}"
+        return None
 
     def problem(
         self,
@@ -117,8 +138,8 @@ class Ones:
         lost_disks: frozenset[str],
     ) -> str | None:
         """Rules 1, 2, 4 and 5: what is broken, or None."""
-        if self._twice is not None:
-            return self._twice
+        if self._wrong is not None:
+            return self._wrong
         for one in self._acknowledged:
             if one.node in lost_disks:
                 continue
@@ -131,13 +152,13 @@ class Ones:
                     fate = self._fates.get(one.receipt or "")
                     if one.node not in lost_disks and (fate is None or fate.index > read.applied_index):
                         return f"a read at level all without an earlier write at level one: {read} / {one}"
-        return self._receipts_wrong()
+        return self._hidden() or self._receipts_wrong()
 
     def _fate_of(self, one: "Answered", written: dict[int, tuple[bytes, bytes | None]]) -> str | None:
         fate = self._fates.get(one.receipt or "")
         if fate is None:
             return "an acknowledged write at level one was lost"
-        value = one.value if one.kind == "put" else None
+        value = _left_by(one)
         if (fate.key, fate.value) != (one.key, value):
             return "a receipt names another write"
         if fate.result.status == APPLIED and written.get(fate.result.revision) != (one.key, value):
@@ -154,3 +175,8 @@ class Ones:
             if state is not None and (receipt.state, receipt.revision) != (state, revision):
                 return f"the receipt says {receipt}, the log {state} at {revision}: {one}"
         return None
+
+
+def _left_by(one: "Answered") -> bytes | None:
+    """What a write leaves under its key."""
+    return one.value if one.kind == "put" else None

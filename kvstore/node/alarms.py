@@ -46,6 +46,11 @@ class Alarms:
         """It is over."""
         self._raised.pop((code, node), None)
 
+    def clear_all(self, code: str) -> None:
+        """None of that kind stands any more, as far as this node has to tell."""
+        for place in [place for place in self._raised if place[0] == code]:
+            del self._raised[place]
+
     def counts(self) -> dict[str, float]:
         """How many there are of each code, for metrics; every code is there."""
         counts: dict[str, float] = {DIVERGENCE: 0, CLOCK_DRIFT: 0}

@@ -58,7 +58,9 @@ class ClockWatch:
 
     def _look(self) -> None:
         self.start()
-        if self._site.engine.leads and self._task is None:
+        if not self._site.engine.leads:
+            self._alarms.clear_all(CLOCK_DRIFT)  # whoever leads now tells
+        elif self._task is None:
             self._task = self._site.loop.create_task(self._compare())
 
     async def _compare(self) -> None:

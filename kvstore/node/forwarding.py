@@ -81,8 +81,10 @@ class Forwarder:
         if leader is None or leader == self._site.engine.name:
             raise NoLeader("nobody leads")
         body = [epoch, previous, sequence, [list(op) for op in ops]]
-        (index,) = await self._site.calls.call(leader, CALL_INTENTS, body, at)
-        return int(index)
+        match await self._site.calls.call(leader, CALL_INTENTS, body, at):
+            case [int(index)]:
+                return index
+        raise NoLeader(f"{leader} answered in a form that is not known here")
 
     async def _here(self, ops: list[Op], origin: Origin, at: float) -> int:
         index: int

@@ -33,6 +33,7 @@ import structlog
 from kvstore import limits
 from kvstore.consensus.journal import Journal, JournalFailed
 from kvstore.errors import CorruptData, IdempotencyConflict, Overloaded, StorageFull
+from kvstore.model import command_shapes
 from kvstore.model.commands import OP_PUT, Op, op_bytes, request_digest
 from kvstore.model.stamp import Stamp
 from kvstore.node.hybrid_clock import HybridClock
@@ -106,13 +107,8 @@ class IntentLog:
         highest = 0
         for command, position, _ in self._journal.entries[1:]:
             try:
-                record = msgpack.unpackb(command, use_list=False)
-                if len(record) == 2:
-                    self._clock.resume(*record)
-                    continue
-                epoch, sequence, op = record
-                intent = Intent(position, epoch, sequence, op, Stamp(op[-3], op[-2], self._node, sequence))
-            except (ValueError, TypeError, IndexError, msgpack.UnpackException) as broken:
+                epoch, sequence, op, ms, counter = _read(command)
+            except (ValueError, TypeError, msgpack.UnpackException) as broken:
                 raise CorruptData(
                     os.path.join(DIRECTORY, f"record {position}"),
                     0,
@@ -120,9 +116,9 @@ class IntentLog:
                     "Start the version that wrote it, and let it hand its writes over first.",
                 ) from broken
             highest = max(highest, epoch)
-            self._clock.resume(op[-3], op[-2])
-            if position > self.drained_position:
-                self._take(intent)
+            self._clock.resume(ms, counter)
+            if op is not None and position > self.drained_position:
+                self._take(Intent(position, epoch, sequence, op, Stamp(ms, counter, self._node, sequence)))
         return highest
 
     def _new_epoch(self, above: int, incarnation: int = 0) -> int:
@@ -136,8 +132,8 @@ class IntentLog:
 
     @property
     def last_position(self) -> int:
-        """The last record of this log that is durable."""
-        return self._journal.durable_index
+        """Where the last write lies that is acknowledged and not settled; where the last one lay if there is none."""
+        return self._pending[-1].position if self._pending else self.drained_position
 
     async def add(self, kind: int, key: bytes, value: bytes, once: bytes | None) -> Intent:
         """Make a write durable here. Raises Overloaded, StorageFull, IdempotencyConflict: nothing was kept."""
@@ -297,8 +293,29 @@ class IntentLog:
 
     def present_name(self, epoch: int, sequence: int) -> tuple[int, int]:
         """The name that an intent goes by now: another one if it had to be moved."""
-        return self._moved.get((epoch, sequence), (epoch, sequence))
+        name = (epoch, sequence)
+        while (moved := self._moved.get(name)) is not None:
+            name = moved
+        return name
 
     def close(self) -> None:
         """Release the files."""
         self._journal.close()
+
+
+def _read(command: bytes) -> tuple[int, int, Op | None, int, int]:
+    """Epoch, sequence and operation of a record, and the clock's value in it; one of the clock alone has no operation.
+    Raises ValueError, TypeError or msgpack.UnpackException for anything else.
+    """
+    record = msgpack.unpackb(command, use_list=False)
+    if len(record) == 2:
+        epoch, sequence, op, clock = 0, 0, None, record
+    else:
+        epoch, sequence, op = record
+        if not (command_shapes.known_intent(op) and min(epoch, sequence) > 0):
+            raise ValueError(f"{str(record)[:200]}")
+        clock = op[-3:-1]
+    numbers = (epoch, sequence, *clock)
+    if any(type(number) is not int or number < 0 for number in numbers):
+        raise ValueError(f"{str(record)[:200]}")
+    return epoch, sequence, op, *clock

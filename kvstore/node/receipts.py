@@ -45,7 +45,8 @@ def parse_receipt_id(text: str) -> ReceiptId:
     except (IndexError, ValueError):
         raise BadRequest("a receipt's id looks like NODE.EPOCH.SEQUENCE", read=True) from None
     found = ReceiptId(node, epoch, sequence)
-    if str(found) != text or not (0 < epoch <= _NUMBER_MAX and 0 < sequence <= _NUMBER_MAX):
+    in_bounds = 0 < len(node) <= limits.NAME_CHARS_MAX and 0 < epoch <= _NUMBER_MAX and 0 < sequence <= _NUMBER_MAX
+    if str(found) != text or not in_bounds:
         raise BadRequest("a receipt's id looks like NODE.EPOCH.SEQUENCE", read=True)
     return found
 

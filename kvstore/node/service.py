@@ -31,7 +31,7 @@ from kvstore.node.deadlines import Deadlines, Expired
 from kvstore.node.drains import Drains
 from kvstore.node.forwarding import Forwarder
 from kvstore.node.freshness import Freshness
-from kvstore.node.hybrid_clock import HybridClock
+from kvstore.node.hybrid_clock import HybridClock, resume_clock
 from kvstore.node.intents import IntentLog
 from kvstore.node.leadership import LeaderWatch
 from kvstore.node.membership import Membership
@@ -96,7 +96,7 @@ class Node(Requests):
         site = self._site = Site(loop, self.deadlines, self.engine, self._calls, self._leaders)
         self.alarms = Alarms()
         self._clock = HybridClock(clock, self.name, lambda: self._machine.clock_drift_ms_max)
-        self._clock.resume(opened.machine.last_stamp.ms, opened.machine.last_stamp.counter)
+        resume_clock(self._clock, opened)
         self._proposals = Proposals(loop, self.engine, self._clock.next, clock.wall_ms)
         self._intents = IntentLog(
             journal=opened.intents,

@@ -17,7 +17,7 @@ from kvstore.errors import BadRequest, KvError, NoLeader, Overloaded
 from kvstore.model import commands
 from kvstore.model.commands import Once, Op
 from kvstore.model.levels import Level
-from kvstore.model.results import OpResult
+from kvstore.model.results import APPLIED, OpResult
 from kvstore.node.calls import NotSent, PeerGone
 from kvstore.node.deadlines import Expired
 from kvstore.node.drains import Drains
@@ -105,7 +105,7 @@ class Writes:
         except Expired:
             self._forget_given_up()
             raise outcomes.error(outcomes.NOT_IN_TIME, required=majority(len(voters))) from None
-        if level is not Level.ALL:
+        if level is not Level.ALL or applied.result.status != APPLIED:  # what changed nothing need not be everywhere
             return Written(applied.result, majority(len(voters)), applied.acked)
         await self._all_have(applied.at_index, at)
         return Written(applied.result, len(voters), len(voters))

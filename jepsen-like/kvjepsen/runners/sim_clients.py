@@ -124,18 +124,20 @@ class Clients:
                     return  # the first attempt may be pending elsewhere, under a receipt that nobody was told
                 answered.node = operation.again
             self._accept(operation, answered, answer, start)
-        elif answered.outcome == "not_applied" and outcome == "unknown":
-            self._history.refused(answered, "unknown", self._cluster.time.now)
+        elif answered.outcome == "not_applied" and outcome in ("unknown", "committed"):
+            self._history.refused(answered, outcome, self._cluster.time.now)
 
     async def _attempt(
         self, operation: Operation, name: str, answered: Answered, condition: int | None, once: Once | None
     ) -> tuple[str, Any, int]:
         cluster = self._cluster
+        answered.sent_to.add(name)
         start = cluster.starts[name]
         send = self._request(operation, answered, condition, once)
 
         def request(node: Node) -> Any:
-            answered.seen, answered.start = node.machine.revision, start
+            if answered.outcome != "ok":  # a repetition of what was acknowledged tells nothing about its first place
+                answered.seen, answered.start = node.machine.revision, start
             return send(node)
 
         try:
