@@ -58,7 +58,9 @@ class ClockWatch:
 
     def _look(self) -> None:
         self.start()
-        if self._site.engine.leads and self._task is None:
+        if not self._site.engine.leads:
+            self._alarms.keep(CLOCK_DRIFT, ())  # whoever leads now looks for itself
+        elif self._task is None:
             self._task = self._site.loop.create_task(self._compare())
 
     async def _compare(self) -> None:
@@ -76,6 +78,7 @@ class ClockWatch:
     def _judge(self) -> None:
         """`offsets_ms` are relative to this node's clock."""
         engine, drift_ms = self._site.engine, self._drift_ms_max()
+        self._alarms.keep(CLOCK_DRIFT, engine.configuration.voters)
         middle = median(self.offsets_ms.values())
         off = {name: offset - middle for name, offset in self.offsets_ms.items() if abs(offset - middle) > drift_ms}
         for name in self.offsets_ms:
