@@ -15,8 +15,9 @@ An intent is dropped here only when the state that this node itself has applied 
 is higher than any of this log. Then what was acknowledged since the start gets a new, higher epoch (`_move_on`);
 anything older was applied before that epoch began, or was never this copy's to forward.
 
-Records: `[epoch, sequence, op]` with an operation of `commands.KIND_INTENTS`, or `[ms, counter]` to remember the clock
-when the records that held its last values are about to be dropped.
+Records: `[epoch, sequence, op]` with an operation of `commands.KIND_INTENTS`; `[ms, counter]` to remember the clock
+when the records that held its last values are about to be dropped; `[1]` or `[0]` when this member retires, or goes
+back to work (`kvstore.node.retirement`).
 """
 
 import asyncio
@@ -25,7 +26,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgpack
 import structlog
@@ -97,6 +98,7 @@ class IntentLog:
         self._moved: dict[tuple[int, int], tuple[int, int]] = {}
         self._dropped_bytes = 0
         self.drained_position = max(journal.commit_index, journal.entries[0][1])
+        self.retired = False
         highest = self._recover()
         self.epoch = self._new_epoch(max(highest, applied_epoch), incarnation)
         self._first_own_epoch = self.epoch
@@ -107,7 +109,7 @@ class IntentLog:
         highest = 0
         for command, position, _ in self._journal.entries[1:]:
             try:
-                epoch, sequence, op, ms, counter = _read(command)
+                record = _read(command)
             except (ValueError, TypeError, msgpack.UnpackException) as broken:
                 raise CorruptData(
                     os.path.join(DIRECTORY, f"record {position}"),
@@ -115,10 +117,16 @@ class IntentLog:
                     f"a write at level ONE of a form that this build does not know ({broken})",
                     "Start the version that wrote it, and let it hand its writes over first.",
                 ) from broken
-            highest = max(highest, epoch)
-            self._clock.resume(ms, counter)
-            if op is not None and position > self.drained_position:
-                self._take(Intent(position, epoch, sequence, op, Stamp(ms, counter, self._node, sequence)))
+            if len(record) == 1:
+                self.retired = bool(record[0])
+            elif len(record) == 2:
+                self._clock.resume(*record)
+            else:
+                epoch, sequence, op = record
+                highest = max(highest, epoch)
+                self._clock.resume(op[-3], op[-2])
+                if position > self.drained_position:
+                    self._take(Intent(position, epoch, sequence, op, Stamp(op[-3], op[-2], self._node, sequence)))
         return highest
 
     def _new_epoch(self, above: int, incarnation: int = 0) -> int:
@@ -161,8 +169,7 @@ class IntentLog:
             op: Op = (kind, key, value, stamp.ms, stamp.counter, once)
         else:
             op = (kind, key, stamp.ms, stamp.counter, once)
-        intent = Intent(self._journal.entries[-1][1] + 1, self.epoch, sequence, op, stamp)
-        self._journal.append(msgpack.packb((self.epoch, sequence, op)), intent.position, self._term)
+        intent = Intent(self._append((self.epoch, sequence, op)), self.epoch, sequence, op, stamp)
         self._sequence = sequence
         future: asyncio.Future[Intent] = self._loop.create_future()
         if not self._unsynced:
@@ -253,15 +260,36 @@ class IntentLog:
         """Drop what is not needed any more from disk and memory, but never the clock's last value."""
         self._dropped_bytes = 0
         highest = self._clock.highest()
-        record = msgpack.packb((highest.ms, highest.counter))
-        if not self._journal.room(len(record)):
+        if not self._journal.room(limits.INTENT_OVERHEAD_BYTES):
             return
         try:
-            self._journal.append(record, self._journal.entries[-1][1] + 1, self._term)
+            self._append((highest.ms, highest.counter))
+            if self.retired:
+                self._append((1,))
             if not self._pending:
                 self.drained_position = self._journal.entries[-1][1]
             self._journal.sync()
             self._journal.compact(self.drained_position, 0)
+        except JournalFailed as failed:
+            self._on_failure(failed)
+
+    def _append(self, record: tuple[Any, ...]) -> int:
+        """Line up a record; its position."""
+        position = self._journal.entries[-1][1] + 1
+        self._journal.append(msgpack.packb(record), position, self._term)
+        return position
+
+    def note_retired(self, retired: bool) -> None:
+        """Remember over restarts whether this member takes no writes any more; without room only until the next."""
+        if retired == self.retired:
+            return
+        self.retired = retired
+        self._sync()
+        position = self._append((int(retired),))
+        try:
+            self._journal.sync(reserve=True)
+        except StorageFull:
+            self._journal.truncate(position)
         except JournalFailed as failed:
             self._on_failure(failed)
 
@@ -274,11 +302,10 @@ class IntentLog:
         self._sequence = 0
         for intent in own:
             self._sequence += 1
-            position = self._journal.entries[-1][1] + 1
+            position = self._append((self.epoch, self._sequence, intent.op))
             moved = Intent(
                 position, self.epoch, self._sequence, intent.op, intent.stamp._replace(sequence=self._sequence)
             )
-            self._journal.append(msgpack.packb((self.epoch, self._sequence, intent.op)), position, self._term)
             self._moved[intent.epoch, intent.sequence] = (self.epoch, self._sequence)
             self._unsynced.append((moved, self._loop.create_future()))
             self._bytes += op_bytes(moved.op)
@@ -303,19 +330,11 @@ class IntentLog:
         self._journal.close()
 
 
-def _read(command: bytes) -> tuple[int, int, Op | None, int, int]:
-    """Epoch, sequence and operation of a record, and the clock's value in it; one of the clock alone has no operation.
-    Raises ValueError, TypeError or msgpack.UnpackException for anything else.
-    """
-    record = msgpack.unpackb(command, use_list=False)
-    if len(record) == 2:
-        epoch, sequence, op, clock = 0, 0, None, record
-    else:
-        epoch, sequence, op = record
-        if not (command_shapes.known_intent(op) and min(epoch, sequence) > 0):
-            raise ValueError(f"{str(record)[:200]}")
-        clock = op[-3:-1]
-    numbers = (epoch, sequence, *clock)
-    if any(type(number) is not int or number < 0 for number in numbers):
+def _read(command: bytes) -> tuple[Any, ...]:
+    """A record. Raises ValueError, TypeError or msgpack.UnpackException for anything that is none."""
+    record: tuple[Any, ...] = msgpack.unpackb(command, use_list=False)
+    numbers, op = record[:2], record[2:]
+    known = 0 < len(record) <= 3 and all(type(number) is int and number >= 0 for number in numbers)
+    if not known or (op and not (command_shapes.known_intent(*op) and min(numbers) > 0)):
         raise ValueError(f"{str(record)[:200]}")
-    return epoch, sequence, op, *clock
+    return record

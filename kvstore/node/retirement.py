@@ -2,7 +2,8 @@
 
 A removed member is not told by the log, and would go on acknowledging what nobody ever gets. So the leader asks it to
 retire first: it refuses level ONE, hands over, and tells how much is left. If it is not removed after all, it goes back
-to work once a leader speaks to it after the time it was given; to one that was removed, none ever does.
+to work once a leader speaks to it after the time it was given; to one that was removed, none ever does. That it has
+retired is in its intent log, so a restart changes nothing.
 """
 
 from typing import Any, Final
@@ -30,7 +31,7 @@ class Retirement:
         self._site = site
         self._drains = drains
         self._intents = intents
-        self._until: float | None = None
+        self._until: float | None = site.loop.time() if intents.retired else None
         site.calls.serve(CALL_RETIRE, self._serve)
 
     @property
@@ -38,6 +39,7 @@ class Retirement:
         """Whether this member takes no writes at level ONE."""
         if self._until is not None and self._site.loop.time() > self._until and self._site.engine.leader is not None:
             self._until = None
+            self._intents.note_retired(False)
         return self._until is not None
 
     async def ask(self, name: str, at: float) -> int | None:
@@ -54,6 +56,7 @@ class Retirement:
 
     async def _retire(self) -> int:
         self._until = self._site.in_s(RETIRED_S)
+        self._intents.note_retired(True)
         try:
             await self._drains.own(self._site.in_s(DRAIN_S_MAX))
         except Expired:
