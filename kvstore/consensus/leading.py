@@ -317,8 +317,12 @@ class Leadership:
         for read_done in confirmed:
             read_done(index, None)
         if self._all:
-            met = [(index, done) for index, done in self._all if not self.behind(index)]
-            if met:
-                self._all = [waiting for waiting in self._all if waiting not in met]
-                for _, all_done in met:
-                    all_done(None)
+            waiting, self._all = self._all, []
+            met = []
+            for index, all_done in waiting:
+                if self.behind(index):
+                    self._all.append((index, all_done))
+                else:
+                    met.append(all_done)
+            for all_done in met:
+                all_done(None)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import structlog
 
-from kvstore.errors import BadRequest
+from kvstore.errors import BadRequest, KvError
 from kvstore.node.calls import NotSent, PeerGone
 from kvstore.node.deadlines import Expired
 from kvstore.node.drains import Drains
@@ -19,7 +19,7 @@ from kvstore.node.site import Site
 log = structlog.get_logger()
 
 CALL_RETIRE: Final = "retire"
-RETIRED_S: Final = 10.0
+RETIRED_S: Final = 30.0
 DRAIN_S_MAX: Final = 1.0
 
 
@@ -47,10 +47,13 @@ class Retirement:
         try:
             if name == self._site.engine.name:
                 return await self._retire()
-            (left,) = await self._site.calls.call(name, CALL_RETIRE, [], at)
-        except (Expired, NotSent, PeerGone):
+            answer = await self._site.calls.call(name, CALL_RETIRE, [], at)
+        except (Expired, NotSent, PeerGone, KvError):
             return None
-        return int(left)
+        match answer:
+            case [int(left)]:
+                return left
+        return None
 
     async def _retire(self) -> int:
         self._until = self._site.in_s(RETIRED_S)
