@@ -2,8 +2,8 @@
 
 Once a second, and before it stamps its first entry, it asks every voter for its wall clock. The difference to its own
 is known up to half the way there and back. If its own is further from the median of all voters than the replicated
-drift, and a voter's is not, leadership is handed to that one; while a clock is that far off, an alarm stands. What peers
-tell of stamps is merged on the way.
+drift, and a voter's is not, leadership is handed to that one; while a clock is that far off, an alarm stands. What
+peers tell of stamps is merged on the way.
 """
 
 import asyncio
