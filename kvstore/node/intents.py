@@ -16,8 +16,9 @@ only when a restart would find it applied: until then it would be missing from w
 is higher than any of this log. Then what was acknowledged since the start gets a new, higher epoch (`_move_on`);
 anything older was applied before that epoch began, or was never this copy's to forward.
 
-Records: `[epoch, sequence, op]` with an operation of `commands.KIND_INTENTS`, or `[ms, counter]` to remember the clock
-when the records that held its last values are about to be dropped.
+Records: `[epoch, sequence, op]` with an operation of `commands.KIND_INTENTS`, or `[ms, counter, retired, 0]`: the
+clock's value, because the records that held the last ones are about to be dropped, and whether this member has retired
+(`retirement`), which a restart must not forget.
 """
 
 import asyncio
@@ -100,6 +101,7 @@ class IntentLog:
         self._spans: dict[int, tuple[int, int]] = {}  # epoch -> (first, last sequence that is pending)
         self._moved: dict[tuple[int, int], tuple[int, int]] = {}
         self._dropped_bytes = 0
+        self.retired = False
         self.drained_position = self._durable_position = max(journal.commit_index, journal.entries[0][1])
         # (log index applied, position settled by then), until a restart would find that index applied too.
         self._settled: deque[tuple[int, int]] = deque()
@@ -114,6 +116,8 @@ class IntentLog:
         for command, position, _ in self._journal.entries[1:]:
             try:
                 epoch, sequence, op, ms, counter = _read(command)
+                if op is None:
+                    self.retired = bool(sequence)
             except (ValueError, TypeError, msgpack.UnpackException) as broken:
                 raise CorruptData(
                     os.path.join(DIRECTORY, f"record {position}"),
@@ -282,16 +286,34 @@ class IntentLog:
     def _compact(self) -> None:
         """Drop what is not needed any more from disk and memory, but never the clock's last value."""
         self._dropped_bytes = 0
-        highest = self._clock.highest()
-        record = msgpack.packb((highest.ms, highest.counter))
-        if not self._journal.room(len(record)):
+        if not self._journal.room(limits.INTENT_OVERHEAD_BYTES):
             return
         try:
-            self._journal.append(record, self._journal.entries[-1][1] + 1, self._term)
-            self._journal.sync()
+            self._note()
             self._journal.compact(self._durable_position, 0)
         except JournalFailed as failed:
             self._on_failure(failed)
+
+    def _note(self) -> None:
+        """Write down what is no intent: the clock, and whether this member has retired. Raises StorageFull, with
+        nothing written, and JournalFailed.
+        """
+        highest = self._clock.highest()
+        record = msgpack.packb((highest.ms, highest.counter, int(self.retired), 0))
+        position = self._journal.entries[-1][1] + 1
+        self._journal.append(record, position, self._term)
+        try:
+            self._journal.sync(reserve=True)
+        except StorageFull:
+            self._journal.truncate(position)
+            raise
+
+    def retire(self, retired: bool) -> None:
+        """Durably: take no more writes, or take them again. Raises StorageFull and JournalFailed."""
+        if retired != self.retired:
+            self._sync()
+            self.retired = retired
+            self._note()
 
     def _move_on(self, above: int, since: int) -> None:
         """Go on in an epoch above `above` with what is pending of the epochs from `since` on, and was not applied. Of
@@ -343,12 +365,16 @@ class IntentLog:
 
 
 def _read(command: bytes) -> tuple[int, int, Op | None, int, int]:
-    """Epoch, sequence and operation of a record, and the clock's value in it; one of the clock alone has no operation.
-    Raises ValueError, TypeError or msgpack.UnpackException for anything else.
+    """Epoch, sequence and operation of a record, and the clock's value in it; one without an intent has no operation,
+    and 1 as its sequence if the member had retired. Raises ValueError, TypeError or msgpack.UnpackException for
+    anything else.
     """
     record = msgpack.unpackb(command, use_list=False)
-    if len(record) == 2:
-        epoch, sequence, op, clock = 0, 0, None, record
+    if len(record) == 4:
+        ms, counter, retired, reserved = record
+        epoch, sequence, op, clock = 0, retired, None, (ms, counter)
+        if reserved != 0 or retired not in (0, 1):
+            raise ValueError(f"{str(record)[:200]}")
     else:
         epoch, sequence, op = record
         if not (command_shapes.known_intent(op) and min(epoch, sequence) > 0):

@@ -7,7 +7,6 @@ import random
 from collections.abc import Callable, Generator
 from typing import Any, cast
 
-from kvstore.consensus.disk import Disk
 from kvstore.consensus.journal import Journal
 from kvstore.model.commands import OP_DELETE, OP_PUT, Op
 from kvstore.model.results import APPLIED, OpResult
@@ -93,7 +92,7 @@ class OpenLog:
 
     def __init__(
         self,
-        disk: Disk,
+        disk: CrashDisk,
         clock: HandClock | None = None,
         *,
         incarnation: int = 1,
@@ -102,6 +101,7 @@ class OpenLog:
         segment_bytes: int = SEGMENT_BYTES,
         seed: object = 0,
     ) -> None:
+        self.disk = disk
         self.loop = HandLoop()
         self.machine = HandMachine(applied_epoch)
         self._index = 1

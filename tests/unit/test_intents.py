@@ -483,12 +483,28 @@ def test_the_records_of_this_build_are_read_back() -> None:
     disk = record(
         node_disk(),
         [1 << 32, 1, [OP_PUT, b"k", b"v", 5, 0, None]],
-        [900, 4],
+        [900, 4, 1, 0],
         [1 << 32, 2, [1, b"k", 6, 1, b"once"]],
     )
     opened = OpenLog(disk, incarnation=2)
     assert [intent.stamp for intent in opened.pending()] == [Stamp(5, 0, "n1", 1), Stamp(6, 1, "n1", 2)]
     assert opened.clock.highest()[:2] == (900, 4)
+    assert opened.log.retired
+
+
+@pytest.mark.parametrize("end", ["crash", "close"])
+def test_a_member_that_has_retired_is_retired_after_a_restart(end: str) -> None:
+    disk = node_disk()
+    opened = OpenLog(disk)
+    opened.add(b"k")
+    opened.log.retire(True)
+    if end == "close":
+        opened.close()
+    again = OpenLog(disk.after_crash(LOST), incarnation=2)
+    assert again.log.retired
+    assert len(again.pending()) == 1
+    again.log.retire(False)
+    assert not OpenLog(again.disk.after_crash(LOST), incarnation=3).log.retired
 
 
 def test_a_bit_flipped_in_an_acknowledged_record_stops_the_start() -> None:
