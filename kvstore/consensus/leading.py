@@ -72,12 +72,17 @@ class Leadership:
     # -- connections
 
     def connected(self, peer: str) -> None:
-        """A new connection: nothing of the old one will be answered any more, so sending starts at what is known."""
+        """A new connection: nothing of the old one will be answered any more, so sending starts at what is known.
+
+        What it holds the follower has to tell anew: its disk may have been put back to an earlier state, and would else
+        never get again what it is known to have had.
+        """
         if peer in self.progress:
             self.progress[peer].drop_snapshot()
             self.progress[peer].restart(self._seq + 1)
             self.progress[peer].reconnected()
             known = self._context.core.match(peer) or self._context.journal.entries[-1][1]
+            self._context.core.forget_match(peer)
             self._context.core.set_next_index(peer, known + 1)
 
     def lag_s(self, peer: str) -> float:

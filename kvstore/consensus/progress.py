@@ -103,8 +103,8 @@ class Progress:
         self._rejects_from = next_seq
 
     def reconnected(self) -> None:
-        """Another process may be at the other end now: its clock is another one."""
-        self.clock = 0
+        """Another process may be at the other end now: its clock is another one, and it tells anew how far it is."""
+        self.clock = self.applied = self.commit_durable = 0
         self._sent_at.clear()
 
     def drop_snapshot(self) -> None:

@@ -84,7 +84,7 @@ class ClockWatch:
     def _look(self) -> None:
         self.start()
         if not self._site.engine.leads:
-            self._alarms.clear_all(CLOCK_DRIFT)  # whoever leads now tells
+            self._alarms.keep(CLOCK_DRIFT, ())  # whoever leads now looks for itself
         elif self._task is None:
             self._task = self._site.loop.create_task(self._compare())
 
@@ -113,6 +113,7 @@ class ClockWatch:
         engine, drift_ms = self._site.engine, self._drift_ms_max()
         if not engine.leads or 2 * len(self.offsets_ms) <= len(engine.configuration.voters):
             return
+        self._alarms.keep(CLOCK_DRIFT, engine.configuration.voters)
         middle = median(self.offsets_ms.values())
         off = {name: offset - middle for name, offset in self.offsets_ms.items() if abs(offset - middle) > drift_ms}
         for name in self.offsets_ms:

@@ -340,20 +340,18 @@ class IntentLogOnABadDisk(RuleBasedStateMachine):
             assert len(names) <= 1
             name = names.pop() if names else 0
             whole = self.written = [each._replace(epoch=name) if each.epoch == 0 else each for each in whole]
-        ends = len(whole) - next((n for n, each in enumerate(found[::-1]) if each in whole), 0)
         if found:
-            last = whole.index(found[-1])
-            first = last + 1 - len(found)
+            ends = whole.index(found[-1]) + 1
+            first = ends - len(found)
             assert first >= 0
-            assert found == whole[first : last + 1], "in order, each once, with its stamp, and nothing else"
+            assert found == whole[first:ends], "in order, each once, with its stamp, and nothing else"
             assert first <= self.dropped, "nothing is missing in front"
-            ends = last + 1
         else:
-            ends = self.dropped
+            ends = min(self.synced, self.dropped)
         assert ends >= self.synced, "everything that was acknowledged is there"
         del whole[ends:]
-        self.synced = ends
-        self.highest = max([self.highest, *(each.stamp for each in whole)])
+        self.synced, self.dropped = ends, min(self.dropped, ends)
+        self.highest = max([self.highest, *(each.stamp for each in found)])
 
 
 IntentLogOnABadDisk.TestCase.settings = settings(

@@ -323,6 +323,40 @@ def test_without_room_for_the_clock_nothing_is_compacted_and_nothing_fails(monke
     assert opened.add(b"k").sequence == 2
 
 
+def test_that_a_member_has_retired_outlives_restarts_and_compaction_until_it_goes_back_to_work(monkeypatch) -> None:
+    monkeypatch.setattr(limits, "INTENT_SEGMENT_BYTES", 1_000)
+    disk = node_disk()
+    opened = OpenLog(disk)
+    assert not opened.log.retired
+    waiting = opened.ask(b"k", b"v")
+    opened.log.retire(True)
+    assert waiting.done(), "what came before is acknowledged"
+    for _ in range(100):
+        opened.add(b"k", bytes(100))
+        opened.settle_all()
+    assert opened.journal.entries[0][1] > 10, "the first record of it is gone"
+    again_disk = disk.after_crash(LOST)
+    again = OpenLog(again_disk, incarnation=2)
+    assert again.log.retired
+    again.log.retire(False)
+    assert not OpenLog(again_disk.after_crash(LOST), incarnation=3).log.retired
+
+
+def test_a_member_that_cannot_write_down_that_it_retires_says_so_and_takes_nothing_until_it_ends() -> None:
+    disk = node_disk()
+    opened = OpenLog(disk)
+    fill(disk)
+    while opened.journal.fits(limits.INTENT_OVERHEAD_BYTES, kept=True):
+        opened.journal.append(bytes(200), opened.journal.entries[-1][1] + 1, 1)
+        opened.journal.sync(reserve=True)
+    with pytest.raises(StorageFull):
+        opened.log.retire(True)
+    assert opened.log.retired
+    assert opened.failures == []
+    disk.capacity_bytes = 1 << 40
+    assert opened.add(b"k").sequence == 1
+
+
 # -- a copy of the directory
 
 
@@ -467,6 +501,8 @@ def record(disk: CrashDisk, *contents: object) -> CrashDisk:
         [1, "one", [OP_PUT, b"k", b"v", 5, 0, None]],
         [0, 1, [OP_PUT, b"k", b"v", 5, 0, None]],
         ["soon", 0],
+        ["retired"],
+        [-1, 0],
     ],
 )
 def test_a_record_that_this_build_does_not_know_stops_the_start_with_exit_code_7(content) -> None:
