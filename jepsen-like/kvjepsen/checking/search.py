@@ -1,0 +1,174 @@
+"""The search for a linearization of one key's calls: Wing and Gong's, with Lowe's memo. Iterative and bounded.
+
+A configuration is a set of calls that have been put in order and the state after them; sets are bitmasks. From it,
+every call may come next that was invoked before any call still outside ended. The history is linearizable if some way
+leads to a configuration with all required calls in it. What keeps it small, each without losing a linearization:
+
+1. A configuration that was seen is not visited again. One with the same required calls and state, and fewer of the
+   optional ones (those of unknown outcome), makes it superfluous too: it can do all that the other can.
+2. A call that only looks, and may come next, comes next: it changes nothing for the others.
+3. Of optional calls that do the same, the one invoked first is taken first.
+4. An optional call is taken only if what comes next needs its result: overwritten unseen, it may as well never have
+   been. Not where versions are counted: there it is seen by the count.
+5. Where revisions are told, they say which calls come before which.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from kvjepsen.checking.models import IMPOSSIBLE, Call, State, Step, stepper
+from kvjepsen.checking.verdict import Verdict
+from kvjepsen.records import NEVER
+from kvstore import limits
+
+_LOOK_AT_CLOCK_EVERY: Final = 512
+
+
+class Outcome(NamedTuple):
+    """`reached`: when INVALID, the moment (the end of a call) that no order of the calls gets past."""
+
+    verdict: Verdict
+    reached: int = NEVER
+    states: int = 0
+    reason: str = ""
+
+
+def search(
+    calls: Sequence[Call],
+    *,
+    seconds_max: float = limits.CHECK_KEY_S_MAX,
+    states_max: int = limits.CHECK_STATES_PER_KEY_MAX,
+    clock: Callable[[], float] = time.monotonic,
+) -> Outcome:
+    """Whether the calls of one key can be put into an order that explains them; UNKNOWN beyond the bounds."""
+    first, step = stepper(calls)
+    plan = _Plan(calls, step)
+    seen: dict[tuple[int, State], list[int]] = {}
+    stack: list[tuple[int, int, State]] = [(0, 0, first)]
+    until = clock() + seconds_max
+    reached = popped = 0
+    while stack:
+        popped += 1
+        if popped % _LOOK_AT_CLOCK_EVERY == 0 and clock() > until:
+            return Outcome(Verdict.UNKNOWN, states=len(seen), reason=f"not decided within {seconds_max:g} s")
+        if len(seen) > states_max:
+            return Outcome(Verdict.UNKNOWN, states=len(seen), reason=f"more than {states_max:,} configurations")
+        done, used, state = stack.pop()
+        done, frontier, moment = plan.look(done, state)
+        if done == plan.full:
+            return Outcome(Verdict.VALID, states=len(seen))
+        reached = max(reached, moment)
+        for move in plan.moves(done, used, state, frontier, moment):
+            known = seen.setdefault((move[0], move[2]), [])
+            if not any(fewer & ~move[1] == 0 for fewer in known):
+                known.append(move[1])
+                stack.append(move)
+    return Outcome(Verdict.INVALID, reached, len(seen))
+
+
+class _Plan:
+    """The calls of a search with what can be said of them beforehand."""
+
+    def __init__(self, calls: Sequence[Call], step: Step) -> None:
+        self._step = step
+        self._required = sorted((call for call in calls if call.required), key=lambda call: call.invoked)
+        self._optional = sorted((call for call in calls if not call.required), key=lambda call: call.invoked)
+        self.full = (1 << len(self._required)) - 1
+        self._before = _order_by_revision(self._required)
+        self._twin = _twins(self._optional)
+        self._frugal = not any(call.version is not None for call in calls)
+
+    def look(self, done: int, state: State) -> tuple[int, list[int], int]:
+        """`done` and all that only looks and may come next; then what may come next, and when the first of it ends."""
+        required, before, step = self._required, self._before, self._step
+        count = len(required)
+        while True:
+            frontier: list[int] = []
+            moment = NEVER
+            looked = 0
+            # The lowest call that is not done yet.
+            for j in range((~done & (done + 1)).bit_length() - 1, count):
+                call = required[j]
+                if call.invoked > moment:
+                    break
+                bit = 1 << j
+                if done & bit:
+                    continue
+                if call.ended < moment:
+                    moment = call.ended
+                if before is not None and before[j] & ~done:
+                    continue
+                if call.observes and step(state, call) == state:
+                    looked |= bit
+                else:
+                    frontier.append(j)
+            if not looked:
+                return done, frontier, moment
+            done |= looked
+
+    def moves(
+        self, done: int, used: int, state: State, frontier: list[int], moment: int
+    ) -> list[tuple[int, int, State]]:
+        """The configurations that may follow, the most promising last."""
+        step, required = self._step, self._required
+        found: list[tuple[int, int, State]] = []
+        for k, call in enumerate(self._optional):
+            if call.invoked > moment:
+                break
+            if used >> k & 1 or (self._twin[k] >= 0 and not used >> self._twin[k] & 1):
+                continue
+            after = step(state, call)
+            if after is IMPOSSIBLE or after == state:
+                continue
+            if not self._frugal or self._needed(after, used | 1 << k, frontier, moment):
+                found.append((done, used | 1 << k, after))
+        for j in reversed(frontier):
+            after = step(state, required[j])
+            if after is not IMPOSSIBLE:
+                found.append((done | 1 << j, used, after))
+        return found
+
+    def _needed(self, state: State, used: int, frontier: list[int], moment: int) -> bool:
+        """Whether something that may come next does so because of this state."""
+        step = self._step
+        for j in frontier:
+            call = self._required[j]
+            if not call.blind and step(state, call) is not IMPOSSIBLE:
+                return True
+        for k, call in enumerate(self._optional):
+            if call.invoked > moment:
+                break
+            if not used >> k & 1 and not call.blind and step(state, call) is not IMPOSSIBLE:
+                return True
+        return False
+
+
+def _order_by_revision(required: Sequence[Call]) -> list[int] | None:
+    """For each call the set of those that come before it because of their revisions; None if none has one."""
+    known = [j for j, call in enumerate(required) if call.revision is not None]
+    if not known:
+        return None
+    before = [0] * len(required)
+    below = 0  # all with a lower revision
+    by_revision: dict[int, list[int]] = {}
+    for j in known:
+        by_revision.setdefault(required[j].revision or 0, []).append(j)
+    for revision in sorted(by_revision):
+        group = by_revision[revision]
+        mutations = sum(1 << j for j in group if not required[j].observes)
+        for j in group:
+            before[j] = below | mutations if required[j].observes else below
+        below |= sum(1 << j for j in group)
+    return before
+
+
+def _twins(optional: Sequence[Call]) -> list[int]:
+    """For each call the index of the last one before it that does the same, or -1."""
+    last: dict[tuple[object, ...], int] = {}
+    twins = []
+    for k, call in enumerate(optional):
+        same = (call.kind, call.value, call.old, call.revision, call.version, call.asked)
+        twins.append(last.get(same, -1))
+        last[same] = k
+    return twins
