@@ -62,15 +62,15 @@ class Call(NamedTuple):
 
 
 class Versioned(NamedTuple):
-    """The state of a key whose revisions are told. Not `exact`: the revision is only known to be above `revision`.
-
-    `version` is None throughout a history that tells none.
+    """The state of a key whose revisions are told. Not `exact`: the revision is only known to be above `revision`, and
+    none of `barred`. `version` is None throughout a history that tells none.
     """
 
     value: Any = None
     revision: int = 0
     exact: bool = True
     version: int | None = None
+    barred: frozenset[int] = frozenset()
 
 
 class Model(NamedTuple):
@@ -132,7 +132,7 @@ def versioned(state: Versioned, call: Call) -> State:
     if kind == UNEQUAL:
         return state if state.value != call.old else IMPOSSIBLE
     if kind == UNMOVED:
-        return state if not state.exact or not _met(state, call.asked) else IMPOSSIBLE
+        return _unmoved(state, call.asked or 0)
     if (kind == CAS and state.value != call.old) or (call.asked is not None and not _met(state, call.asked)):
         return IMPOSSIBLE
     value = _appended(state.value, call.value) if kind == APPEND else call.value
@@ -155,7 +155,17 @@ def _read(state: Versioned, call: Call) -> State:
         return state
     if state.exact:
         return state if call.revision == state.revision else IMPOSSIBLE
-    return Versioned(state.value, call.revision, True, state.version) if call.revision > state.revision else IMPOSSIBLE
+    if call.revision <= state.revision or call.revision in state.barred:
+        return IMPOSSIBLE
+    return Versioned(state.value, call.revision, True, state.version)
+
+
+def _unmoved(state: Versioned, asked: int) -> State:
+    if not _met(state, asked):
+        return state
+    if state.exact or asked == 0:
+        return IMPOSSIBLE
+    return state._replace(barred=state.barred | {asked})
 
 
 def _met(state: Versioned, asked: int | None) -> bool:
@@ -164,7 +174,9 @@ def _met(state: Versioned, asked: int | None) -> bool:
         return True
     if asked == 0:
         return state.value is None
-    return state.value is not None and (asked == state.revision if state.exact else asked > state.revision)
+    if state.exact:
+        return state.value is not None and asked == state.revision
+    return state.value is not None and asked > state.revision and asked not in state.barred
 
 
 def _appended(value: Any, more: str) -> Any:

@@ -7,9 +7,11 @@ leads to a configuration with all required calls in it. What keeps it small, eac
 1. A configuration that was seen is not visited again. One with the same required calls and state, and fewer of the
    optional ones (those of unknown outcome), makes it superfluous too: it can do all that the other can.
 2. A call that only looks, and may come next, comes next: it changes nothing for the others.
-3. Of optional calls that do the same, the one invoked first is taken first.
+3. Of optional calls that do the same, the one invoked first is taken first. Values that no call looks for are all the
+   same.
 4. An optional call is taken only if what comes next needs its result: overwritten unseen, it may as well never have
-   been. Not where versions are counted: there it is seen by the count.
+   been. Those whose result nobody could need are left out from the beginning. Not where versions are counted: there
+   every mutation is seen by the count.
 5. Where revisions are told, they say which calls come before which.
 """
 
@@ -17,21 +19,28 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from kvjepsen.checking.models import IMPOSSIBLE, Call, State, Step, stepper
+from kvjepsen.checking.models import APPEND, CAS, IMPOSSIBLE, READ, UNEQUAL, UNMOVED, Call, State, Step, stepper
 from kvjepsen.checking.verdict import Verdict
 from kvjepsen.records import NEVER
 from kvstore import limits
 
 _LOOK_AT_CLOCK_EVERY: Final = 512
+_UNSEEN: Final = object()
 
 
 class Outcome(NamedTuple):
-    """`reached`: when INVALID, the moment (the end of a call) that no order of the calls gets past."""
+    """INVALID: no order of the calls gets past the moment `reached`, the end of one. VALID: `order` explains them."""
 
     verdict: Verdict
     reached: int = NEVER
     states: int = 0
     reason: str = ""
+    order: tuple[Call, ...] = ()
+
+
+# How a configuration was reached: the way to the one before it, the looks (a bitmask) and then the call that followed.
+Way = tuple["Way", int, int] | None
+Configuration = tuple[int, int, State, Way]
 
 
 def search(
@@ -45,7 +54,7 @@ def search(
     first, step = stepper(calls)
     plan = _Plan(calls, step)
     seen: dict[tuple[int, State], list[int]] = {}
-    stack: list[tuple[int, int, State]] = [(0, 0, first)]
+    stack: list[Configuration] = [(0, 0, first, None)]
     until = clock() + seconds_max
     reached = popped = 0
     while stack:
@@ -54,12 +63,12 @@ def search(
             return Outcome(Verdict.UNKNOWN, states=len(seen), reason=f"not decided within {seconds_max:g} s")
         if len(seen) > states_max:
             return Outcome(Verdict.UNKNOWN, states=len(seen), reason=f"more than {states_max:,} configurations")
-        done, used, state = stack.pop()
-        done, frontier, moment = plan.look(done, state)
+        before, used, state, way = stack.pop()
+        done, frontier, moment = plan.look(before, state)
         if done == plan.full:
-            return Outcome(Verdict.VALID, states=len(seen))
+            return Outcome(Verdict.VALID, states=len(seen), order=plan.order(way, done & ~before))
         reached = max(reached, moment)
-        for move in plan.moves(done, used, state, frontier, moment):
+        for move in plan.moves((done, used, state, way), done & ~before, frontier, moment):
             known = seen.setdefault((move[0], move[2]), [])
             if not any(fewer & ~move[1] == 0 for fewer in known):
                 known.append(move[1])
@@ -73,11 +82,14 @@ class _Plan:
     def __init__(self, calls: Sequence[Call], step: Step) -> None:
         self._step = step
         self._required = sorted((call for call in calls if call.required), key=lambda call: call.invoked)
-        self._optional = sorted((call for call in calls if not call.required), key=lambda call: call.invoked)
+        self._frugal = not any(call.version is not None for call in calls)
+        optional = [call for call in calls if not call.required]
+        if self._frugal:
+            optional = _of_use(optional, self._required)
+        self._optional = sorted(_alike(optional, calls), key=lambda call: call.invoked)
         self.full = (1 << len(self._required)) - 1
         self._before = _order_by_revision(self._required)
         self._twin = _twins(self._optional)
-        self._frugal = not any(call.version is not None for call in calls)
 
     def look(self, done: int, state: State) -> tuple[int, list[int], int]:
         """`done` and all that only looks and may come next; then what may come next, and when the first of it ends."""
@@ -107,12 +119,11 @@ class _Plan:
                 return done, frontier, moment
             done |= looked
 
-    def moves(
-        self, done: int, used: int, state: State, frontier: list[int], moment: int
-    ) -> list[tuple[int, int, State]]:
+    def moves(self, at: Configuration, looked: int, frontier: list[int], moment: int) -> list[Configuration]:
         """The configurations that may follow, the most promising last."""
+        done, used, state, way = at
         step, required = self._step, self._required
-        found: list[tuple[int, int, State]] = []
+        found: list[Configuration] = []
         for k, call in enumerate(self._optional):
             if call.invoked > moment:
                 break
@@ -122,12 +133,22 @@ class _Plan:
             if after is IMPOSSIBLE or after == state:
                 continue
             if not self._frugal or self._needed(after, used | 1 << k, frontier, moment):
-                found.append((done, used | 1 << k, after))
+                found.append((done, used | 1 << k, after, (way, looked, ~k)))
         for j in reversed(frontier):
             after = step(state, required[j])
             if after is not IMPOSSIBLE:
-                found.append((done | 1 << j, used, after))
+                found.append((done | 1 << j, used, after, (way, looked, j)))
         return found
+
+    def order(self, way: Way, looked: int) -> tuple[Call, ...]:
+        """The calls in the order in which they were taken."""
+        backwards: list[Call] = []
+        while True:
+            backwards += [call for j, call in enumerate(self._required) if looked >> j & 1]
+            if way is None:
+                return tuple(reversed(backwards))
+            way, looked, taken = way
+            backwards.append(self._required[taken] if taken >= 0 else self._optional[~taken])
 
     def _needed(self, state: State, used: int, frontier: list[int], moment: int) -> bool:
         """Whether something that may come next does so because of this state."""
@@ -142,6 +163,46 @@ class _Plan:
             if not used >> k & 1 and not call.blind and step(state, call) is not IMPOSSIBLE:
                 return True
         return False
+
+
+def _alike(optional: list[Call], calls: Sequence[Call]) -> list[Call]:
+    """The optional calls, with one value for all that nobody looks for."""
+    if any(call.kind == APPEND for call in calls):
+        return optional
+    looked_for: set[object] = {call.value for call in calls if call.kind == READ}
+    looked_for |= {call.old for call in calls if call.kind in (CAS, UNEQUAL)}
+    looked_for.add(None)  # absence has a version of its own
+    return [call if call.value in looked_for else call._replace(value=_UNSEEN) for call in optional]
+
+
+def _of_use(optional: list[Call], required: Sequence[Call]) -> list[Call]:
+    """The optional calls whose result a required call may need, or another one of use."""
+    wanted: set[object] = set()
+    if not all(_wants(call, wanted) for call in required):
+        return optional
+    kept: list[Call] = []
+    left = optional
+    while True:
+        found = [call for call in left if call.kind == APPEND or call.value in wanted]
+        if not found:
+            return kept
+        if not all(_wants(call, wanted) for call in found):
+            return optional
+        kept += found
+        left = [call for call in left if call not in found]
+
+
+def _wants(call: Call, wanted: set[object]) -> bool:
+    """Adds the value that the call needs to find. False if there are too many to name."""
+    if call.kind in (UNEQUAL, UNMOVED, APPEND) or call.asked:
+        return False
+    if call.kind == READ:
+        wanted.add(call.value)
+    elif call.kind == CAS:
+        wanted.add(call.old)
+    elif call.asked == 0:
+        wanted.add(None)
+    return True
 
 
 def _order_by_revision(required: Sequence[Call]) -> list[int] | None:
