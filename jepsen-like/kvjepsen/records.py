@@ -134,6 +134,10 @@ class History:
             keys.setdefault(operation.key, []).append(operation)
         return keys
 
+    def select(self, keep: Callable[[Operation], bool]) -> "History":
+        """The same history with some of its operations only: of one workload, say."""
+        return History([op for op in self.operations if keep(op)], self.faults, self.observations)
+
     def final_reads(self) -> list[Operation]:
         """The reads made after everything was healed: those of client `final` that were answered."""
         return [op for op in self.operations if op.client == FINAL and op.f == "read" and op.outcome == "ok"]

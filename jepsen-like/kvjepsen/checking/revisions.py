@@ -21,12 +21,11 @@ import bisect
 import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
+from kvjepsen.checking.placed import MUTATIONS, Placed
 from kvjepsen.checking.verdict import Finding, Findings, Result, Verdict, first
 from kvjepsen.records import ABSENT, NEVER, UNMET, History, Operation, comparable
-
-_MUTATIONS: Final = ("write", "cas", "delete")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +142,7 @@ class _Key:
             self._take_failed(op)
         elif op.f == "read":
             self._take_read(op)
-        elif op.f not in _MUTATIONS or (op.outcome == "ok" and op.revision is None):
+        elif op.f not in MUTATIONS or (op.outcome == "ok" and op.revision is None):
             raise _Undecided
         elif op.revision is None:
             self._loose.append(op)
@@ -165,7 +164,7 @@ class _Key:
 
     def _take_failed(self, op: Operation) -> None:
         asked = op.asked_revision
-        if op.f in _MUTATIONS:
+        if op.f in MUTATIONS:
             self._refused.append(op)
         if op.error == ABSENT:
             self._looks.append((op, lambda place: place.value is None))
@@ -300,57 +299,29 @@ class _Key:
 def _check_store(operations: Sequence[Operation], found: Findings) -> None:
     """Over all keys: revisions are given once and rise in real time; a read shows what was implied before it began."""
     given: dict[int, Operation] = {}
-    places: dict[str | None, list[tuple[int, Operation]]] = {}
-    deletes: dict[str | None, int] = {}  # the first delete of unknown revision
     for op in operations:
-        if op.f not in _MUTATIONS or op.outcome == "fail":
-            continue
-        if op.revision is None:
-            if op.f == "delete":
-                deletes.setdefault(op.key, op.i)
-            continue
-        twin = given.setdefault(op.revision, op)
-        if twin is not op and twin.key != op.key:
-            found.note("repeated revision", f"two writes were given revision {op.revision}", twin, op)
-        places.setdefault(op.key, []).append((op.revision, op))
-    for known in places.values():
-        known.sort(key=lambda place: place[0])
-    ended = sorted((op for op in operations if op.outcome == "ok"), key=lambda op: op.ended)
-    floor: Operation | None = None
-    at = 0
+        if op.f in MUTATIONS and op.outcome != "fail" and op.revision is not None:
+            twin = given.setdefault(op.revision, op)
+            if twin is not op and twin.key != op.key:
+                found.note("repeated revision", f"two writes were given revision {op.revision}", twin, op)
+    placed = Placed(operations)
+    told = sorted((op for op in operations if op.outcome == "ok" and op.revision), key=lambda op: op.ended)
+    at, floor, known = 0, 0, None
     for op in operations:
-        while at < len(ended) and ended[at].ended < op.i:
-            if (ended[at].revision or 0) > (floor.revision or 0 if floor is not None else 0):
-                floor = ended[at]
+        while at < len(told) and told[at].ended < op.i:
+            if (told[at].revision or 0) > floor:
+                floor, known = told[at].revision or 0, told[at]
             at += 1
-        if floor is None or op.outcome != "ok":
+        if op.outcome != "ok":
             continue
-        if op.f == "read" and op.linearizable:
-            _check_read(op, floor, places.get(op.key, []), deletes, found)
-        elif op.f in _MUTATIONS and op.revision is not None and op.revision <= (floor.revision or 0):
-            problem = f"revision {op.revision} was given to a write that began when {floor.revision} was known"
-            found.note("revision went back", problem, floor, op)
-
-
-def _check_read(
-    op: Operation,
-    floor: Operation,
-    places: list[tuple[int, Operation]],
-    deletes: dict[str | None, int],
-    found: Findings,
-) -> None:
-    at = bisect.bisect_right(places, floor.revision or 0, key=lambda place: place[0]) - 1
-    if at < 0:
-        return
-    revision, newest = places[at]
-    if op.revision is not None and op.shown is not None:
-        stale = op.revision < revision
-    else:
-        removed = any(_result(later) is None for _, later in places[at:])
-        stale = op.shown is None and not removed and deletes.get(op.key, NEVER) > op.ended
-    if stale:
-        problem = f"a read hides revision {revision}, although {floor.revision} was known before it began"
-        found.note("stale read", problem, newest, floor, op)
+        if op.f == "read":
+            hidden = placed.hidden_by(op, floor) if op.linearizable else None
+            if hidden is not None:
+                problem = f"a read hides revision {hidden.revision}, although {floor} was known before it began"
+                found.note("stale read", problem, hidden, known, op)
+        elif op.f in MUTATIONS and op.revision is not None and op.revision <= floor:
+            problem = f"revision {op.revision} was given to a write that began when {floor} was known"
+            found.note("revision went back", problem, known, op)
 
 
 def _result(op: Operation) -> Any:
