@@ -9,19 +9,24 @@ from kvjepsen.records import NEVER, Operation
 MUTATIONS: Final = ("write", "cas", "delete")
 
 
+def removes(op: Operation) -> bool:
+    """Whether it leaves the key absent."""
+    return op.f == "delete" or (op.f == "write" and op.value is None) or (op.f == "cas" and op.value[1] is None)
+
+
 class Placed:
     """Every (key, revision) that an answer told."""
 
     def __init__(self, operations: Sequence[Operation]) -> None:
         self._places: dict[str | None, list[tuple[int, int, Operation]]] = {}
-        self._deleted_from: dict[str | None, int] = {}  # when the first delete of unknown revision began
+        self._removed_from: dict[str | None, int] = {}  # when the first removal of unknown revision began
         for op in operations:
             if op.outcome == "fail":
                 continue
             if op.revision is not None and (op.f in MUTATIONS or op.shown is not None):
                 self._places.setdefault(op.key, []).append((op.revision, op.i, op))
-            elif op.f == "delete" and op.revision is None:
-                self._deleted_from.setdefault(op.key, op.i)
+            elif op.revision is None and removes(op):
+                self._removed_from.setdefault(op.key, op.i)
         for places in self._places.values():
             places.sort(key=lambda place: place[:2])
 
@@ -37,6 +42,6 @@ class Placed:
         revision, _, newest = places[at]
         if read.shown is not None:
             return newest if read.revision is not None and read.revision < revision else None
-        if self._deleted_from.get(read.key, NEVER) < read.ended:
+        if self._removed_from.get(read.key, NEVER) < read.ended:
             return None
-        return None if any(op.f == "delete" for _, _, op in places[at:]) else newest
+        return None if any(removes(op) for _, _, op in places[at:]) else newest

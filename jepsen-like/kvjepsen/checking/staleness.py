@@ -8,9 +8,9 @@ import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kvjepsen.checking.placed import MUTATIONS
+from kvjepsen.checking.placed import MUTATIONS, removes
 from kvjepsen.checking.verdict import Findings, Result, first
-from kvjepsen.records import History, Operation
+from kvjepsen.records import NEVER, History, Operation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +31,7 @@ def check(history: History) -> Staleness:
     ages: list[float] = []
     bounded = 0
     for operations in history.by_key().values():
-        newer = _Newer(
-            [op for op in operations if op.f in MUTATIONS and op.outcome == "ok" and op.ended_ns is not None]
-        )
+        newer = _Newer([op for op in operations if op.f in MUTATIONS and op.outcome != "fail"])
         for read in operations:
             if read.f != "read" or read.level != "one" or read.outcome != "ok" or read.t_ns is None:
                 continue
@@ -64,19 +62,19 @@ class _Newer:
     """The acknowledged mutations of a key by revision, each with the soonest end of those from there on."""
 
     def __init__(self, mutations: Sequence[Operation]) -> None:
-        placed = sorted((op for op in mutations if op.revision is not None), key=lambda op: op.revision or 0)
+        placed = sorted((op for op in mutations if _placed(op)), key=lambda op: op.revision or 0)
         self._revisions = [op.revision or 0 for op in placed]
         self._soonest: list[Operation] = []
         for op in reversed(placed):
             last = self._soonest[-1] if self._soonest else op
             self._soonest.append(op if op.ended <= last.ended else last)
         self._soonest.reverse()
-        self._deletes = [op for op in placed if op.f == "delete"]
+        self._removals = [op for op in mutations if removes(op)]
 
     def age_ms(self, read: Operation) -> tuple[float, Operation | None]:
         """The age of what the read shows, and the write that proves it."""
-        shown = read.revision if read.shown is not None else self._absent_since(read)
-        at = bisect.bisect_right(self._revisions, shown or 0)
+        shown = read.revision or 0 if read.shown is not None else self._absent_since(read)
+        at = bisect.bisect_right(self._revisions, shown)
         if at == len(self._revisions):
             return 0.0, None
         write = self._soonest[at]
@@ -85,8 +83,13 @@ class _Newer:
         return (read.t_ns - write.ended_ns) / 1e6, write
 
     def _absent_since(self, read: Operation) -> int:
-        """The newest delete that may have been what an empty answer shows; 0: from before the first write."""
-        return max((op.revision or 0 for op in self._deletes if op.i < read.ended), default=0)
+        """The newest removal that may have been what an empty answer shows; 0: from before the first write."""
+        began = [op for op in self._removals if op.i < read.ended]
+        return max((NEVER if op.revision is None else op.revision for op in began), default=0)
+
+
+def _placed(op: Operation) -> bool:
+    return op.outcome == "ok" and op.revision is not None and op.ended_ns is not None
 
 
 def _quantile(ordered: Sequence[float], share: float) -> float:
