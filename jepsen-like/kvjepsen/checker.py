@@ -3,7 +3,9 @@
     result = check(read_history("history.jsonl"), "kv")
     result.verdict, result.witness
 
-A key beyond a bound is UNKNOWN, never VALID. `checking/` has the search, the models, and the other checkers.
+Two checkers judge each key whose history tells revisions, the search and the one that reads revisions. Where both
+know, they have to agree; where one does not, the other one's word counts. A key that neither decides is UNKNOWN.
+`checking/` has both, the models, and the checkers of other promises.
 """
 
 import time
@@ -12,10 +14,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from kvjepsen.checking.models import MODELS, Call, calls_of
+from kvjepsen.checking.revisions import Judgement, check_key
 from kvjepsen.checking.search import Outcome, search
 from kvjepsen.checking.verdict import Verdict
 from kvjepsen.checking.witness import witness
-from kvjepsen.records import NEVER, History
+from kvjepsen.records import NEVER, History, Operation
 from kvstore import limits
 
 
@@ -27,6 +30,10 @@ class Bounds:
     concurrent_max: int = limits.CHECK_CONCURRENT_OPS_MAX
     states_max: int = limits.CHECK_STATES_PER_KEY_MAX
     seconds_max: float = limits.CHECK_KEY_S_MAX
+
+
+class Disagreement(AssertionError):
+    """The two checkers contradict each other: one of them is wrong, and no verdict can be trusted."""
 
 
 class Witness(NamedTuple):
@@ -63,16 +70,23 @@ def check(
     clock: Callable[[], float] = time.monotonic,
     each: Callable[[], None] = lambda: None,
 ) -> Linearizability:
-    """Check every key. `each` is called after each. Raises UnknownOperation (a ValueError) for what the model lacks."""
+    """Check every key; `each` is called after each. Raises UnknownOperation for what the model lacks, Disagreement."""
     failed: dict[str | None, tuple[list[Call], Outcome]] = {}
+    by_revision: dict[str | None, tuple[int, ...]] = {}
     undecided: list[tuple[str | None, str]] = []
     by_key = history.by_key()
     for key, operations in by_key.items():
         calls = calls_of(operations, MODELS[model])
-        outcome = _check_key(calls, bounds, clock)
+        outcome, second = _check_key(calls, bounds, clock), _second(operations)
+        if Verdict.UNKNOWN not in (outcome.verdict, second.verdict) and outcome.verdict is not second.verdict:
+            raise Disagreement(
+                f"key {key!r}: {outcome.verdict} by search, {second.verdict} by revisions ({second.finding})"
+            )
         if outcome.verdict is Verdict.INVALID:
             failed[key] = (calls, outcome)
-        elif outcome.verdict is Verdict.UNKNOWN:
+        elif second.finding is not None:
+            by_revision[key] = second.finding.ops
+        elif Verdict.VALID not in (outcome.verdict, second.verdict):
             undecided.append((key, outcome.reason))
         each()
     shown = None
@@ -80,8 +94,17 @@ def check(
         key = min(failed, key=lambda key: failed[key][1].reached)
         calls, outcome = failed[key]
         shown = Witness(key, tuple(call.i for call in witness(calls, outcome.reached, clock=clock)))
-    verdict = Verdict.INVALID if failed else Verdict.UNKNOWN if undecided else Verdict.VALID
-    return Linearizability(verdict, model, len(by_key), len(history.operations), tuple(failed), tuple(undecided), shown)
+    elif by_revision:
+        shown = Witness(*next(iter(by_revision.items())))
+    wrong = (*failed, *by_revision)
+    verdict = Verdict.INVALID if wrong else Verdict.UNKNOWN if undecided else Verdict.VALID
+    return Linearizability(verdict, model, len(by_key), len(history.operations), wrong, tuple(undecided), shown)
+
+
+def _second(operations: list[Operation]) -> Judgement:
+    """What revisions say; nothing where none is told."""
+    told = any(op.revision is not None or op.version is not None for op in operations)
+    return check_key(operations) if told else Judgement(Verdict.UNKNOWN)
 
 
 def _check_key(calls: list[Call], bounds: Bounds, clock: Callable[[], float]) -> Outcome:

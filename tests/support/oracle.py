@@ -4,7 +4,7 @@ It reads operations by itself and shares no code with the checkers that are held
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import chain, combinations, permutations
+from itertools import chain, combinations, pairwise, permutations
 
 from kvjepsen.records import Operation
 
@@ -88,4 +88,4 @@ def _explains(order: Sequence[Operation]) -> bool:
         revisions.append(op.revision)
         barred.append(set())
     told = [revision for revision in revisions if revision is not None]
-    return all(a < b for a, b in zip(told, told[1:], strict=False))
+    return all(a < b for a, b in pairwise(told))

@@ -28,7 +28,7 @@ def random_history(seed: int | random.Random, *, ops_max: int = 6, versions: boo
 
 
 def _intervals(chance: random.Random, count: int) -> list[Operation]:
-    waiting: dict[int, Operation | None] = {process: None for process in range(chance.randint(1, 3))}
+    waiting: dict[int, Operation | None] = dict.fromkeys(range(chance.randint(1, 3)))
     operations: list[Operation] = []
     i = 0
     while len(operations) < count or any(waiting.values()):

@@ -251,7 +251,11 @@ class Node:
     def acknowledge_early(self) -> None:
         """The bug: the leader's own copy is taken to be enough."""
         for index in sorted(self.waiting):
-            if self.applied < index <= len(self.log) and self.waiting[index][2] != "all" and self.log[index - 1].f != "cas":
+            if (
+                self.applied < index <= len(self.log)
+                and self.waiting[index][2] != "all"
+                and self.log[index - 1].f != "cas"
+            ):
                 _, answer, _ = self.waiting.pop(index)
                 ahead = State()
                 for entry in self.log[:index]:
@@ -302,7 +306,9 @@ class Node:
         before = self.log[prev - 1] if prev > 0 else None
         self.send(other, lambda: other.on_append(self, term, prev, before, entries, told))
 
-    def on_append(self, leader: "Node", term: int, prev: int, before: Entry | None, entries: list[Entry], told: Told) -> None:
+    def on_append(
+        self, leader: "Node", term: int, prev: int, before: Entry | None, entries: list[Entry], told: Told
+    ) -> None:
         self.see_term(term)
         if term < self.term:
             mine = self.term

@@ -7,10 +7,8 @@ and every key is read on every node.
 
 import io
 import random
-from collections.abc import Iterator
 from typing import Any
 
-from kvjepsen.formats import BadHistory
 from kvjepsen.records import History, Line, Pairing, Recorder
 from tests.support.small_raft import Cluster, Entry, Node
 
@@ -95,9 +93,7 @@ class Client:
         kind = self.cluster.chance.random()
         asked = self.known if kind < 0.5 else None
         age = 40 if kind > 0.8 else None
-        line = self.recorder.invoke(
-            self.process, "read", level="one", revision=asked, max_staleness_ms=age, **told
-        )
+        line = self.recorder.invoke(self.process, "read", level="one", revision=asked, max_staleness_ms=age, **told)
         send = lambda answer: self.cluster.clock.after(  # noqa: E731
             1.0, lambda: node.read_here(key, asked, age, answer) if node.up else answer("fail", "unavailable")
         )
@@ -193,7 +189,9 @@ class _Waiting:
     def take(self, outcome: str, told: Any, version: int | None, shown: Any) -> None:
         client, line = self.client, self.line
         # A refusal of one attempt says nothing of another one.
-        if self.done or (outcome == "fail" and self.attempts > 1 and told not in ("precondition_failed", "key_not_found")):
+        if self.done or (
+            outcome == "fail" and self.attempts > 1 and told not in ("precondition_failed", "key_not_found")
+        ):
             return
         self.done = True
         client.pause_ms = 40.0 if told in ("no_leader", "unavailable") else 5.0
@@ -236,7 +234,19 @@ class _Faults:
             return
         leader = cluster.leader()
         victim = leader if leader is not None and chance.random() < 0.6 else chance.choice(cluster.nodes)
-        kind = chance.choice(("kill", "power loss", "all lose power", "cut off", "cut off", "restarting voters", "restarting voters", "figure 8", "figure 8"))
+        kind = chance.choice(
+            (
+                "kill",
+                "power loss",
+                "all lose power",
+                "cut off",
+                "cut off",
+                "restarting voters",
+                "restarting voters",
+                "figure 8",
+                "figure 8",
+            )
+        )
         self.recorder.fault(kind, node=victim.name)
         if kind == "cut off":
             cluster.cut_off.add(victim.name)
@@ -282,7 +292,7 @@ class _Figure8:
     """Figure 8 of the Raft paper, as far as faults can bring it about.
 
     A leader is cut off with entries that nobody else has. Who follows it is cut off before it can tell anybody. The
-    first one comes back, leads again, and is cut off while it hands out its old entries; then the second one comes back.
+    first one comes back, leads again, and is cut off while it hands out its old entries; then the second one returns.
     """
 
     def __init__(self, cluster: Cluster, leader: Node) -> None:

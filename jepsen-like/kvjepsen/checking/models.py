@@ -11,9 +11,10 @@ A revision that nobody told is only known to be above the one before it.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from kvjepsen.records import ABSENT, NEVER, UNMET, Operation, comparable
+from kvstore.errors import LocalError
 
 READ: Final = 0
 WRITE: Final = 1  # of None: a delete
@@ -29,8 +30,10 @@ State = Any
 Step = Callable[[State, "Call"], State]
 
 
-class UnknownOperation(ValueError):
+class UnknownOperation(LocalError):
     """The model does not know what this operation does."""
+
+    exit_code: ClassVar[int] = 7
 
 
 class Call(NamedTuple):

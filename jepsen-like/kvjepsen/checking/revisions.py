@@ -6,7 +6,8 @@ the order already, and only these can be wrong:
 1. Two mutations of one revision. A revision that shows two values, or not the value that was written at it.
 2. A revision that nobody was told shows a value that no mutation of unknown outcome can account for, each once. So a
    write that was refused never shows, and none takes effect twice.
-3. What a mutation needed to find was not there: the old value of a cas, the revision of a condition, the version.
+3. What a mutation needed to find was not there: the old value of a cas, the revision of a condition, the version
+   before its own. Versions that jump count mutations of unknown outcome that took effect unseen.
 4. Real time: something in a later place ended before something in an earlier place began.
 5. A look without a revision (a key that is absent, a condition that failed) fits nowhere between the places that real
    time leaves it.
@@ -129,6 +130,8 @@ class _Key:
         self.ambiguous = False
         self._places: dict[int, _Place] = {}
         self._loose: list[Operation] = []
+        self._unseen: list[Operation] = []
+        self._unseen_max = 0
         self._spare_from = NEVER  # when the first mutation began that may have taken effect unseen
         self._refused: list[Operation] = []
         self._looks: list[tuple[Operation, Callable[[_Place], bool]]] = []
@@ -192,7 +195,10 @@ class _Key:
             for place, op in zip(places, sorted(candidates, key=lambda op: op.i), strict=False):
                 place.mutation = op
         given = {id(place.mutation) for place in self._order}
+        self._unseen_max = sum(id(op) not in given for op in self._loose)
         unseen = {_result(op) for op in self._loose if id(op) not in given}
+        # Those whose effect depends on nothing may be put anywhere.
+        self._unseen = [op for op in self._loose if id(op) not in given and op.f != "cas" and op.asked_revision is None]
         # Any of those with one value may be the one that was not seen.
         self._spare_from = min((op.i for op in self._loose if _result(op) in unseen), default=NEVER)
 
@@ -218,8 +224,9 @@ class _Key:
 
     def check_chain(self) -> None:
         """Rule 3: what each mutation needed to find."""
+        _, ends = self._times()
         version = 0
-        for before, place in zip(self._order, self._order[1:], strict=False):
+        for at, (before, place) in enumerate(zip(self._order, self._order[1:], strict=False)):
             op = place.mutation
             assert op is not None
             if op.f == "cas" and before.value != comparable(op.value[0]):
@@ -231,7 +238,26 @@ class _Key:
             version = 0 if place.value is None else version + 1
             told = place.told_version
             if told is not None and told != version:
-                self._missing(f"version {told} at revision {place.revision}, it should be {version}", before, op)
+                problem = f"version {told} at revision {place.revision}, it should be {version}"
+                if told < 1 or op.f == "cas" or op.asked_revision is not None:
+                    self._missing(problem, before, op)
+                # Either some were written over unseen, or the key was removed and written again.
+                writes, removals = (told - version, 0) if told > version else (told - 1, 1)
+                self._hide(writes, removals, ends[at], _Broken(problem, before.mutation, op))
+                version = told
+
+    def _hide(self, writes: int, removals: int, deadline: int, broken: _Broken) -> None:
+        """Account for mutations that nobody saw, invoked before `deadline`, by those of unknown outcome."""
+        self._unseen_max -= writes + removals
+        if self._unseen_max < 0:
+            raise broken
+        for count, removing in ((writes, False), (removals, True)):
+            fitting = [op for op in self._unseen if op.i < deadline and (_result(op) is None) is removing]
+            if len(fitting) < count:
+                raise _Undecided
+            # Places come with rising deadlines: those invoked first are taken first.
+            for op in fitting[:count]:
+                self._unseen.remove(op)
 
     def _missing(self, problem: str, before: _Place, op: Operation) -> None:
         if self._spare_from < op.ended:
