@@ -68,11 +68,16 @@ def simulate(seeds: int, seed: int, jobs: int, members: bool, mutant: str | None
 
 @chaos.command()
 @click.argument("history", type=click.Path(path_type=Path))
-@click.option("--format", "form", type=click.Choice(_FORMATS), default="jsonl", show_default=True, help="What it is.")
-@click.option("--model", type=click.Choice(("register", "kv")), default="kv", show_default=True, help="What a key is.")
+@click.option(
+    "--format", "form", type=click.Choice(_FORMATS), default="jsonl", show_default=True, help="How the file is written."
+)
+@click.option(
+    "--model", type=click.Choice(("register", "kv")), default="kv", show_default=True, help="What it tells of."
+)
 @click.option(
     "--seconds-per-key",
     type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
     default=limits.CHECK_KEY_S_MAX,
     show_default=True,
     help="How long to search for an order of one key's operations.",

@@ -87,6 +87,10 @@ class _Plan:
         if self._frugal:
             optional = _of_use(optional, self._required)
         self._optional = sorted(_alike(optional, calls), key=lambda call: call.invoked)
+        # Read often: plain lists are much quicker than attributes of the calls.
+        self._invoked = [call.invoked for call in self._required]
+        self._ended = [call.ended for call in self._required]
+        self._observes = [call.observes for call in self._required]
         self.full = (1 << len(self._required)) - 1
         self._before = _order_by_revision(self._required)
         self._twin = _twins(self._optional)
@@ -94,6 +98,7 @@ class _Plan:
     def look(self, done: int, state: State) -> tuple[int, list[int], int]:
         """`done` and all that only looks and may come next; then what may come next, and when the first of it ends."""
         required, before, step = self._required, self._before, self._step
+        invoked, ended, observes = self._invoked, self._ended, self._observes
         count = len(required)
         while True:
             frontier: list[int] = []
@@ -101,17 +106,16 @@ class _Plan:
             looked = 0
             # The lowest call that is not done yet.
             for j in range((~done & (done + 1)).bit_length() - 1, count):
-                call = required[j]
-                if call.invoked > moment:
+                if invoked[j] > moment:
                     break
                 bit = 1 << j
                 if done & bit:
                     continue
-                if call.ended < moment:
-                    moment = call.ended
+                if ended[j] < moment:
+                    moment = ended[j]
                 if before is not None and before[j] & ~done:
                     continue
-                if call.observes and step(state, call) == state:
+                if observes[j] and step(state, required[j]) == state:
                     looked |= bit
                 else:
                     frontier.append(j)
