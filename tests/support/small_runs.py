@@ -312,7 +312,8 @@ class _Figure8:
             cluster.clock.after(cluster.chance.uniform(4, 25), self.swap)
 
     def swap(self) -> None:
-        assert self.second is not None
+        if self.second is None or self.elected not in self.cluster.on_leader:
+            return  # it is over
         self.cluster.cut_off.add(self.first.name)
         self.cluster.cut_off.discard(self.second.name)
         self.cluster.clock.after(250.0, self.end)
