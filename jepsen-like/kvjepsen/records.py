@@ -256,7 +256,7 @@ class Recorder:
         return self._write("info", OBSERVER, "view", value=view, node=node)
 
     def _end(self, event: Event, invoked: Line, **shown: Any) -> Line:
-        same = {"key": invoked.key, "key_base64": invoked.key_base64, "client": invoked.client, "level": invoked.level}
+        same = {"key": invoked.key, "client": invoked.client, "level": invoked.level}
         if invoked.f != "read":
             same["value"] = invoked.value
         return self._write(event, invoked.process, invoked.f, **{**same, "node": invoked.node, **shown})
@@ -270,18 +270,17 @@ class Recorder:
 
 def encode(line: Line) -> bytes:
     """The line as it stands in a file: every field of DESIGN 3.1, null where there is nothing. Raises ValueError."""
-    fields = {name: getattr(line, name) for name in _WRITTEN}
-    if line.key is not None:
-        del fields["key_base64"]
+    key = key_of(line)
+    key_field: dict[str, Any] = {"key": key}
+    if key is not None and not key.isascii():
+        raw = key.encode("utf-8", "surrogateescape")
         try:
-            line.key.encode()
-        except UnicodeEncodeError:
-            fields["key_base64"] = line.key.encode("utf-8", "surrogateescape")
-            del fields["key"]
-    elif line.key_base64 is not None:
-        del fields["key"]
-    else:
-        del fields["key_base64"]
+            raw.decode()
+        except UnicodeDecodeError:
+            key_field = {"key_base64": raw}
+    fields: dict[str, Any] = {}
+    for name in _WRITTEN:
+        fields |= key_field if name == "key" else {name: getattr(line, name)}
     if line.max_staleness_ms is not None:
         fields["max_staleness_ms"] = line.max_staleness_ms
     data = msgspec.json.encode(fields) + b"\n"
@@ -313,7 +312,6 @@ _WRITTEN: Final = (
     "type",
     "f",
     "key",
-    "key_base64",
     "value",
     "version",
     "revision",

@@ -25,8 +25,8 @@ from kvjepsen.checking import (
 )
 from kvjepsen.checking.verdict import Verdict
 from kvjepsen.records import History
-from tests.support.small_raft import BUGS
 from tests.support.small_runs import COUNTER, LIST, REGISTERS, SET, run
+from tests.support.small_state import BUGS
 
 SEEDS = range(7_000, 7_040)
 MANY_SEEDS = range(20_000, 20_100)

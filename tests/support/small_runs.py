@@ -10,7 +10,8 @@ import random
 from typing import Any
 
 from kvjepsen.records import History, Line, Pairing, Recorder
-from tests.support.small_raft import Cluster, Entry, Node
+from tests.support.small_raft import Cluster, Node
+from tests.support.small_state import Entry
 
 REGISTERS = ("ra", "rb", "rc")
 COUNTER, LIST, SET = "counter", "list", "set"

@@ -318,6 +318,11 @@ class TestCounter:
         for shown, right in ((1, True), (-2, True), (0, False), (-3, False), (5, False)):
             assert (kinds(counter.check(history(*adds, final(shown, (6, 7))))) == []) is right
 
+    def test_other_keys_and_sums_too_wide_to_try(self) -> None:
+        wide = (op("increment", 1 << 21, (0, None)), op("write", 5, (1, 2), key="y"), op("read", 5, (3, 4), key="y"))
+        result = counter.check(history(*wide, final(77, (6, 7))))
+        assert (result.verdict, result.reads) == (VALID, 1)
+
     def test_reads_at_one_are_not_judged_and_nothing_is_unknown(self) -> None:
         assert self.check(op("read", 99, (4, 5), level="one")) == []
         result = counter.check(history(*self.ADDS))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from kvjepsen import formats
 from kvjepsen.formats import BadHistory, read_history
-from kvjepsen.records import NEVER, History, Line, Pairing, Recorder, comparable
+from kvjepsen.records import NEVER, History, Line, Pairing, Recorder, comparable, encode
 from kvstore import limits
 
 DESIGN_FIELDS = [
@@ -93,6 +93,8 @@ class TestRecorder:
         assert b'"key_base64":"/wBh"' in data
         assert b'"key":' not in data
         assert read(tmp_path, data).operations[0].key == key
+        again = [encode(msgspec.json.decode(raw, type=Line)) for raw in data.splitlines()]
+        assert b"".join(again) == data
 
     def test_a_line_above_the_bound_is_refused_before_it_is_written(self) -> None:
         sink = io.BytesIO()
@@ -256,6 +258,7 @@ INFO  jepsen.util - 0\t:fail\t:read\t:timed-out
 {:process 0, :type :ok, :f :append, :key "0", :value "x \\"q\\\\ y"}
 {:process 1, :type :ok, :f :get, :key "0", :value ""}
 {:process 1, :type :invoke, :f :put, :key "1", :value ""}
+{:process 0, :type :invoke, :f :append, :key "0", :value ""}
 """
 
     def test_porcupine(self, tmp_path: Path) -> None:
@@ -264,6 +267,7 @@ INFO  jepsen.util - 0\t:fail\t:read\t:timed-out
             (0, "append", "0", 'x "q\\ y', "ok", 'x "q\\ y'),
             (1, "read", "0", None, "ok", None),
             (1, "write", "1", None, "info", None),
+            (0, "append", "0", "", "info", None),
         ]
 
     @pytest.mark.parametrize(

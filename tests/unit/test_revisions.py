@@ -150,6 +150,16 @@ class TestWholeStore:
         deleted = op("delete", None, (5, None), key="a")
         assert check(history(a, b, op("read", None, (6, 7), key="a"), deleted)).verdict is VALID
 
+    def test_a_key_that_fails_is_among_the_findings(self) -> None:
+        old = op("read", 1, (4, 5), revision=5, level="one")
+        newer, stale = op("write", 2, (2, 3), revision=6), op("read", 1, (6, 7), revision=5)
+        assert check(history(FIRST, newer, old)).verdict is VALID
+        result = check(history(FIRST, newer, old, stale))
+        assert [(finding.kind, finding.ops) for finding in result.findings] == [
+            ("not linearizable", (2, 6)),
+            ("stale read", (2, 6)),
+        ]
+
     def test_counts(self) -> None:
         result = check(history(FIRST, op("read", 1, (2, 3), revision=5), op("write", 1, (4, 5), key="b")))
         assert (result.verdict, result.keys, result.undecided, result.mutations, result.reads) == (UNKNOWN, 2, 1, 1, 1)

@@ -122,9 +122,8 @@ def register(value: State, call: Call) -> State:
         return call.value if value == call.old else IMPOSSIBLE
     if kind == UNEQUAL:
         return value if value != call.old else IMPOSSIBLE
-    if kind == APPEND:
-        return _appended(value, call.value)
-    return value
+    assert kind == APPEND, "conditions on revisions need a state that has them"
+    return _appended(value, call.value)
 
 
 def versioned(state: Versioned, call: Call) -> State:
@@ -171,10 +170,8 @@ def _unmoved(state: Versioned, asked: int) -> State:
     return state._replace(barred=state.barred | {asked})
 
 
-def _met(state: Versioned, asked: int | None) -> bool:
+def _met(state: Versioned, asked: int) -> bool:
     """Whether the condition can hold: 0 asks for absence."""
-    if asked is None:
-        return True
     if asked == 0:
         return state.value is None
     if state.exact:

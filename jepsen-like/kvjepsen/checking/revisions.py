@@ -291,8 +291,6 @@ class _Key:
                 floor = max(floor, heapq.heappop(under_way)[1])
             low = bisect.bisect_right(ends, op.i)
             high = bisect.bisect_left(begun, op.ended) - 1
-            if low > high:
-                raise _Broken(f"{_told(op)} between two places that are next to each other", op, *self._around(low))
             chosen = next((at for at in range(max(low, floor), high + 1) if fits(self._order[at])), None)
             if chosen is None:
                 self._misplaced(op, low)
@@ -303,9 +301,6 @@ class _Key:
         if self._spare_from < op.ended:
             raise _Undecided
         raise _Broken(f"{_told(op)} when {_shown(self._order[low])} was there", op, self._order[low].mutation)
-
-    def _around(self, low: int) -> list[Operation | None]:
-        return [place.mutation for place in self._order[max(0, low - 1) : low + 1]]
 
     def _times(self) -> tuple[list[int], list[int]]:
         """For each place: when the last thing before a look there began, and when the first one after it ends."""

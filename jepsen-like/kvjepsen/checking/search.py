@@ -56,24 +56,25 @@ def search(
     seen: dict[tuple[int, State], list[int]] = {}
     stack: list[Configuration] = [(0, 0, first, None)]
     until = clock() + seconds_max
-    reached = popped = 0
+    reached = popped = states = 0
     while stack:
         popped += 1
         if popped % _LOOK_AT_CLOCK_EVERY == 0 and clock() > until:
-            return Outcome(Verdict.UNKNOWN, states=len(seen), reason=f"not decided within {seconds_max:g} s")
-        if len(seen) > states_max:
-            return Outcome(Verdict.UNKNOWN, states=len(seen), reason=f"more than {states_max:,} configurations")
+            return Outcome(Verdict.UNKNOWN, states=states, reason=f"not decided within {seconds_max:g} s")
+        if states > states_max:
+            return Outcome(Verdict.UNKNOWN, states=states, reason=f"more than {states_max:,} configurations")
         before, used, state, way = stack.pop()
         done, frontier, moment = plan.look(before, state)
         if done == plan.full:
-            return Outcome(Verdict.VALID, states=len(seen), order=plan.order(way, done & ~before))
+            return Outcome(Verdict.VALID, states=states, order=plan.order(way, done & ~before))
         reached = max(reached, moment)
         for move in plan.moves((done, used, state, way), done & ~before, frontier, moment):
             known = seen.setdefault((move[0], move[2]), [])
             if not any(fewer & ~move[1] == 0 for fewer in known):
                 known.append(move[1])
                 stack.append(move)
-    return Outcome(Verdict.INVALID, reached, len(seen))
+                states += 1
+    return Outcome(Verdict.INVALID, reached, states)
 
 
 class _Plan:

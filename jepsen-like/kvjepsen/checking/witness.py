@@ -6,6 +6,7 @@ an order. So every other call is loosened: a mutation may have taken effect at a
 1. The failing prefix: what happened after the moment that no order gets past proves nothing.
 2. The witness grows. It begins with the call that ended at that moment. While what it names can be ordered, such an
    order breaks somewhere when the other calls are put back one by one; the first that does not fit joins the witness.
+   Where many calls do the same, such orders are hard to find; then all mutations are in it from the beginning.
 3. It shrinks: a call without which it fails too is loosened again.
 
 Where it fails only because of the counts of versions, every mutation belongs to it; then only looks are left out.
@@ -47,7 +48,8 @@ def witness(
     uncounted = [call._replace(version=None) for call in known]
     if fails(uncounted):
         known = uncounted
-        needed = _grow(known, reached, trial) or needed
+        mutations = {call.i for call in known if call.required and not call.observes}
+        needed = _grow(known, reached, set(), trial) or _grow(known, reached, mutations, trial) or needed
     kept = _shrink(known, needed, fails)
     return sorted((call for call in known if call.i in kept), key=lambda call: call.invoked)
 
@@ -61,10 +63,12 @@ def _kept(call: Call, needed: set[int]) -> bool:
     return call.i in needed or not call.observes
 
 
-def _grow(calls: Sequence[Call], reached: int, trial: Callable[[Sequence[Call]], Outcome]) -> set[int] | None:
-    """A set that fails, small but not minimal; None if it was not found in time."""
+def _grow(
+    calls: Sequence[Call], reached: int, begin: set[int], trial: Callable[[Sequence[Call]], Outcome]
+) -> set[int] | None:
+    """A set that fails, small but not minimal; None if it was not found in time. `begin` belongs to it beforehand."""
     real = {call.i: call for call in calls}
-    needed = {call.i for call in calls if call.required and call.ended == reached}
+    needed = begin | {call.i for call in calls if call.required and call.ended == reached}
     first, step = stepper(calls)
     while True:
         outcome = trial(_only(calls, needed))
