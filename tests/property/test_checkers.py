@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvjepsen.checking.models import MODELS, calls_of, loosened
+from kvjepsen.checking.models import IMPOSSIBLE, MODELS, Call, State, calls_of, loosened, stepper
 from kvjepsen.checking.revisions import check_key
 from kvjepsen.checking.search import search
 from kvjepsen.checking.verdict import Verdict
@@ -48,6 +48,34 @@ def test_search_and_oracle_agree_on_3_000_histories() -> None:
 @pytest.mark.long
 def test_search_and_oracle_agree_on_100_000_histories() -> None:
     compare_with_oracle(range(1_000_000, 1_100_000))
+
+
+def plainly(calls: list[Call]) -> bool:
+    """The same search with a memo and nothing else."""
+    first, step = stepper(calls)
+    seen = set()
+    stack: list[tuple[frozenset[int], State]] = [(frozenset(), first)]
+    while stack:
+        done, state = stack.pop()
+        left = [call for call in calls if call.i not in done]
+        if not any(call.required for call in left):
+            return True
+        moment = min(call.ended for call in left if call.required)
+        for call in left:
+            after = step(state, call)
+            if call.invoked <= moment and after is not IMPOSSIBLE and (done | {call.i}, after) not in seen:
+                seen.add((done | {call.i}, after))
+                stack.append((done | {call.i}, after))
+    return False
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.randoms(use_true_random=False), st.integers(5, 13), st.booleans())
+def test_what_keeps_the_search_small_loses_nothing(chance: random.Random, ops_max: int, versions: bool) -> None:
+    operations = random_history(chance, ops_max=ops_max, versions=versions)
+    calls = calls_of(operations, KV)
+    expected = Verdict.VALID if plainly(calls) else Verdict.INVALID
+    assert search(calls).verdict is expected, told(operations)
 
 
 @settings(max_examples=300, deadline=None)
