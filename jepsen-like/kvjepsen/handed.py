@@ -16,10 +16,11 @@ from itertools import pairwise
 from typing import Final
 
 from kvstore.client import AsyncClient, WriteResult
-from kvstore.errors import KvError, LocalError
+from kvstore.errors import CannotConnect, KvError, LocalError
 from kvstore.model.results import Receipt, Record
 
 _IN_FLIGHT: Final = 16
+_NOBODY_PAUSE_S: Final = 0.02
 
 
 @dataclass(slots=True)
@@ -43,6 +44,20 @@ class Handed:
         made = Made(value, result.receipt, result.revision)
         self._made.setdefault(result.key, []).append(made)
 
+    async def one(self, client: AsyncClient, key: bytes, value: bytes | None) -> None:
+        """Write at level ONE, a put or a delete (None), and note it. Goes on while nobody listens: nothing is sent."""
+        while True:
+            try:
+                if value is None:
+                    result = await client.delete(key, level="one")
+                else:
+                    result = await client.put(key, value, level="one")
+            except CannotConnect:
+                await asyncio.sleep(_NOBODY_PAUSE_S)
+            else:
+                self.note(value, result)
+                return
+
     def keys(self) -> list[bytes]:
         """Every key that was written."""
         return list(self._made)
@@ -61,8 +76,8 @@ class Handed:
         return sum(made.superseded for made in self.ones())
 
     async def settle(self, client: AsyncClient, timeout_s: float = 30.0) -> list[str]:
-        """Ask for every receipt, and wait for those that are pending. Rules 1 and 2: what is wrong."""
-        waiting = self.ones()
+        """Ask for every receipt not asked for yet, and wait for those pending. Rules 1 and 2: what is wrong."""
+        waiting = (made for made in self.ones() if made.revision is None and not made.superseded)
 
         async def ask() -> list[str]:
             return [wrong for made in waiting if (wrong := await _settle(client, made, timeout_s)) is not None]

@@ -164,13 +164,8 @@ class _Run:
             key, written = rng.choice(keys), written + 1
             async with self._locks[key]:
                 retries, begun = client.retries, time.monotonic()
-                if rng.random() < _DELETE_SHARE:
-                    value = None
-                    result = await client.delete(key, level="one")
-                else:
-                    value = b"%d/%d" % (number, written)
-                    result = await client.put(key, value, level="one")
-                self.handed.note(value, result)
+                value = None if rng.random() < _DELETE_SHARE else b"%d/%d" % (number, written)
+                await self.handed.one(client, key, value)
                 if client.retries == retries:
                     self._outcome.latencies_s.append(time.monotonic() - begun)
             async with self._acknowledged:

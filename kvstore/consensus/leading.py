@@ -4,6 +4,8 @@ It sends entries and snapshots within bounds, judges the answers (rules R3, R4),
 every voter has what level ALL promises.
 """
 
+import structlog
+
 from kvstore import limits
 from kvstore.consensus import rules
 from kvstore.consensus.context import Context
@@ -21,6 +23,8 @@ from kvstore.consensus.messages import (
 from kvstore.consensus.progress import Progress, SnapshotSending
 from kvstore.consensus.reads import ReadRounds
 from kvstore.errors import NoLeader
+
+_logger = structlog.get_logger()
 
 # A new commit index travels with the next entries; without any it is told after this time, so that followers can apply.
 COMMIT_UNTOLD_S_MAX = 0.002
@@ -231,6 +235,8 @@ class Leadership:
             if progress.snapshot is not None and message.index >= log[0][1]:
                 progress.drop_snapshot()
         elif progress.snapshot is None and progress.counts(message.seq):
+            if message.index < core.match(peer):
+                self._forgotten(peer, message.index)
             following = rules.next_after_reject(log, core.match(peer), message.index, message.hint_term)
             self._tell_engine(peer, following, reset=True)
             progress.restart(self._seq + 1)
@@ -238,6 +244,21 @@ class Leadership:
             if progress.snapshot is not None:
                 progress.snapshot.passed_over(message.seq)
             self._tell_engine(peer, 0)
+
+    def _forgotten(self, peer: str, index: int) -> None:
+        """A follower keeps what it has acknowledged, so a rejection that looks below it comes from a data directory
+        that went back to an earlier time. It gets what it lacks; nothing of it counts until it acknowledges it again.
+        """
+        _logger.error(
+            "follower_went_back",
+            member=peer,
+            acknowledged=self._context.core.match(peer),
+            holds=index,
+            advice="Its data directory was put back from a copy, or its disk has lost what was synced. It may have "
+            "forgotten votes too: with another failure, acknowledged writes can be lost.",
+        )
+        self._context.core.forget_match(peer)
+        self.progress[peer].forgotten()
 
     def snapshot_reply(self, peer: str, message: SnapshotReply) -> None:
         """Go on with the next chunks, or with entries once the snapshot is in place."""

@@ -102,6 +102,10 @@ class Progress:
         self._bytes_under_way = 0
         self._rejects_from = next_seq
 
+    def forgotten(self) -> None:
+        """The follower does not hold what it had told."""
+        self.applied = self.commit_durable = 0
+
     def reconnected(self) -> None:
         """Another process may be at the other end now: its clock is another one, and it tells anew how far it is."""
         self.clock = self.applied = self.commit_durable = 0
