@@ -411,10 +411,6 @@ class Core(SyncObj):
         if index > dict.get(self._SyncObj__raftMatchIndex, node, 0):
             self._SyncObj__raftMatchIndex[node] = index
 
-    def forget_match(self, peer: str) -> None:
-        """`peer` does not hold what it had acknowledged."""
-        self._SyncObj__raftMatchIndex[self._peers[peer]] = 0
-
     def next_index(self, peer: str) -> int:
         """The next index to send to `peer`."""
         index: int = self._SyncObj__raftNextIndex[self._peers[peer]]
