@@ -47,6 +47,7 @@ class KvError(Exception):
     exit_code: ClassVar[int] = 8
     title: ClassVar[str] = "Internal error"
     default_outcome: ClassVar[Outcome | None] = "unknown"
+    default_retry_after_s: ClassVar[float | None] = None
 
     def __init__(
         self,
@@ -74,7 +75,7 @@ class KvError(Exception):
         self.leader = leader
         self.receipt = receipt
         self.request_id = request_id
-        self.retry_after_s = retry_after_s
+        self.retry_after_s = self.default_retry_after_s if retry_after_s is None else retry_after_s
 
     @property
     def retry_safe(self) -> bool:
@@ -179,6 +180,7 @@ class Overloaded(KvError):
 
     code, status, exit_code, title = "overloaded", 429, 4, "Overloaded"
     default_outcome = "not_applied"
+    default_retry_after_s = 1.0  # a peer's refusal comes without a time
 
 
 class InternalError(KvError):

@@ -230,8 +230,16 @@ def _watch(metrics: Metrics, node: Node, transport: PeerTransport) -> None:
         ("kv_raft_last_index", "Last log index.", lambda: engine.status().last_index),
         ("kv_store_revision", "Revision of the store.", lambda: node.machine.revision),
         ("kv_store_keys", "Keys in the store.", lambda: len(node.machine)),
+        ("kv_sessions_open", "Sessions of clients.", lambda: node.machine.sessions_open),
+        ("kv_answers_kept", "Answers kept for repetitions of writes.", lambda: node.machine.answers_kept),
+        ("kv_intents_pending", "Level ONE writes of this node that it has not applied.", lambda: node.intents_pending),
+        ("kv_writes_pending", "Writes that wait here for their level.", lambda: node.writes_pending[0]),
+        ("kv_writes_pending_bytes", "Bytes of those writes.", lambda: node.writes_pending[1]),
+        ("kv_reads_pending", "Reads that wait here until the state is fresh enough.", lambda: node.reads_pending),
+        ("kv_staleness_seconds", "Age of what this node has applied; +Inf while unknown.", engine.staleness_s),
     ):
         metrics.watch(name, text, read)
+    metrics.watch("kv_alarms", "Alarms that this node has raised.", node.alarms.counts, label="code")
     for name, text, read in (
         ("kv_raft_leader_changes", "Times that a new leader became known.", lambda: engine.leader_changes_total),
         ("kv_raft_dropped_messages", "Messages that a safety rule refused.", lambda: engine.dropped_total),
@@ -240,6 +248,8 @@ def _watch(metrics: Metrics, node: Node, transport: PeerTransport) -> None:
         ("kv_read_index_questions", "Times that this follower asked for a read index.", lambda: reads.questions_total),
         ("kv_read_index_forwarded", "Reads that those questions served.", lambda: reads.forwarded_total),
         ("kv_snapshots_taken", "Snapshots taken of this node's own state.", lambda: node.compaction.taken_total),
+        ("kv_snapshots_installed", "Snapshots of a leader installed.", lambda: node.compaction.installed_total),
+        ("kv_intent_batches", "Batches of level ONE writes sent on.", lambda: node.forwarder.batches_total),
         ("kv_peer_bad_frames", "Frames from peers that could not be read.", lambda: stats.bad_frames),
         ("kv_peer_refused_handshakes", "Handshakes refused.", lambda: stats.handshakes_refused),
         ("kv_peer_reconnects", "Connections to peers made again.", lambda: stats.reconnects),

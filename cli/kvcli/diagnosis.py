@@ -11,6 +11,12 @@ from kvstore.model.results import ClusterView
 # The first of these that a finding asks for is the exit code of the whole.
 _WORST_FIRST: Final = (Exit.CANNOT_CONNECT, Exit.INTERNAL, Exit.REFUSED, Exit.ABSENT)
 
+# What to do about an alarm.
+_ADVICE: Final = {
+    "divergence": "; keep all data directories, report this, and rebuild the odd one from the others",
+    "clock_drift": "; set its clock right",
+}
+
 
 class Finding(NamedTuple):
     """`exit_code` 0 marks advice: nothing is wrong now."""
@@ -67,6 +73,7 @@ def examine(views: Mapping[str, ClusterView | Exception]) -> Report:
     _leaders(report, answered)
     best = max(answered.values(), key=lambda view: (view.leader is not None, view.term, view.node == view.leader))
     _members(report, best)
+    _pending(report, answered)
     _digests(report, answered)
     _alarms(report, answered)
     return report
@@ -88,7 +95,9 @@ def _leaders(report: Report, views: Mapping[str, ClusterView]) -> None:
             named = " and ".join(sorted(leaders))
             report.add("two_leaders", f"term {term} has two leaders, {named}; report this", Exit.INTERNAL)
     if not by_term:
-        report.add("no_leader", "no node that answers knows a leader: writes are refused", Exit.REFUSED)
+        report.add(
+            "no_leader", "no node that answers knows a leader: writes are refused, but at level one", Exit.REFUSED
+        )
         return
     newest = by_term[max(by_term)]
     behind = sorted(view.node for view in views.values() if view.leader not in newest)
@@ -120,6 +129,19 @@ def _members(report: Report, view: ClusterView) -> None:
     )
 
 
+def _pending(report: Report, views: Mapping[str, ClusterView]) -> None:
+    """Each member's own count, from whoever could ask it."""
+    counts: dict[str, int] = {}
+    for view in views.values():
+        for member in view.members:
+            if member.reachable:
+                counts[member.name] = max(counts.get(member.name, 0), member.intents_pending)
+    for name, count in sorted(counts.items()):
+        if count:
+            detail = f"{name} has {count:,} writes at level one that it has not handed over: keep its disk"
+            report.add("writes_pending", detail, Exit.OK)
+
+
 def _digests(report: Report, views: Mapping[str, ClusterView]) -> None:
     """Digests are compared at equal indices only: nodes are rarely at the same index at the same moment."""
     values: dict[int, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
@@ -140,4 +162,6 @@ def _alarms(report: Report, views: Mapping[str, ClusterView]) -> None:
         for alarm in view.alarms
     }
     for code, node, detail in sorted(seen):
-        report.add("alarm", f"{code} on {node}: {detail}", Exit.INTERNAL if code == "divergence" else Exit.ABSENT)
+        advice = _ADVICE.get(code, "")
+        found = f"{code} on {node}: {detail}{advice}"
+        report.add("alarm", found, Exit.INTERNAL if code == "divergence" else Exit.ABSENT)

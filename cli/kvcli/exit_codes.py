@@ -11,6 +11,7 @@ from kvstore.errors import (
     CannotConnect,
     ConnectionLost,
     DeadlineExceeded,
+    Divergence,
     KvError,
     LocalError,
     PreconditionFailed,
@@ -33,7 +34,7 @@ class Exit(IntEnum):
     READER_GONE = 141
 
 
-_READ_BACK = "The write may have taken effect, or may still: read the key back before you write it again."
+_UNKNOWN = "The write may have taken effect, or may still"
 _NOT_APPLIED = "Nothing was applied."
 
 
@@ -43,14 +44,23 @@ def exit_code(error: KvError | LocalError) -> int:
 
 
 def explain(error: KvError | LocalError) -> str:
-    """A message for people, one line or a few, without the program's name before it."""
+    """A message for people, without the program's name before it."""
+    return " ".join([_explain(error), *notes(error)])
+
+
+def notes(error: BaseException) -> list[str]:
+    """What was added to an error on its way."""
+    return list(getattr(error, "__notes__", []))
+
+
+def _explain(error: KvError | LocalError) -> str:
     if isinstance(error, CannotConnect):
         return (
             f"cannot connect ({error}). Nothing was sent, so nothing was applied. "
             "Is a node running there? Start one with 'kv serve', or name others with --endpoints or KV_ENDPOINTS."
         )
     if isinstance(error, ConnectionLost):
-        return f"the connection was lost after the write had been sent ({error}). {_READ_BACK}"
+        return f"the connection was lost after the write had been sent ({error}). {_unknown(error)}"
     if isinstance(error, LocalError):
         return str(error)
     return f"{_sentence(error.detail)} {_fate(error)}".rstrip()
@@ -61,7 +71,9 @@ def _fate(error: KvError) -> str:
         missing = f" Not yet confirmed by: {', '.join(error.missing)}." if error.missing else ""
         return f"The write took effect, but not at the level that was asked for.{missing}"
     if error.outcome == "unknown":
-        return _READ_BACK
+        return _unknown(error)
+    if isinstance(error, Divergence):
+        return "No answer is given; 'kv doctor' shows the alarm."
     again = "Try again" + (f" in {error.retry_after_s:g} s." if error.retry_after_s else " in a moment.")
     if error.outcome is None:
         return again if error.retry_safe or isinstance(error, DeadlineExceeded) else ""
@@ -70,6 +82,10 @@ def _fate(error: KvError) -> str:
     if isinstance(error, BadRequest) or not error.retry_safe:
         return _NOT_APPLIED
     return f"{_NOT_APPLIED} {again}"
+
+
+def _unknown(error: KvError | LocalError) -> str:
+    return _UNKNOWN + ("." if notes(error) else ": read the key back before you write it again.")
 
 
 def _sentence(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import click
 
 from kvcli import output
-from kvcli.exit_codes import Exit, exit_code, explain
+from kvcli.exit_codes import Exit, exit_code, explain, notes
 from kvcli.options import global_options
 from kvstore import __version__
 from kvstore.errors import KvError, LocalError
@@ -31,6 +31,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "put": Entry("kvcli.commands.put:put", "Write a value."),
     "get": Entry("kvcli.commands.get:get", "Read a value, or list keys by prefix."),
     "delete": Entry("kvcli.commands.delete:delete", "Remove a key."),
+    "receipt": Entry("kvcli.commands.receipt:receipt", "Find out what became of a write at level one."),
     "status": Entry("kvcli.commands.status:status", "Show the members of the cluster."),
     "member": Entry("kvcli.commands.member:member", "List, add and remove members, hand leadership over."),
     "import": Entry("kvcli.commands.import_:import_", "Write many keys, from ndjson or a directory tree."),
@@ -96,8 +97,9 @@ def _run(arguments: Sequence[str]) -> int:
     except click.ClickException as failed:
         failed.show()
         return failed.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        output.message("interrupted. A write that was under way may have taken effect, or may still.")
+    except (click.Abort, KeyboardInterrupt) as interrupt:
+        said = "interrupted. A write that was under way may have taken effect, or may still."
+        output.message(" ".join([said, *notes(interrupt)]))
         return Exit.INTERRUPTED
     except (KvError, LocalError) as error:
         output.message(explain(error))

@@ -96,6 +96,11 @@ def key_bytes(argument: str) -> bytes:
     return os.fsencode(argument)
 
 
+def key_text(key: bytes) -> str:
+    """The reverse of `key_bytes`."""
+    return os.fsdecode(key)
+
+
 def _stored(name: str, parse: Callable[[str], Any]) -> dict[str, Any]:
     def store(context: click.Context, parameter: click.Parameter, given: str | None) -> None:
         if given is not None:

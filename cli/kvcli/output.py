@@ -52,17 +52,22 @@ def write_json(document: Any) -> None:
 
 
 def write_write(result: "WriteResult", mode: Mode) -> None:
-    """An acknowledged write: its revision."""
+    """An acknowledged write: its revision and who has it; or, while it is pending, its receipt and how to go on."""
     if mode is Mode.JSON:
         write_json(result.to_json())
     elif mode is Mode.TABLE:
-        columns = ["key", "revision", "version", "level", "required", "acked", "outcome"]
+        columns = ["key", "revision", "version", "level", "required", "acked", "outcome", "receipt"]
         shape = {**result.to_json(), "key": printable(result.key)}
-        write_rows(columns, [[str(shape[column]) for column in columns]], mode)
+        cells = ["-" if shape[column] is None else str(shape[column]) for column in columns]
+        write_rows(columns, [cells], mode)
+    elif result.outcome == "pending":
+        write_line(str(result.receipt) if mode is Mode.RAW else f"pending, receipt {result.receipt}")
     elif mode is Mode.RAW:
         write_line(str(result.revision))
     else:
-        write_line(f"revision {result.revision}")
+        write_line(f"revision {result.revision}, level {result.level}, acknowledged by {result.acked}")
+    if result.outcome == "pending":
+        message(f"it is on the disk of one node; to find out what becomes of it: kv receipt {result.receipt} --wait")
 
 
 def write_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], mode: Mode) -> None:
@@ -79,6 +84,12 @@ def message(text: str) -> None:
     """A line to standard error. A reader that has left is no reason to fail."""
     with contextlib.suppress(BrokenPipeError, ValueError):
         print(f"kv: {text}", file=sys.stderr, flush=True)
+
+
+def continued(text: str) -> None:
+    """A line to standard error that belongs to the message before it."""
+    with contextlib.suppress(BrokenPipeError, ValueError):
+        print(f"    {text}", file=sys.stderr, flush=True)
 
 
 def printable(data: bytes, width: int | None = None) -> str:

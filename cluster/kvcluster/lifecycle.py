@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from kvcluster.supervisor import NO_ENV, START_S_DEFAULT, Cluster, NodeEnded, Progress
+from kvcluster.supervisor import NO_ENV, PROGRAM, START_S_DEFAULT, Cluster, NodeEnded, Progress
 from kvcluster.topology import FILE_NAME, BadClusterDirectory, Topology, locked, port_is_free
 
 NODES_DEFAULT: Final = 3
@@ -20,16 +20,18 @@ def bring_up(
     env: Mapping[str, str] = NO_ENV,
     *,
     proxy: bool = False,
+    program: str = PROGRAM,
 ) -> Cluster:
     """Start the cluster in `directory`, all of it ready on return; what was there before is started again as it was.
 
     `nodes` (3 if None) counts for a new cluster; for an old one it must be right or None. `proxy` gives a new cluster
     link proxies; an old one keeps those that it has, and gets none. Raises NotReady, NodeEnded, BadClusterDirectory.
-    What runs when an error is raised goes on running. `env`: settings of the nodes, as variables.
+    What runs when an error is raised goes on running. `env`: settings of the nodes, as variables. `program`: see
+    Cluster.
     """
     directory.mkdir(parents=True, exist_ok=True)
     for _ in range(_ATTEMPTS - 1):
-        cluster, created = _open_or_create(directory, nodes, progress, env, proxy)
+        cluster, created = _open_or_create(directory, nodes, progress, env, proxy, program)
         try:
             cluster.up(timeout_s)
         except NodeEnded as ended:
@@ -40,7 +42,7 @@ def bring_up(
             _remove(cluster)
         else:
             return cluster
-    cluster, _ = _open_or_create(directory, nodes, progress, env, proxy)
+    cluster, _ = _open_or_create(directory, nodes, progress, env, proxy, program)
     cluster.up(timeout_s)
     return cluster
 
@@ -54,12 +56,12 @@ def purge(cluster: Cluster) -> None:
 
 
 def _open_or_create(
-    directory: Path, nodes: int | None, progress: Progress, env: Mapping[str, str], proxy: bool
+    directory: Path, nodes: int | None, progress: Progress, env: Mapping[str, str], proxy: bool, program: str
 ) -> tuple[Cluster, bool]:
     """The cluster of `directory`, and whether it was made just now."""
     with locked(directory):
         if (directory / FILE_NAME).exists():
-            cluster = Cluster.open(directory, progress, env)
+            cluster = Cluster.open(directory, progress, env, program)
             there = len(cluster.topology.nodes)
             if nodes not in (None, there):
                 raise BadClusterDirectory(f"{directory} holds a cluster of {there} nodes, not {nodes}")
@@ -73,7 +75,7 @@ def _open_or_create(
             if topology.home(name).exists():
                 raise BadClusterDirectory(f"{directory} holds {name} but no {FILE_NAME}; move it away first")
         topology.save()
-        return Cluster(topology, progress, env), True
+        return Cluster(topology, progress, env, program), True
 
 
 def _stolen_port(cluster: Cluster, name: str) -> int | None:

@@ -10,12 +10,16 @@ what A says to B, and not to what B says to A. A link is in one of three states:
     reset     connections are reset, new ones at once
 
 Delay and stall count for both directions of a connection: the handshake's answer waits too.
+
+A link may also cut its connections by itself, each after so many bytes, wherever in a message that is (`cut_after`).
 """
 
 import asyncio
+import math
 import socket
 import struct
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, Literal, cast
 
@@ -30,8 +34,11 @@ _LINGER_NOT: Final = struct.pack("ii", 1, 0)
 class Link:
     """The proxy of one link, on the running event loop."""
 
-    def __init__(self, listen: Address, target: Address) -> None:
+    def __init__(self, listen: Address, target: Address, cut_after: Callable[[], float] = lambda: math.inf) -> None:
+        """`cut_after` is asked for each direction of a new connection: how many bytes pass until it is reset."""
         self.state: State = "open"
+        self.cut_after = cut_after
+        self.cuts_total = 0
         self.delay_s = 0.0
         self.target = target
         self.pipes: set[_Pipe] = set()
@@ -82,8 +89,8 @@ class _Pipe:
     def __init__(self, link: Link) -> None:
         self.link = link
         self.near, self.far = _End(self), _End(self)
-        self.near.flow = _Flow(link, self.near, self.far)
-        self.far.flow = _Flow(link, self.far, self.near)
+        self.near.flow = _Flow(self, self.near, self.far)
+        self.far.flow = _Flow(self, self.far, self.near)
         self._dialing: asyncio.Task[None] | None = None
 
     def accepted(self) -> None:
@@ -114,6 +121,11 @@ class _Pipe:
             end.flow.drop()
             end.abort()
         self.link.pipes.discard(self)
+
+    def cut(self) -> None:
+        """It has carried its bytes."""
+        self.link.cuts_total += 1
+        self.abort()
 
     def ended(self) -> None:
         """One side is closed. When both are, nothing is left of the connection."""
@@ -182,8 +194,9 @@ class _End(asyncio.Protocol):
 class _Flow:
     """What is on its way from one end to the other, in order, each part with the time when it is due."""
 
-    def __init__(self, link: Link, source: _End, target: _End) -> None:
-        self._link = link
+    def __init__(self, pipe: _Pipe, source: _End, target: _End) -> None:
+        self._pipe = pipe
+        self._link = link = pipe.link
         self._source = source
         self._target = target
         self._parts: deque[tuple[float, bytes]] = deque()
@@ -191,6 +204,7 @@ class _Flow:
         self._held = False
         self._dropped = False
         self._timer: asyncio.TimerHandle | None = None
+        self._left = link.cut_after()
 
     def push(self, data: bytes) -> None:
         """Something was read; empty for the end."""
@@ -215,6 +229,12 @@ class _Flow:
                 return
             self._parts.popleft()
             self._bytes -= len(data)
+            if len(data) > self._left:
+                if self._left >= 1:
+                    self._target.write(data[: int(self._left)])
+                self._pipe.cut()
+                return
+            self._left -= len(data)
             self._target.write(data)
         if self._held and self._bytes <= limits.LINK_BUFFER_BYTES_MAX // 2:
             self._held = False

@@ -34,6 +34,13 @@ def cluster_view(node: NodeSpec) -> dict[str, Any] | None:
     return view if isinstance(view, dict) else None
 
 
+def metric(node: NodeSpec, name: str) -> float | None:
+    """The sample `name`, with its labels if it has some, of the node's metrics; None if it cannot be had."""
+    status, body = _get(node, "/metrics")
+    lines = body.decode(errors="replace").splitlines() if status == 200 else []
+    return next((float(line.rpartition(" ")[2]) for line in lines if line.rpartition(" ")[0] == name), None)
+
+
 def own_member(view: dict[str, Any] | None) -> dict[str, Any] | None:
     """What the node that gave `view` says about itself in it."""
     if view is None:

@@ -14,7 +14,7 @@ from typing import Protocol
 import pytest
 
 from kvcluster.lifecycle import bring_up
-from kvcluster.supervisor import NO_ENV, START_S_DEFAULT, Cluster
+from kvcluster.supervisor import NO_ENV, PROGRAM, START_S_DEFAULT, Cluster
 from kvcluster.topology import FILE_NAME
 
 _FAILED = pytest.StashKey[bool]()
@@ -23,11 +23,17 @@ _FAILED = pytest.StashKey[bool]()
 class ClusterFactory(Protocol):
     """Starts one more cluster and waits until it is ready; `env` are settings of its nodes, as `KV_*` variables.
 
-    `proxy`: with link proxies, see kvcluster.faults.
+    `proxy`: with link proxies, see kvcluster.faults. `program`: see kvcluster.supervisor.Cluster.
     """
 
     def __call__(
-        self, nodes: int = 3, *, env: Mapping[str, str] = ..., timeout_s: float = ..., proxy: bool = ...
+        self,
+        nodes: int = 3,
+        *,
+        env: Mapping[str, str] = ...,
+        timeout_s: float = ...,
+        proxy: bool = ...,
+        program: str = ...,
     ) -> Cluster: ...
 
 
@@ -50,10 +56,11 @@ def kv_cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Clust
         env: Mapping[str, str] = NO_ENV,
         timeout_s: float = START_S_DEFAULT,
         proxy: bool = False,
+        program: str = PROGRAM,
     ) -> Cluster:
         directory = tmp_path / f"cluster-{len(started) + 1}"
         started[directory] = None
-        started[directory] = cluster = bring_up(directory, nodes, timeout_s, env=env, proxy=proxy)
+        started[directory] = cluster = bring_up(directory, nodes, timeout_s, env=env, proxy=proxy, program=program)
         return cluster
 
     yield start

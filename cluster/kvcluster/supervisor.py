@@ -24,6 +24,7 @@ from kvcluster.processes import Process, State
 from kvcluster.topology import PROXIES, Topology, locked, port_is_free, write_atomically
 from kvstore.errors import LocalError
 
+PROGRAM: Final = "kvcli"
 NO_ENV: Final[Mapping[str, str]] = {}
 START_S_DEFAULT: Final = 30.0
 STOP_S_MAX: Final = 10.0
@@ -68,20 +69,31 @@ class Cluster:
     """
 
     def __init__(
-        self, topology: Topology, progress: Progress = lambda line: None, env: Mapping[str, str] = NO_ENV
+        self,
+        topology: Topology,
+        progress: Progress = lambda line: None,
+        env: Mapping[str, str] = NO_ENV,
+        program: str = PROGRAM,
     ) -> None:
-        """`env`: settings of the nodes that are started from here, as `KV_*` variables."""
+        """`env`: settings of the nodes that are started from here, as `KV_*` variables. `program`: the module that is
+        run as `kv`; another one may stand in front of it, to break something.
+        """
         self.topology = topology
         self._env = dict(env)
+        self._program = program
         self._progress = progress
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     @classmethod
     def open(
-        cls, directory: Path, progress: Progress = lambda line: None, env: Mapping[str, str] = NO_ENV
+        cls,
+        directory: Path,
+        progress: Progress = lambda line: None,
+        env: Mapping[str, str] = NO_ENV,
+        program: str = PROGRAM,
     ) -> "Cluster":
         """The cluster in `directory`, running or not. Raises BadClusterDirectory."""
-        return cls(Topology.load(directory), progress, env)
+        return cls(Topology.load(directory), progress, env, program)
 
     # What is there.
 
@@ -245,7 +257,7 @@ class Cluster:
                 stdout=log,
                 stderr=log,
                 cwd=self.topology.home(name),
-                env=_environment() | self._env,
+                env=_environment(self._program) | self._env,
                 start_new_session=True,
             )
         self._children[name] = child
@@ -268,7 +280,7 @@ class Cluster:
             return [sys.executable, "-m", "kvcluster.proxies", "--dir", str(self.topology.directory)]
         me = self.topology.node(name)
         listen = me.http.removeprefix("http://")
-        command = [sys.executable, "-m", "kvcli", "serve", "--name", name]
+        command = [sys.executable, "-m", self._program, "serve", "--name", name]
         command += ["--data-dir", str(self.topology.data_dir(name)), "--listen", listen, "--listen-peer", me.peer]
         for node in self.topology.nodes:
             if node.name != name:
@@ -312,13 +324,13 @@ class Cluster:
         return kind(name, f"{name} {how} instead of becoming ready. {log}")
 
 
-def _environment() -> dict[str, str]:
+def _environment(program: str) -> dict[str, str]:
     """Ours, without KV_PEERS, which a cluster of one node must not get from outside.
 
     With an absolute PYTHONPATH to the packages that we run from, because the node starts in its own directory.
     """
     roots = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, program.partition(".")[0]):
         spec = importlib.util.find_spec(package)
         if spec is not None and spec.origin is not None:
             roots.append(str(Path(spec.origin).parent.parent))

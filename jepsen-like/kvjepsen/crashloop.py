@@ -10,8 +10,6 @@ through every node at QUORUM and at ONE, must be as the ledger says.
 
 import asyncio
 import random
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,10 +18,11 @@ from typing import Final
 
 import click
 
-from kvcluster.lifecycle import bring_up, purge
+from kvcluster.lifecycle import bring_up
 from kvcluster.supervisor import Cluster
 from kvjepsen.audit import Audit, audit
 from kvjepsen.convergence import Convergence, NotConverged, converge
+from kvjepsen.frame import Verdict, conduct, directory_option, say, seed_option
 from kvjepsen.ledger import Finding, Ledger
 from kvjepsen.load import load
 from kvstore import limits
@@ -36,7 +35,6 @@ _DOWN_S_MAX: Final = 0.6
 _LEADER_SHARE: Final = 0.5
 _AGAIN_SHARE: Final = 0.25
 _ACKNOWLEDGED_PER_KILL_MIN: Final = 10
-_SHOWN: Final = 20
 
 
 @dataclass
@@ -57,8 +55,13 @@ class Outcome:
     problem: str | None = None
     findings: list[Finding] = field(default_factory=list)
 
+    def complaints(self) -> list[str]:
+        """What is wrong, one line each."""
+        lines = [f"{finding.kind}: {finding.key!r}, {finding.where}: {finding.detail}" for finding in self.findings]
+        return lines if self.problem is None else [*lines, self.problem]
+
     @property
-    def verdict(self) -> str:
+    def verdict(self) -> Verdict:
         """passed, failed, or vacuous: too little was written to show anything."""
         if self.problem is not None or self.findings:
             return "failed"
@@ -145,45 +148,26 @@ class _Killer:
         self._progress(f"kill {self._outcome.kills}: {victim} ({what})")
 
 
-def _say(line: str) -> None:
-    click.echo(line, err=True)
-
-
 class _DiedByItself(LocalError):
     """A node ended without having been asked to."""
 
 
 @click.command()
 @click.option("--kills", type=click.IntRange(1), default=50, show_default=True)
-@click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--nodes", type=click.IntRange(1, limits.MEMBERS_MAX), default=3, show_default=True)
-@click.option("--dir", "directory", type=click.Path(path_type=Path), help="A new one is made if not given.")
-def main(kills: int, seed: int, nodes: int, directory: Path | None) -> None:
+@seed_option
+@directory_option
+def main(kills: int, nodes: int, seed: int, directory: Path | None) -> None:
     """Kill nodes at random moments under load, and check that no acknowledged write is lost.
 
     Exit code 0 if the run passed, 1 if it failed, 5 if it was vacuous. The directory is deleted after a pass.
     """
-    where = Path(tempfile.mkdtemp(prefix="kv-crashloop-")) if directory is None else directory
-    cluster: Cluster | None = None
-    outcome = Outcome(problem="the cluster did not start")
-    try:
-        cluster = bring_up(where, nodes, progress=_say, env=NODE_SETTINGS)
-        outcome = asyncio.run(crash_loop(cluster, kills=kills, seed=seed, progress=_say))
-    finally:
-        if cluster is None and (where / "cluster.json").exists():
-            cluster = Cluster.open(where)
-        if cluster is not None and outcome.verdict == "passed":
-            purge(cluster)
-        elif cluster is not None:
-            cluster.down()
-            _say(f"data and logs are kept in {where}")
-    for finding in outcome.findings[:_SHOWN]:
-        _say(f"{finding.kind}: {finding.key!r}, {finding.where}: {finding.detail}")
-    if outcome.problem is not None:
-        _say(outcome.problem)
-    for name, value in [("seed, nodes", f"{seed}, {nodes}"), *outcome.rows()]:
-        click.echo(f"{name:<30}{value}")
-    sys.exit({"passed": 0, "failed": 1, "vacuous": 5}[outcome.verdict])
+    conduct(
+        "crashloop",
+        directory,
+        lambda where: bring_up(where, nodes, progress=say, env=NODE_SETTINGS),
+        lambda cluster: crash_loop(cluster, kills=kills, seed=seed, progress=say),
+    )
 
 
 if __name__ == "__main__":

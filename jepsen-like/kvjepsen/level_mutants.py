@@ -87,8 +87,8 @@ def pruned_when_sent() -> Iterator[None]:
 def no_drain() -> Iterator[None]:
     """Level ALL does not wait for earlier writes at level ONE."""
 
-    async def drained(_self: Drains, _at: float, *, read: bool) -> None:
-        return None
+    async def drained(self: Drains, _at: float, *, read: bool) -> tuple[str, ...]:
+        return self._site.engine.configuration.voters
 
     with mock.patch.object(Drains, "all", drained):
         yield

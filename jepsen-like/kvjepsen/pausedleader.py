@@ -14,12 +14,9 @@ reaches it (if the cluster has link proxies) until it has had its reads for a wh
 
 import asyncio
 import random
-import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -27,10 +24,12 @@ from typing import Final
 import click
 
 from kvcluster.faults import heal, partition
-from kvcluster.lifecycle import bring_up, purge
+from kvcluster.lifecycle import bring_up
 from kvcluster.supervisor import Cluster
 from kvcluster.topology import HOST
 from kvjepsen.convergence import NotConverged, converge
+from kvjepsen.frame import Verdict, conduct, directory_option, say, seed_option
+from kvjepsen.leaders import CHANGE_S_MAX, next_leader
 from kvjepsen.ledger import Ledger
 from kvjepsen.load import load
 from kvstore.client import AsyncClient
@@ -42,12 +41,10 @@ _SLEEPING_READS: Final = 8
 _WAKING_READS: Final = 8
 _WAKING_PAUSE_S: Final = 0.002
 _RUN_S_MAX: Final = 0.3
-_CHANGE_S_MAX: Final = 15.0
 _POLL_S: Final = 0.02
 _ANSWER_S_MAX: Final = 15.0
 _DEAF_S: Final = 0.15
 _DEPOSED_SHARE_MIN: Final = 0.9
-_SHOWN: Final = 20
 
 _KEY: Final = "paused"
 
@@ -66,8 +63,12 @@ class Outcome:
     stale: list[str] = field(default_factory=list)
     problem: str | None = None
 
+    def complaints(self) -> list[str]:
+        """What is wrong, one line each."""
+        return self.stale if self.problem is None else [*self.stale, self.problem]
+
     @property
-    def verdict(self) -> str:
+    def verdict(self) -> Verdict:
         """passed, failed, or vacuous: the sleepers were hardly ever deposed, or never answered a read."""
         if self.stale or self.problem is not None:
             return "failed"
@@ -121,8 +122,9 @@ async def _once(cluster: Cluster, number: int, level: str, outcome: Outcome) -> 
     old, new = b"old %d" % number, b"new %d" % number
     async with AsyncClient(cluster.topology.endpoints) as client:
         await client.put(_KEY.encode(), old)
-        sleeper = await _leader(client, None)
-    others = [node.http for node in cluster.topology.nodes if node.name != sleeper]
+        sleeper = await next_leader(client, cluster.topology.names)
+    awake = [name for name in cluster.topology.names if name != sleeper]
+    others = [cluster.topology.node(name).http for name in awake]
     port = cluster.topology.node(sleeper).http_port
     async with AsyncClient(others) as client:
         # Connections from before the pause are kept by the sleeper's loop, those of the pause by its kernel.
@@ -133,9 +135,8 @@ async def _once(cluster: Cluster, number: int, level: str, outcome: Outcome) -> 
         await asyncio.to_thread(cluster.pause, sleeper)
         try:
             if deaf:
-                names = ",".join(name for name in cluster.topology.names if name != sleeper)
-                await asyncio.to_thread(partition, cluster.topology, f"{names}|{sleeper}", one_way=True)
-            await _leader(client, sleeper)
+                await asyncio.to_thread(partition, cluster.topology, f"{','.join(awake)}|{sleeper}", one_way=True)
+            await next_leader(client, awake)
             await _put_new(client, new)
             outcome.slowest_change_s = max(outcome.slowest_change_s, time.monotonic() - paused)
             waiting += [await _Read.connect(port, level) for _ in range(_SLEEPING_READS - len(waiting))]
@@ -157,12 +158,12 @@ async def _once(cluster: Cluster, number: int, level: str, outcome: Outcome) -> 
                 outcome.stale.append(f"pause {number + 1}: {sleeper} answered {body!r} after {new!r} was acknowledged")
         outcome.times += 1
         outcome.deaf += deaf
-        outcome.deposed += await _leader(client, None) != sleeper
+        outcome.deposed += await next_leader(client, cluster.topology.names) != sleeper
 
 
 async def _put_new(client: AsyncClient, value: bytes) -> None:
     """Write until it is acknowledged. A repetition changes nothing: it is the same value."""
-    deadline = time.monotonic() + _CHANGE_S_MAX
+    deadline = time.monotonic() + CHANGE_S_MAX
     while True:
         try:
             await client.put(_KEY.encode(), value)
@@ -171,23 +172,6 @@ async def _put_new(client: AsyncClient, value: bytes) -> None:
             if time.monotonic() >= deadline:
                 raise
             await asyncio.sleep(_POLL_S)
-
-
-async def _leader(client: AsyncClient, former: str | None) -> str:
-    """Who leads, as soon as it is known and is not `former`. Raises NoChange."""
-    deadline = time.monotonic() + _CHANGE_S_MAX
-    while True:
-        with suppress(KvError, LocalError):
-            leader = (await client.cluster()).leader
-            if leader not in (None, former):
-                return leader
-        if time.monotonic() >= deadline:
-            raise NoChange(f"no leader other than {former} after {_CHANGE_S_MAX:g} s")
-        await asyncio.sleep(_POLL_S)
-
-
-class NoChange(LocalError):
-    """No other leader was elected in time."""
 
 
 class _Read:
@@ -228,42 +212,23 @@ async def _read_anew(port: int, level: str) -> tuple[str, bytes]:
     return await read.answer()
 
 
-def _say(line: str) -> None:
-    click.echo(line, err=True)
-
-
 @click.command()
 @click.option("--times", type=click.IntRange(1), default=200, show_default=True)
-@click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--nodes", type=click.IntRange(3, 9), default=3, show_default=True)
 @click.option("--level", type=click.Choice(["quorum", "one"]), default="quorum", show_default=True)
-@click.option("--dir", "directory", type=click.Path(path_type=Path), help="A new one is made if not given.")
-def main(times: int, seed: int, nodes: int, level: str, directory: Path | None) -> None:
+@seed_option
+@directory_option
+def main(times: int, nodes: int, level: str, seed: int, directory: Path | None) -> None:
     """Pause leaders under writes, and check that no read of a woken one is stale.
 
     Exit code 0 if the run passed, 1 if it failed, 5 if it was vacuous. The directory is deleted after a pass.
     """
-    where = Path(tempfile.mkdtemp(prefix="kv-pausedleader-")) if directory is None else directory
-    cluster: Cluster | None = None
-    outcome = Outcome(problem="the cluster did not start")
-    try:
-        cluster = bring_up(where, nodes, progress=_say, proxy=True)
-        outcome = asyncio.run(paused_leader(cluster, times=times, seed=seed, level=level, progress=_say))
-    finally:
-        if cluster is None and (where / "cluster.json").exists():
-            cluster = Cluster.open(where)
-        if cluster is not None and outcome.verdict == "passed":
-            purge(cluster)
-        elif cluster is not None:
-            cluster.down()
-            _say(f"data and logs are kept in {where}")
-    for line in outcome.stale[:_SHOWN]:
-        _say(line)
-    if outcome.problem is not None:
-        _say(outcome.problem)
-    for name, value in [("seed, nodes", f"{seed}, {nodes}"), *outcome.rows()]:
-        click.echo(f"{name:<34}{value}")
-    sys.exit({"passed": 0, "failed": 1, "vacuous": 5}[outcome.verdict])
+    conduct(
+        "pausedleader",
+        directory,
+        lambda where: bring_up(where, nodes, progress=say, proxy=True),
+        lambda cluster: paused_leader(cluster, times=times, seed=seed, level=level, progress=say),
+    )
 
 
 if __name__ == "__main__":

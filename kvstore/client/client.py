@@ -272,9 +272,14 @@ class AsyncClient:
         """Take in `name`, which listens to peers at `peer`, as a learner. Raises MembershipRefused."""
         return await self._change("POST", "/v1/cluster/members", {"name": name, "peer": peer}, timeout_s)
 
-    async def remove_member(self, name: str, *, timeout_s: float | None = None) -> ClusterView:
-        """Remove `name`. Raises MembershipRefused."""
-        return await self._change("DELETE", f"/v1/cluster/members/{name}", None, timeout_s)
+    async def remove_member(self, name: str, *, force: bool = False, timeout_s: float | None = None) -> int | None:
+        """Remove `name`. Raises MembershipRefused, without `force` also where it may hold acknowledged writes at level
+        one that nobody else has. How many such writes were lost, None if nobody knows.
+        """
+        path = f"/v1/cluster/members/{name}"
+        document = await self._change_document("DELETE", path, None, timeout_s, "force=true" if force else "")
+        lost = document.get("lost_writes", 0)
+        return lost if isinstance(lost, int) else None
 
     async def transfer_leader(self, name: str | None = None, *, timeout_s: float | None = None) -> ClusterView:
         """Make `name`, or whoever is most current, the leader. Raises MembershipRefused."""
@@ -283,9 +288,14 @@ class AsyncClient:
     async def _change(
         self, method: str, path: str, body: dict[str, str] | None, timeout_s: float | None
     ) -> ClusterView:
+        return parse_cluster(await self._change_document(method, path, body, timeout_s))
+
+    async def _change_document(
+        self, method: str, path: str, body: dict[str, str] | None, timeout_s: float | None, parameters: str = ""
+    ) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()
-        request = Request(method, path, "", _JSON, data, write=True)
-        return parse_cluster(decode_json((await self._send(request, timeout_s)).body, read=False))
+        request = Request(method, path, parameters, _JSON, data, write=True)
+        return decode_json((await self._send(request, timeout_s)).body, read=False)
 
     async def _write(self, request: Request, level: str, idempotency_key: str | None, timeout_s: float | None) -> Reply:
         if idempotency_key is None and level == "one":

@@ -1,10 +1,13 @@
 """The client's HTTP over aiohttp. No other file uses aiohttp's client.
 
-Two of its habits are switched off. It sends PUT and DELETE again by itself when a kept connection turns out to be
+Three of its habits are switched off. It sends PUT and DELETE again by itself when a kept connection turns out to be
 closed, as if they were harmless to repeat; a conditional write that took effect would then report a failed condition.
-And it tidies paths, follows redirects, unpacks bodies and keeps cookies, which a store of arbitrary bytes must not.
+It tidies paths, follows redirects, unpacks bodies and keeps cookies, which a store of arbitrary bytes must not. And its
+timer for a whole request takes a cancellation that comes with the timeout for its own, so that a task goes on although
+it was cancelled; asyncio's timer tells the two apart.
 """
 
+import asyncio
 import os
 
 import aiohttp
@@ -23,18 +26,21 @@ class HttpTransport:
     async def send(self, endpoint: str, request: Request, *, total_s: float, idle_s: float) -> Reply:
         """See Transport.send. A connection is tried for at most `CONNECT_S_MAX`."""
         timeout = aiohttp.ClientTimeout(
-            total=total_s, sock_connect=min(limits.CONNECT_S_MAX, idle_s), sock_read=idle_s, ceil_threshold=3600
+            total=None, sock_connect=min(limits.CONNECT_S_MAX, idle_s), sock_read=idle_s, ceil_threshold=3600
         )
         address = f"{endpoint}{request.path}?{request.query}" if request.query else endpoint + request.path
         try:
-            async with self._open().request(
-                request.method,
-                URL(address, encoded=True),
-                headers=request.headers,
-                data=request.body,
-                timeout=timeout,
-                allow_redirects=False,
-            ) as answer:
+            async with (
+                asyncio.timeout(total_s),
+                self._open().request(
+                    request.method,
+                    URL(address, encoded=True),
+                    headers=request.headers,
+                    data=request.body,
+                    timeout=timeout,
+                    allow_redirects=False,
+                ) as answer,
+            ):
                 return Reply(answer.status, answer.headers, await _bounded_body(answer))
         except aiohttp.ClientConnectorError as refused:
             raise NotSent(_words(refused.os_error)) from refused

@@ -46,6 +46,7 @@ class Compaction:
         self._abandoned = False
         self._covered = info.index if (info := snapshots.latest()) is not None else 1
         self.taken_total = 0
+        self.installed_total = 0
 
     def consider(self, machine: Machine) -> None:
         """Begin a snapshot of `machine` as it is now, if the log has grown enough."""
@@ -57,6 +58,7 @@ class Compaction:
         """A leader's snapshot took the place of the state: one of this node's own that is under way is pointless."""
         self._covered = max(self._covered, index)
         self._abandoned = True
+        self.installed_total += 1
 
     async def _take(self, machine: Machine) -> None:
         try:

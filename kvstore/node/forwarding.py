@@ -14,7 +14,7 @@ import structlog
 from kvstore import limits
 from kvstore.errors import BadRequest, KvError, NoLeader
 from kvstore.model import command_shapes
-from kvstore.model.commands import Op, Origin
+from kvstore.model.commands import Op, Origin, op_bytes
 from kvstore.node.calls import NotSent, PeerGone
 from kvstore.node.deadlines import Expired
 from kvstore.node.intents import IntentLog
@@ -63,6 +63,11 @@ class Forwarder:
                 except (KvError, NotSent, PeerGone, NotProposed, Expired) as failed:
                     log.debug("intents_wait", pending=len(self._intents), why=repr(failed))
                     await self._pause()
+                except Exception:
+                    log.exception(
+                        "intents_wait", pending=len(self._intents)
+                    )  # they must be handed over, whatever it was
+                    await self._pause()
                 else:
                     if self._intents.batch()[:1] == batch[:1]:
                         await self._pause()  # refused, or not all of it is known here yet: no reason to hurry
@@ -81,8 +86,10 @@ class Forwarder:
         if leader is None or leader == self._site.engine.name:
             raise NoLeader("nobody leads")
         body = [epoch, previous, sequence, [list(op) for op in ops]]
-        (index,) = await self._site.calls.call(leader, CALL_INTENTS, body, at)
-        return int(index)
+        match await self._site.calls.call(leader, CALL_INTENTS, body, at):
+            case [int(index)]:
+                return index
+        raise NoLeader(f"{leader} answered in a form that is not known here")
 
     async def _here(self, ops: list[Op], origin: Origin, at: float) -> int:
         index: int
@@ -120,7 +127,9 @@ class Forwarder:
 def parse_intents_call(peer: str, body: list[Any]) -> tuple[list[Op], Origin]:
     """The operations and origin that `peer` forwarded; they are its own. Raises BadRequest for anything malformed."""
     match body:
-        case [int(epoch), int(previous), int(first), [*rows]] if epoch > 0 and previous >= 0 and first > 0:
+        case [int(epoch), int(previous), int(first), [*rows]] if (
+            epoch > 0 and previous >= 0 and first > 0 and 0 < len(rows) <= limits.ENTRY_OPS_MAX
+        ):
             ops = [tuple(row) if isinstance(row, list) else () for row in rows]
         case _:
             raise BadRequest("a forwarded batch is malformed")
@@ -130,4 +139,6 @@ def parse_intents_call(peer: str, body: list[Any]) -> tuple[list[Op], Origin]:
         value = op[2] if len(op) == 6 else b""
         if not 0 < len(op[1]) <= limits.KEY_BYTES_MAX or len(value) > limits.VALUE_BYTES_MAX:
             raise BadRequest("a forwarded batch holds a write that is out of bounds")
+    if sum(map(op_bytes, ops)) > limits.INTENTS_BATCH_BYTES_MAX + limits.VALUE_BYTES_MAX + limits.HTTP_LINE_BYTES_MAX:
+        raise BadRequest("a forwarded batch is too large")
     return ops, Origin(peer, epoch, previous, first)

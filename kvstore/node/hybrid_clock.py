@@ -6,13 +6,17 @@ it hears of:
 - what this node applies, wholly: a write made here afterwards must be above it, however slow this clock is;
 - what peers and clients tell, at most the replicated drift ahead of the wall clock: they may be wrong, or hostile.
 
-What makes it survive a restart is that its values are in the log, in snapshots and in the intent log (`resume`).
+What makes it survive a restart is that its values are in snapshots, in the log and in the intent log (`resume_clock`).
 """
 
 from collections.abc import Callable
 
 from kvstore.clock import Clock
+from kvstore.consensus.raft import REGULAR
+from kvstore.limits import STAMP_COUNTER_TOLD_MAX
+from kvstore.model import commands
 from kvstore.model.stamp import Stamp
+from kvstore.node.boot import Opened
 
 
 class HybridClock:
@@ -44,6 +48,26 @@ class HybridClock:
             self._ms, self._counter = ms, counter
 
     def heard(self, stamp: Stamp) -> None:
-        """Take note of a stamp that a peer or client told."""
-        if stamp.ms <= self._clock.wall_ms() + self._drift_ms_max():
+        """Take note of a stamp that a peer or client told; one that no clock of ours can have got to is ignored."""
+        if stamp.counter <= STAMP_COUNTER_TOLD_MAX and stamp.ms <= self._clock.wall_ms() + self._drift_ms_max():
             self.resume(stamp.ms, stamp.counter)
+
+
+def resume_clock(clock: HybridClock, opened: Opened) -> None:
+    """Be above all that this node may have applied before it stopped: what its snapshot holds, and what its log does.
+
+    The commit index is not durable at once, so more of the log may have been applied than a restart knows. The log is
+    gone through as the state machine would (rules 5 and 8 there).
+    """
+    machine = opened.machine
+    last = machine.last_stamp[:2]
+    first = machine.applied_index + 1 - opened.journal.entries[0][1]
+    for command, _, _ in opened.journal.entries[max(first, 0) :]:
+        if command[:1] != REGULAR:
+            continue
+        entry = commands.decode(command[1:])
+        last = max(entry.stamp[:2], (last[0], last[1] + 1))
+        if entry.origin is not None:
+            bound = max((entry.origin.wall_ms + machine.clock_drift_ms_max, 0), last)
+            last = max([last, *(min((op[-3], op[-2]), bound) for op in entry.ops)])
+    clock.resume(*last)

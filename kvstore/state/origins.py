@@ -6,7 +6,8 @@ O2. Of each node one epoch is current, with a *mark*: the sequence of its last i
 O3. Another epoch becomes current only where it names the present one as its predecessor. A node names it once all
     intents of the present one are applied, so a late copy of an older epoch can never be applied again.
 O4. Results are kept as runs: successive sequences with one status and, if applied, successive revisions. Each node's
-    runs, over its epochs, are bounded; the oldest are forgotten, and a receipt for them has expired.
+    runs and epochs are bounded, its epochs far above what restarts make; the oldest are forgotten, and a receipt for
+    them has expired.
 O5. The number of nodes is bounded. The one that was silent for longest is forgotten; its next intents are refused,
     unless they are the first that it ever had.
 """
@@ -67,30 +68,50 @@ class _Runs:
 
 
 class _Node:
-    """What is known of one node. `runs` are those of the current epoch and of a few before it, oldest first."""
+    """What is known of one node. `runs` are those of the current epoch and of those before it, oldest first; `count` is
+    how many there are.
+    """
 
-    __slots__ = ("epoch", "mark", "runs")
+    __slots__ = ("count", "epoch", "mark", "runs")
 
     def __init__(self, epoch: int, mark: int) -> None:
         self.epoch = epoch
         self.mark = mark
         self.runs: OrderedDict[int, _Runs] = OrderedDict()
+        self.count = 0
 
-    def bound(self, runs_max: int) -> None:
+    def note(self, result: OpResult, runs_max: int) -> None:
+        """The next intent of the current epoch had this result."""
+        self.mark += 1
+        runs = self.runs[self.epoch]
+        before = len(runs.starts)
+        runs.add(self.mark, result.status, result.revision)
+        self.count += len(runs.starts) - before
+        self._bound(runs_max)
+
+    def drop(self, epoch: int) -> None:
+        """Forget an epoch, if it is known."""
+        runs = self.runs.pop(epoch, None)
+        self.count -= 0 if runs is None else len(runs.starts)
+
+    def _bound(self, runs_max: int) -> None:
         """O4. A fifth more than the bound before anything is cut, so that cutting costs nothing on average."""
-        excess = sum(len(runs.starts) for runs in self.runs.values()) - runs_max
+        excess = self.count - runs_max
         if excess <= runs_max // 5:
             return
         for epoch, runs in list(self.runs.items()):
             if epoch != self.epoch and len(runs.starts) <= excess:
                 excess -= len(runs.starts)
-                del self.runs[epoch]
+                self.drop(epoch)
             else:
                 runs.forget(excess)
+                self.count -= excess
                 return
 
 
-_EPOCHS_KEPT: Final = 8
+# A node makes an epoch at each start, and drains them one after the other: one that starts again and again while it is
+# alone hands over many at once, and who asks for their receipts has not had a moment to do so before.
+_EPOCHS_KEPT: Final = 1_024
 
 
 class Origins:
@@ -107,7 +128,7 @@ class Origins:
     @property
     def runs_total(self) -> int:
         """How many runs of results are kept."""
-        return sum(len(runs.starts) for node in self._nodes.values() for runs in node.runs.values())
+        return sum(node.count for node in self._nodes.values())
 
     def mark(self, node: str) -> tuple[int, int]:
         """(current epoch, mark) of `node`; (0, 0) while it has none."""
@@ -136,22 +157,28 @@ class Origins:
             known = self._nodes[origin.node] = _Node(origin.epoch, 0)
         elif not known.runs[known.epoch].starts:
             # A snapshot does not show an epoch without results, so it must not push out another one here either.
-            del known.runs[known.epoch]
+            known.drop(known.epoch)
         # One that comes again is the youngest.
-        known.runs.pop(origin.epoch, None)
+        known.drop(origin.epoch)
         known.epoch, known.mark = origin.epoch, 0
         known.runs[origin.epoch] = _Runs()
         while len(known.runs) > _EPOCHS_KEPT:
-            known.runs.popitem(last=False)
+            known.drop(next(iter(known.runs)))
         return known
 
     def note(self, node: str, result: OpResult, settings: Mapping[str, int]) -> None:
         """The next intent of `node` had this result."""
-        known = self._nodes[node]
-        known.mark += 1
-        runs = known.runs[known.epoch]
-        runs.add(known.mark, result.status, result.revision)
-        known.bound(settings[RECEIPT_RUNS_MAX])
+        self._nodes[node].note(result, settings[RECEIPT_RUNS_MAX])
+
+    def last(self, node: str, epoch: int) -> int | None:
+        """The sequence of the last intent that was applied in `epoch`; None where that is not kept."""
+        known = self._nodes.get(node)
+        if known is None:
+            return None
+        if known.epoch == epoch:
+            return known.mark
+        runs = known.runs.get(epoch)
+        return runs.starts[-1] + runs.counts[-1] - 1 if runs is not None and runs.starts else None
 
     def result(self, node: str, epoch: int, sequence: int) -> OpResult | None:
         """What became of an intent, None if it is not known here (O4): not applied yet, or forgotten."""
@@ -166,6 +193,7 @@ class Origins:
         copied = Origins()
         for name, node in self._nodes.items():
             twin = copied._nodes[name] = _Node(node.epoch, node.mark)
+            twin.count = node.count
             for epoch, runs in node.runs.items():
                 twin.runs[epoch] = runs.copy()
         return copied
@@ -204,6 +232,7 @@ class Origins:
         _check(not runs.starts or runs.starts[-1] + runs.counts[-1] <= start)
         for column, number in zip((runs.starts, runs.counts, runs.statuses, runs.revisions), numbers[1:], strict=True):
             column.append(number)
+        node.count += 1
 
 
 def _check(holds: bool) -> None:

@@ -19,7 +19,7 @@ from kvjepsen.audit import audit
 from kvjepsen.ledger import Ledger
 from kvjepsen.load import load
 from kvstore.client import AsyncClient
-from kvstore.errors import CannotConnect
+from kvstore.errors import CannotConnect, MembershipRefused
 from tests.support.logs import until_log
 
 PATIENCE_S = 30.0
@@ -111,11 +111,13 @@ async def test_three_nodes_become_five_and_three_again_under_load_with_a_kill_in
         assert leader is not None
         cluster.kill(leader)
         await until(client, lambda view: view["leader"] not in (None, leader))
-        await client.remove_member(leader)
+        with pytest.raises(MembershipRefused, match="by force"):
+            await client.remove_member(leader)
+        assert await client.remove_member(leader, force=True) is None
         cluster.start(leader)
         present = voters(await client.cluster_document())
         other = next(name for name in cluster.topology.names if name in present)
-        await client.remove_member(other)
+        assert await client.remove_member(other) == 0
         # Asked of a member that stays: one that was removed is not told, and knows only that nobody talks to it.
         async with AsyncClient([joiners.http["n4"]]) as staying:
             view = await until(staying, lambda view: len(view["members"]) == 3 and view["leader"])

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,8 +14,11 @@ import pytest
 
 from kvcli import main
 from kvcli.output import printable
-from kvstore.errors import DeadlineExceeded, NoQuorum
+from kvstore.errors import DeadlineExceeded, Divergence, MembersUnreachable, NoQuorum
 from kvstore.http.app import HttpServer
+from kvstore.model.commands import Op
+from kvstore.model.levels import Level
+from kvstore.model.results import OpResult
 from kvstore.telemetry.metrics import Metrics
 from tests.integration.memory_store import MemoryStore
 
@@ -90,7 +94,9 @@ def in_process(arguments: list[str]) -> tuple[int, bytes]:
         sys.stdout = stdout
 
 
-async def test_what_each_command_prints_in_each_mode(kv: Kv, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_each_command_prints_in_each_mode(
+    kv: Kv, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("KV_ENDPOINTS", "KV_TIMEOUT", "COLUMNS"):
         monkeypatch.setenv(name, kv.env[name])
     monkeypatch.delenv("KV_OUTPUT", raising=False)
@@ -108,13 +114,34 @@ async def test_what_each_command_prints_in_each_mode(kv: Kv, monkeypatch: pytest
         ["export"],
         ["delete", "greeting", "-o", "json"],
     ]
-    shown: list[str] = []
-    for command in [[*command, "-o", mode] for mode in MODES for command in commands] + once:
-        code, out = await asyncio.to_thread(in_process, [os.fsdecode(word) for word in command])
-        assert code == 0, command
-        words = " ".join(printable(os.fsencode(word)) or "''" for word in command)
-        shown.append(f"$ kv {words}\n{out.decode('utf-8', 'backslashreplace')}\n")
+    at_level_one: list[list[str | bytes]] = [
+        ["put", "greeting", "soon", "--level", "one"],
+        ["get", "greeting", "--level", "one"],
+        ["delete", "gone", "--level", "one"],
+        ["receipt", "n1.e1.1"],
+    ]
+    shown = [await transcript(command) for command in in_each_mode(commands) + once]
+    shown += [await transcript(command) for command in in_each_mode(at_level_one)]
+    store.alarms.append({"code": "clock_drift", "node": "n1", "detail": "the clock of n1 is +2500 ms from the median"})
+    for command in ["status"], ["doctor"]:
+        shown.append(await transcript(command, code=1 if command == ["doctor"] else 0))
+    store.hand_over()
+    for command in in_each_mode([["receipt", "n1.e1.1"]]):
+        shown.append(await transcript(command))
+    shown.append(await transcript(["receipt", "n1.e1.99"], code=5))
     golden("outputs", "".join(shown))
+
+
+def in_each_mode(commands: list[list[str | bytes]]) -> list[list[str | bytes]]:
+    return [[*command, "-o", mode] for mode in MODES for command in commands]
+
+
+async def transcript(command: list[str | bytes], code: int = 0) -> str:
+    """The command, and what it wrote to standard output; it has to end with `code`."""
+    ended, out = await asyncio.to_thread(in_process, [os.fsdecode(word) for word in command])
+    assert ended == code, command
+    words = " ".join(printable(os.fsencode(word)) or "''" for word in command)
+    return f"$ kv {words}\n{out.decode('utf-8', 'backslashreplace')}\n"
 
 
 async def test_options_before_the_command_count_too(kv: Kv) -> None:
@@ -150,7 +177,66 @@ async def test_a_refusal_and_an_unknown_outcome_can_be_told_apart(kv: Kv, store:
     assert (refused.code, refused.out) == (4, b"")
     assert "Nothing was applied." in refused.err
     assert (unknown.code, unknown.out) == (5, b"")
-    assert "read the key back" in unknown.err
+    assert "kv get k; or repeat the command with --idempotency-key " in unknown.err
+
+
+async def test_an_unknown_outcome_is_found_out_under_the_key_that_is_named(kv: Kv, store: MemoryStore) -> None:
+    """What the message says is what has to be typed."""
+    judged = store._judged
+
+    def lost(op: Op) -> OpResult:
+        judged(op)
+        raise DeadlineExceeded("the connection to the leader ended before its answer came")
+
+    store._judged = lost  # type: ignore[method-assign]
+    unknown = await kv("put", "k", "v", "--if-absent")
+    key = re.search(r"--idempotency-key (\w+)", unknown.err)
+    assert unknown.code == 5
+    assert key is not None
+    store._judged = judged  # type: ignore[method-assign]
+    assert (await kv("get", "k")).out == b"v"
+    again = await kv("put", "k", "v", "--if-absent", "--idempotency-key", key[1])
+    assert (again.code, again.out) == (0, b"revision 1, level quorum, acknowledged by 1\n")
+    other = await kv("put", "k", "w", "--idempotency-key", key[1])
+    assert (other.code, other.out) == (7, b"")
+    assert store.revision == 1
+    assert all(call[0] == "put" for call in store.calls if call[0] != "get")
+
+
+async def test_level_one_prints_a_receipt_and_says_how_to_go_on(kv: Kv, store: MemoryStore) -> None:
+    written = await kv("put", "k", "v", "--level", "one")
+    assert (written.code, written.out) == (0, b"pending, receipt n1.e1.1\n")
+    assert written.err.endswith("to find out what becomes of it: kv receipt n1.e1.1 --wait\n")
+    waiting = await kv("receipt", "n1.e1.1", "--wait", "--timeout", "0.2")
+    assert (waiting.code, waiting.out) == (0, b"pending\n")
+    assert "waits for a leader" in waiting.err
+    await kv("put", "k", "newer")
+    superseded = asyncio.create_task(kv("receipt", "n1.e1.1", "--wait", "--timeout", "20"))
+    while ("receipt", "n1.e1.1") not in [call[:2] for call in store.calls[-2:]]:
+        await asyncio.sleep(0.01)
+    store.hand_over()
+    ended = await superseded
+    assert (ended.code, ended.out) == (1, b"superseded\n")
+    assert "it changed nothing" in ended.err
+    assert (await kv("get", "k", "--level", "all")).out == b"newer"
+    lost = await kv("receipt", "n1.e1.9")
+    assert (lost.code, lost.out) == (5, b"unknown, lost\n")
+    assert "read the key" in lost.err
+    assert (await kv("receipt", "n1")).code == 7
+    store.fail = MembersUnreachable("only n1 can tell", read=True, missing=("n1",))
+    assert (await kv("receipt", "n1.e1.1")).code == 4
+
+
+async def test_options_of_reads_reach_the_store(kv: Kv, store: MemoryStore) -> None:
+    await kv("get", "k", "--level", "one", "--max-staleness-ms", "300", "--min-revision", "0")
+    assert store.calls[-1][:5] == ("get", b"k", Level.ONE, 0, 0.3)
+
+
+async def test_replicas_that_differ_end_a_read_with_eight(kv: Kv, store: MemoryStore) -> None:
+    store.fail = Divergence("n1 and n2 hold different values", level="all", read=True)
+    done = await kv("get", "k", "--level", "all")
+    assert (done.code, done.out) == (8, b"")
+    assert "kv doctor" in done.err
 
 
 async def test_a_tree_goes_in_and_comes_out(kv: Kv, store: MemoryStore, tmp_path: Path) -> None:
@@ -172,10 +258,10 @@ async def test_a_tree_goes_in_and_comes_out(kv: Kv, store: MemoryStore, tmp_path
     assert (exported.code, exported.out, exported.err) == (0, b"", "kv: exported 2 keys to out.ndjson\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.ndjson", "tree"]
     before = dict(store.records)
-    store.records.clear()
+    store.clear()
     lines = (tmp_path / "out.ndjson").read_bytes()
     for arguments, stdin in ((["out.ndjson"], b""), (["-"], lines)):
-        store.records.clear()
+        store.clear()
         done = await kv("import", *arguments, stdin=stdin)
         assert (done.code, done.out) == (0, b"")
         assert done.err.startswith("kv: imported 2 keys, 10 B in ")
@@ -229,6 +315,15 @@ async def test_a_reader_that_leaves_an_export_ends_it_quietly(kv: Kv) -> None:
     os.close(write)
     _, err = await process.communicate()
     assert (process.returncode, err) == (141, b"")
+
+
+async def test_bench_at_level_one_needs_no_majority(kv: Kv, store: MemoryStore) -> None:
+    done = await kv("bench", "put", "--level", "one", "--seconds", "0.3", "--clients", "2", "--keys", "5", "-o", "json")
+    assert (done.code, done.err) == (0, "")
+    assert json.loads(done.out)["operations"] > 0
+    assert {call[2] for call in store.calls} == {Level.ONE}
+    store.hand_over()
+    assert not store.records
 
 
 @pytest.mark.parametrize("operation", ["put", "get"])

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -381,6 +382,26 @@ async def test_more_connections_than_the_server_takes_are_refused_and_waited_out
         await first.close()
         await writing
     assert len(store.records[b"k"].value) == 1 << 20
+
+
+async def test_a_cancellation_that_comes_with_the_timeout_is_not_lost() -> None:
+    """Both are due in one turn of the loop, the timeout first."""
+    arrived = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        arrived.set()
+        await asyncio.Event().wait()
+
+    loop = asyncio.get_running_loop()
+    async with misbehaving(silent) as paused, AsyncClient([paused], timeout_s=0.2, sessions=False) as client:
+        started = loop.time()
+        writing = asyncio.create_task(client.put(b"k", b"v"))
+        await arrived.wait()
+        loop.call_at(started + 0.25, writing.cancel)
+        time.sleep(0.3)
+        with pytest.raises(asyncio.CancelledError):
+            await writing
 
 
 def test_the_switch_against_silent_repetition_still_exists() -> None:

@@ -281,3 +281,32 @@ def test_a_cluster_without_proxies_says_how_to_get_them(tmp_path: Path) -> None:
 def test_proxies_that_do_not_run_are_named(tmp_path: Path) -> None:
     with pytest.raises(NoProxies, match="do not answer"):
         faults.heal(Topology.create(tmp_path, 3, proxy=True))
+
+
+@pytest.mark.parametrize("there", [0, 1, 4, 9])
+async def test_a_link_that_cuts_passes_so_many_bytes_and_resets_both_ends(door: Door, there: int) -> None:
+    budgets = iter([there, 5])
+    proxy = Link((HOST, 0), (HOST, await door.open()), cut_after=lambda: next(budgets))
+    await proxy.start()
+    try:
+        reader, writer = await asyncio.open_connection(HOST, proxy.port)
+        far_reader, far_writer = await door.came.get()
+        writer.write(b"0123")
+        if there >= 4:
+            assert await far_reader.readexactly(4) == b"0123"
+            far_writer.write(b"abc")
+            assert await reader.readexactly(3) == b"abc"
+            far_writer.write(b"defg")
+            with suppress(ConnectionError):
+                assert (await reader.read(9)) in (b"de", b"")
+        with suppress(ConnectionError):
+            assert len(await far_reader.read()) <= there
+        async with asyncio.timeout(PATIENCE_S):
+            while not (reader.at_eof() or reader.exception()):
+                with suppress(ConnectionError):
+                    await reader.read()
+        assert proxy.cuts_total == 1
+        assert not proxy.pipes
+        writer.close()
+    finally:
+        await proxy.close()

@@ -173,12 +173,12 @@ class IntentLogOnABadDisk(RuleBasedStateMachine):
                 # What drops much compacts much.
                 last = self.written[self.synced - 1]
                 self.marks.append((last.epoch, last.sequence))
-                self.log.settle(last.epoch, last.sequence)
+                self.opened.settle(last.epoch, last.sequence)
             elif act == "move" and self.disk.capacity_bytes == UNLIMITED:
                 foreign = self.log.epoch + data.draw(st.integers(1, 1 << 34))
                 moved = self._moved(foreign)
                 self.marks.append((foreign, 1))
-                self.log.settle(foreign, 1)
+                self.opened.settle(foreign, 1)
         except PowerLoss:
             pass
         self.dropped = self._covered(self.dropped)
@@ -292,7 +292,7 @@ class IntentLogOnABadDisk(RuleBasedStateMachine):
     def _settle(self, epoch: int, mark: int) -> None:
         before, moved = self.log.epoch, self._moved(epoch)
         self.marks.append((epoch, mark))
-        self.log.settle(epoch, mark)
+        self.opened.settle(epoch, mark)
         if epoch > before:
             # Whoever waited is answered first.
             self._acknowledged(self.waiting)
@@ -323,12 +323,12 @@ class IntentLogOnABadDisk(RuleBasedStateMachine):
         found = [Known.of(intent) for intent in self.opened.pending()]
         self._check_found(found)
         assert self.log.epoch > max([self.recovered[0], *(each.epoch for each in found)])
-        self.log.settle(*self.recovered)
+        self.opened.settle(*self.recovered)
         assert [Known.of(each) for each in self.opened.pending()] == [
             each for each in found if each[:2] > self.recovered
         ]
         # The rest of the log comes back: now it is known again how far everything had come.
-        self.log.settle(*self.marks[-1])
+        self.opened.settle(*self.marks[-1])
         self.dropped = self._covered(self.dropped)
 
     def _check_found(self, found: list[Known]) -> None:

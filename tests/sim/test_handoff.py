@@ -9,6 +9,7 @@ from kvstore import limits
 from kvstore.errors import KvError, MembershipRefused, NoLeader, NotAVoter
 from kvstore.node import forwarding
 from kvstore.node.forwarding import CALL_INTENTS, Forwarder
+from kvstore.node.retirement import RETIRED_S
 from kvstore.testing import SimCluster
 from kvstore.testing.sim_disk import KEPT, LOST
 from tests.support.sim_levels import (
@@ -284,7 +285,7 @@ def test_a_member_that_cannot_hand_over_is_not_removed_and_goes_back_to_work(clu
         write_one(cluster, away, b"k", b"v")
     assert (retired.value.status, retired.value.outcome) == (503, "not_applied")
     monkeypatch.undo()
-    cluster.run_for(11.0)
+    cluster.run_for(RETIRED_S + 1.0)
     assert [states(cluster, each) for each in receipts] == [["committed"] * 3] * 3
     assert receipt(cluster, leader, write_one(cluster, away, b"k", b"v")).state in ("pending", "committed")
 

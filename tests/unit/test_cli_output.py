@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import TypeVar
 
 import click
 import pytest
@@ -16,6 +17,7 @@ from kvcli import exit_codes, main, output
 from kvcli.diagnosis import examine
 from kvcli.exit_codes import Exit, explain
 from kvcli.ndjson import decode_line, encode_line, read_lines
+from kvcli.once import named
 from kvcli.options import global_options, settings
 from kvcli.output import Mode, printable
 from kvcli.progress import Progress, human_bytes
@@ -54,7 +56,7 @@ def golden(name: str, text: str) -> None:
 
 
 class TestHelp:
-    @pytest.mark.parametrize("command", ["", *OWN_COMMANDS, "bench put", "bench failover"])
+    @pytest.mark.parametrize("command", ["", *OWN_COMMANDS, "bench put", "bench failover", "chaos check"])
     def test_help(self, command: str) -> None:
         shown = kv(*command.split(), "--help")
         assert (shown.returncode, shown.stderr) == (0, b"")
@@ -163,7 +165,14 @@ class TestExitCodes:
             (["import"], Exit.USAGE, "one of them"),
             (["import", "-", "--prefix", "x"], Exit.USAGE, "go with --tree"),
             (["export", "/nowhere/file"], Exit.INTERNAL, "No such file or directory"),
-            (["bench", "put", "--level", "one"], Exit.USAGE, "not available"),
+            (["put", "k", "v", "--level", "one", "--if-absent"], Exit.USAGE, "takes no condition"),
+            (["delete", "k", "--level", "one", "--if-revision", "1"], Exit.USAGE, "takes no condition"),
+            (["put", "k", "v", "--idempotency-key", ""], Exit.INVALID, "an idempotency key has 1 to 256 bytes"),
+            (["get", "k", "--max-staleness-ms", "5"], Exit.USAGE, "goes with --level one"),
+            (["get", "k", "--prefix", "--level", "all"], Exit.USAGE, "go with a single key"),
+            (["get", "k", "--prefix", "--min-revision", "1"], Exit.USAGE, "go with a single key"),
+            (["receipt", "n1.e1.1"], Exit.CANNOT_CONNECT, "Nothing was sent"),
+            (["receipt"], Exit.USAGE, "Missing argument 'ID'"),
             (["serve", "--heartbeat-ms", "200"], Exit.USAGE, "election_ms_min"),
         ],
     )
@@ -208,6 +217,34 @@ class TestExitCodes:
         assert (done.returncode, done.stderr) == (Exit.READER_GONE, b"")
 
 
+E = TypeVar("E", errors.KvError, errors.LocalError)
+
+
+def told(error: E, level: str = "quorum") -> E:
+    """`error`, as it leaves a command that writes."""
+    with pytest.raises(type(error)), named(b"a key", level, "order-66"):
+        raise error
+    return error
+
+
+def test_an_interrupted_write_says_how_to_find_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kvcli.commands.put.run_with_client", interrupted)
+    assert main.run(["put", "k", "v", "--idempotency-key", "order 66"]) == Exit.INTERRUPTED
+    said = capsys.readouterr().err
+    assert "To find out: kv get k; or repeat the command with --idempotency-key 'order 66'" in said
+
+
+def test_each_call_has_an_idempotency_key_of_its_own() -> None:
+    with named(b"k", "quorum", None) as first, named(b"k", "quorum", None) as second:
+        assert len(first) == len(second) == 32
+        assert first != second
+
+
 def test_messages() -> None:
     """Each says what happened, whether it took effect, and what to do."""
     samples: list[errors.KvError | errors.LocalError] = [
@@ -226,6 +263,14 @@ def test_messages() -> None:
         errors.TooLarge("the value has 1,048,577 bytes"),
         errors.BadRequest("the key is empty"),
         errors.InternalError("something is wrong"),
+        errors.IdempotencyConflict("another request was sent under this idempotency key before"),
+        errors.IdempotencyExpired("the session has expired"),
+        errors.NotAVoter("n4 is no voter: its disk alone would promise nothing"),
+        errors.Divergence("n1 and n2 hold different values", read=True),
+        told(errors.DeadlineExceeded("the write was not committed in time")),
+        told(errors.ConnectionLost("http://127.0.0.1:8480: connection reset by peer"), level="one"),
+        told(errors.DeadlineExceeded("not known to be on n3", outcome="committed", missing=("n3",)), level="all"),
+        told(errors.NoQuorum("1 of 3 voters is reachable")),
         errors.CorruptData("n1/journal/1.log", 4096, "a checksum is wrong", "Restore the node from the others."),
     ]
     golden("messages", "".join(f"{exit_codes.exit_code(error)} kv: {explain(error)}\n" for error in samples))
@@ -451,6 +496,24 @@ class TestDoctor:
         other = view("n2", "n1", self.THREE, cluster_id="c2")
         assert self.codes(view("n1", "n1", self.THREE), other) == (Exit.ABSENT, ["different_clusters"])
 
+    def test_writes_that_wait_to_be_handed_over_are_advice(self) -> None:
+        members = [member("n1", "leader"), member("n2")._replace(intents_pending=1_200), member("n3")]
+        views = [view("n1", "n1", members), view("n2", "n1", members)]
+        assert self.codes(*views) == (Exit.OK, ["writes_pending"])
+        gone = [member("n1", "leader"), member("n2", reachable=False)._replace(intents_pending=9), member("n3")]
+        assert "writes_pending" not in self.codes(view("n1", "n1", gone))[1]
+
+    @pytest.mark.parametrize(("code", "expected"), [("divergence", Exit.INTERNAL), ("clock_drift", Exit.ABSENT)])
+    def test_an_alarm_is_a_problem(self, code: str, expected: Exit) -> None:
+        alarms = [{"code": code, "node": "n2", "detail": "so far"}]
+        views = [view(name, "n1", self.THREE, alarms=alarms) for name in ("n1", "n2")]
+        assert self.codes(*views) == (expected, ["alarm"])
+
     def test_the_document(self) -> None:
-        report = examine({"http://e": view("n1", "n1", [*self.THREE, member("n4")])})
+        members = [*self.THREE, member("n4")._replace(intents_pending=3)]
+        alarms = [
+            {"code": "clock_drift", "node": "n2", "detail": "the clock of n2 is +2500 ms from the median"},
+            {"code": "divergence", "node": "n3", "detail": "n1 and n3 hold different content at log index 1024"},
+        ]
+        report = examine({"http://e": view("n1", "n1", members, alarms=alarms)})
         golden("doctor_json", json.dumps(report.to_json(), indent=1) + "\n")

@@ -13,6 +13,7 @@ from kvstore.http.answer import JSON, MSGPACK, NDJSON, OCTETS
 from kvstore.http.routes import ROUTES, by_path
 from kvstore.model.commands import MUST_BE_ABSENT, MUST_EXIST
 from kvstore.model.levels import Level
+from kvstore.model.stamp import Stamp
 
 keys = st.binary(min_size=1, max_size=200)
 
@@ -257,3 +258,79 @@ def test_each_operation_stands_in_the_table_once_and_head_goes_where_get_goes() 
     for methods in by_path().values():
         assert ("HEAD" in methods) == ("GET" in methods)
         assert all(route.read == (method in ("GET", "HEAD")) for method, route in methods.items())
+
+
+@pytest.mark.parametrize(
+    ("keys", "sessions", "expected"),
+    [
+        ((), (), None),
+        ((" a b ",), (), b"a b"),
+        (("\udcff",), (), b"\xff"),
+        (("k" * 256,), (), b"k" * 256),
+        ((), ("7/3/2",), (7, 3, 2)),
+        ((), (" 1/1/1 ",), (1, 1, 1)),
+        ((), ("9223372036854775807/1/1",), (limits.REVISION_MAX, 1, 1)),
+    ],
+)
+def test_names_of_writes(keys: tuple[str, ...], sessions: tuple[str, ...], expected: object) -> None:
+    assert parse.once(keys, sessions) == expected
+
+
+@pytest.mark.parametrize(
+    ("keys", "sessions"),
+    [
+        (("",), ()),
+        (("  ",), ()),
+        (("k" * 257,), ()),
+        (("ü" * 129,), ()),
+        (("a", "a"), ()),
+        (("a",), ("1/1/1",)),
+        ((), ("1/1/1", "1/1/1")),
+        ((), ("",)),
+        ((), ("1/2",)),
+        ((), ("1/2/3",)),
+        ((), ("0/1/1",)),
+        ((), ("1/1/0",)),
+        ((), ("1/-1/1",)),
+        ((), ("01/1/1",)),
+        ((), ("1/1/1/1",)),
+        ((), ("9223372036854775808/1/1",)),
+        ((), ("1/9223372036854775808/1",)),
+        ((), ("\u0661/1/1",)),
+    ],
+)
+def test_names_that_cannot_be_one_are_refused(keys: tuple[str, ...], sessions: tuple[str, ...]) -> None:
+    with pytest.raises(BadRequest) as refused:
+        parse.once(keys, sessions)
+    assert refused.value.outcome == "not_applied"
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [Stamp(1_700_000_000_000, 3, "n1", 0), Stamp(0, 0, "", 0), Stamp(10**18 - 1, 10**18 - 1, "a.b-c_d.7", 10**18 - 1)],
+)
+def test_stamps_come_back(stamp: Stamp) -> None:
+    assert parse.stamp(f" {stamp} ") == stamp
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1", "1.2.n1", "1.2..x", "-1.2.n1.0", "1.2.N1.0", "1.2.n 1.0", "1" * 19 + ".0.n.0"]
+)
+def test_what_is_no_stamp_is_refused(text: str) -> None:
+    with pytest.raises(BadRequest):
+        parse.stamp(text)
+
+
+@pytest.mark.parametrize("raw", ["", "0", "-1", "1x", "9223372036854775808", "%31", "\udcff", "\u0661"])
+def test_what_is_no_session_is_refused(raw: str) -> None:
+    assert parse.session_of("17") == 17
+    with pytest.raises(BadRequest):
+        parse.session_of(raw)
+
+
+def test_the_removal_of_a_member_takes_a_flag_and_a_deadline() -> None:
+    assert parse.removal_options("") == (False, limits.TIMEOUT_MS_DEFAULT / 1_000)
+    assert parse.removal_options("force=true&timeout_ms=40") == (True, 0.04)
+    for query in ("force=yes", "level=all"):
+        with pytest.raises(BadRequest):
+            parse.removal_options(query)

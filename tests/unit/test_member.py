@@ -1,10 +1,12 @@
 """Directed schedules on members stepped by hand: what the gate and the step contract promise."""
 
+import copy
 import errno
 
 import pytest
 
 from kvstore.consensus import messages as wire
+from kvstore.consensus.engine import Peer
 from kvstore.consensus.journal import JournalFailed
 from kvstore.consensus.progress import Progress
 from kvstore.consensus.snapshots import SnapshotInfo
@@ -321,3 +323,35 @@ def test_an_own_snapshot_cuts_no_entry_that_is_not_applied_yet() -> None:
     for _ in range(10):
         follower.journal.sync()
     assert follower.journal.entries[0][1] <= applied
+
+
+def test_a_member_whose_directory_went_back_gets_again_what_it_had_acknowledged(lab: Lab) -> None:
+    leader = lab.elect()
+    follower, third = others(lab, leader)
+    leader.propose(b"before")
+    lab.advance(0.2)
+    image = copy.deepcopy(follower.disk)
+    for number in range(20):
+        leader.propose(b"%d" % number)
+    lab.advance(0.2)
+    last = leader.journal.entries[-1][1]
+    assert follower.journal.durable_index == last
+    # The same leader in the same term: it knows how far this member was.
+    restored = lab.nodes[follower.name] = LabNode(lab, follower.name, image)
+    assert restored.journal.durable_index < last
+    restored.member.start(restored)
+    for node in (leader, third):
+        restored.member.peer_connected(Peer(node.name, "", 1, ""))
+        node.member.peer_connected(Peer(restored.name, "", 1, ""))
+    # Not until nothing is under way: a leader that insists on what it knows is answered without end.
+    for _ in range(20):
+        lab.now += 0.01
+        leader.run()
+        lab.deliver((leader.name, restored.name), (restored.name, leader.name))
+    assert restored.journal.durable_index == last
+    assert lab.leaders() == [leader]
+    outcome = leader.propose(b"after")
+    lab.advance(0.2, third.name)
+    assert restored.journal.durable_index == leader.journal.entries[-1][1]
+    assert restored.log == leader.log
+    assert outcome == [b"after"]

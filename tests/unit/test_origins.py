@@ -4,6 +4,7 @@ import pytest
 
 from kvstore.model.commands import Op, Origin, put
 from kvstore.model.results import APPLIED, DUPLICATE, GAP, SUPERSEDED, WRONG_EPOCH, OpResult
+from kvstore.state import origins
 from kvstore.state.machine import Machine
 from tests.support.machines import apply, apply_intents, contents_of, intent_put, load, small_machine
 
@@ -141,12 +142,41 @@ def test_successive_results_of_one_kind_are_one_run() -> None:
     assert machine.intent_result("n2", 7, 250) == OpResult(APPLIED, 250, 0)
 
 
+@pytest.fixture
+def few_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(origins, "_EPOCHS_KEPT", 8)
+
+
+@pytest.mark.usefixtures("few_epochs")
 def test_results_of_earlier_epochs_are_kept_for_a_while() -> None:
     machine = Machine()
     for epoch in range(1, 21):
         apply_intents(machine, Origin("n2", epoch, epoch - 1, 1), *writes(1, epoch))
     known = [machine.intent_result("n2", epoch, 1) for epoch in range(1, 21)]
     assert known == [None] * 12 + [OpResult(APPLIED, epoch, 0) for epoch in range(13, 21)]
+
+
+def test_a_node_that_starts_a_hundred_times_before_it_can_hand_over_has_all_its_receipts() -> None:
+    machine = Machine()
+    for epoch in range(1, 101):
+        apply_intents(machine, Origin("n2", epoch, epoch - 1, 1), *writes(3, 3 * epoch))
+    for each in (machine, load(machine.snapshot())):
+        known = [each.intent_result("n2", epoch, 2) for epoch in range(1, 101)]
+        assert known == [OpResult(APPLIED, 3 * epoch - 1, 0) for epoch in range(1, 101)]
+
+
+def test_runs_are_counted_over_all_epochs_also_on_a_restored_replica() -> None:
+    machine = small_machine(receipt_runs_max=50)
+    for epoch in range(1, 101):
+        apply(machine, put(b"between", b"x"), at=10_000 * epoch)
+        apply_intents(machine, Origin("n2", epoch, epoch - 1, 1), intent_put(b"k", b"1", 10_000 * epoch + 1))
+    restored = load(machine.snapshot())
+    for each in (machine, restored):
+        for epoch in range(101, 201):
+            apply(each, put(b"between", b"x"), at=10_000 * epoch)
+            apply_intents(each, Origin("n2", epoch, epoch - 1, 1), intent_put(b"k", b"1", 10_000 * epoch + 1))
+            assert len(contents_of(each.snapshot())["runs"]) <= 60
+    assert list(machine.snapshot()) == list(restored.snapshot())
 
 
 def test_the_oldest_runs_are_forgotten_and_marks_are_not() -> None:
@@ -186,6 +216,7 @@ def test_the_next_intents_of_a_forgotten_node_are_refused() -> None:
     assert (machine.revision, machine.digest, machine.mark("n1")) == (*before, (0, 0))
 
 
+@pytest.mark.usefixtures("few_epochs")
 def test_an_epoch_without_results_pushes_out_none_on_a_restored_replica_or_here() -> None:
     machine = Machine()
     for epoch in range(1, 9):
@@ -201,6 +232,7 @@ def test_an_epoch_without_results_pushes_out_none_on_a_restored_replica_or_here(
     assert [each is None for each in known] == [True] * 2 + [False] * 6 + [True] + [False] * 2
 
 
+@pytest.mark.usefixtures("few_epochs")
 def test_an_epoch_that_comes_again_is_the_youngest_on_a_restored_replica_and_here() -> None:
     machine = Machine()
     for epoch, previous in ((1, 0), (2, 1), (1, 2)):

@@ -18,10 +18,11 @@ _ASK_S_MAX: Final = 2.0
 @click.command(short_help="Look for what is wrong, and say what to do.")
 @global_options
 def doctor() -> int:
-    """Ask every endpoint how it sees the cluster: reachable, agreed on a leader, enough voters, equal contents.
+    """Ask every endpoint how it sees the cluster: reachable, agreed on a leader, enough voters, equal contents, alarms.
 
     Exit code 0: fine, perhaps with advice. 1: something is wrong, the cluster works. 3: no endpoint answers.
-    4: no quorum or no leader. 8: contents differ, or two leaders in one term.
+    4: no quorum or no leader. 8: contents differ, or two leaders in one term. Writes at level one that a node has not
+    handed over yet are told as advice.
     """
     from kvcli.diagnosis import examine
 

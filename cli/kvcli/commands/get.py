@@ -10,6 +10,7 @@ from kvcli import output
 from kvcli.exit_codes import Exit
 from kvcli.options import global_options, key_bytes, run_with_client, settings
 from kvcli.output import Mode, printable
+from kvstore import limits
 
 if TYPE_CHECKING:
     from kvstore.client import AsyncClient, RangePage
@@ -21,25 +22,51 @@ _COLUMNS = ["key", "create_revision", "mod_revision", "version", "bytes", "value
 
 @click.command(short_help="Read a value, or list keys by prefix.")
 @click.argument("key")
-@click.option("--level", type=click.Choice(["one", "quorum"]), default="quorum", show_default=True)
+@click.option("--level", type=click.Choice(["one", "quorum", "all"]), default="quorum", show_default=True)
+@click.option(
+    "--max-staleness-ms",
+    type=click.IntRange(0, limits.TIMEOUT_MS_MAX),
+    metavar="N",
+    help="With --level one: wait until nothing older than this is missing.",
+)
+@click.option(
+    "--min-revision", type=click.IntRange(min=0), metavar="N", help="Wait until the node has reached this revision."
+)
 @click.option("--prefix", is_flag=True, help="List every key that begins with KEY.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="With --prefix: at most N keys.")
 @click.option("--keys-only", is_flag=True, help="With --prefix: print keys without values.")
 @global_options
-def get(key: str, level: str, prefix: bool, limit: int | None, keys_only: bool) -> int:
+def get(
+    key: str,
+    level: str,
+    max_staleness_ms: int | None,
+    min_revision: int | None,
+    prefix: bool,
+    limit: int | None,
+    keys_only: bool,
+) -> int:
     """Print the value of KEY, byte for byte; on a terminal a line end is added (not with -o raw).
 
-    Level quorum is never stale; level one asks one node only and answers without a majority, perhaps from the past.
+    Level quorum is never stale. Level one asks one node only and answers without a majority, perhaps from the past, and
+    shows what that node has taken at level one and not yet handed over. Level all asks every voter, sees every write
+    that was acknowledged at level one, and ends with exit code 8 if the voters hold different values.
+
     With --prefix, one line per key: the key, a tab, the value, with escapes for what is not printable (-o raw: the
     values as they are, nothing between them). Long lists are read in pages, each of them at one revision.
     """
     if not prefix and (limit is not None or keys_only):
         raise click.UsageError("--limit and --keys-only go with --prefix")
+    if prefix and (level == "all" or max_staleness_ms is not None or min_revision is not None):
+        raise click.UsageError("--level all, --max-staleness-ms and --min-revision go with a single key")
+    if max_staleness_ms is not None and level != "one":
+        raise click.UsageError("--max-staleness-ms goes with --level one; the other levels are never stale")
     name = key_bytes(key)
     if prefix:
         run_with_client(lambda client: _list(client, name, level, limit, keys_only, settings().output))
         return Exit.OK
-    record = run_with_client(lambda client: client.get(name, level=level))
+    record = run_with_client(
+        lambda client: client.get(name, level=level, max_staleness_ms=max_staleness_ms, min_revision=min_revision)
+    )
     if record is None:
         output.message(f"there is no key {printable(name, 200)!r}.")
         return Exit.ABSENT
@@ -99,11 +126,7 @@ async def _list_json(pages: "AsyncIterator[RangePage]", keys_only: bool) -> None
 
 
 def _row(key: bytes, record: "Record", keys_only: bool = False) -> list[str]:
-    row = [
-        printable(key, _CELL_CHARS),
-        str(record.create_revision),
-        str(record.mod_revision),
-        str(record.version),
-        str(len(record.value)),
-    ]
+    # A write at level one that its node has not handed over yet has none of these.
+    numbers = (record.create_revision, record.mod_revision, record.version)
+    row = [printable(key, _CELL_CHARS), *(str(number or "-") for number in numbers), str(len(record.value))]
     return row if keys_only else [*row, printable(record.value, _CELL_CHARS)]

@@ -7,6 +7,11 @@ from kvcli.commands.status import show_cluster
 from kvcli.options import global_options, run_with_client
 from kvstore.client import AsyncClient
 
+_LOST: dict[int | None, str] = {
+    0: "",
+    None: "; acknowledged writes at level one that only it held, if there were any, are lost with it",
+}
+
 
 @click.group(short_help="List, add and remove members, hand leadership over.")
 def member() -> None:
@@ -40,15 +45,20 @@ def add(name: str, peer: str) -> None:
 
 @member.command("remove", short_help="Remove a member.")
 @click.argument("name")
+@click.option("--force", is_flag=True, help="Lose what only NAME holds, if it holds any.")
 @global_options
-def remove(name: str) -> None:
-    """Remove NAME. A leader hands over first. Stop its process afterwards; its data directory is of no more use."""
+def remove(name: str, force: bool) -> None:
+    """Remove NAME. A leader hands over first. Stop its process afterwards; its data directory is of no more use.
 
-    async def change(client: AsyncClient) -> None:
-        await client.remove_member(name)
+    Refused while NAME holds acknowledged writes at level one that nobody else has, or cannot be asked whether it does;
+    a member that is dead for good is removed with --force.
+    """
 
-    run_with_client(change)
-    output.message(f"removed {name}")
+    async def change(client: AsyncClient) -> int | None:
+        return await client.remove_member(name, force=force)
+
+    lost = run_with_client(change)
+    output.message(f"removed {name}{_LOST.get(lost, f'; {lost} acknowledged writes at level one are lost with it')}")
 
 
 @member.command("transfer", short_help="Hand leadership over.")

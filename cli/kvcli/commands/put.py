@@ -5,6 +5,7 @@ import sys
 import click
 
 from kvcli import output
+from kvcli.once import named, write_options
 from kvcli.options import global_options, key_bytes, run_with_client, settings
 from kvstore import limits
 
@@ -12,23 +13,33 @@ from kvstore import limits
 @click.command(short_help="Write a value.")
 @click.argument("key")
 @click.argument("value")
-@click.option("--level", type=click.Choice(["quorum", "all"]), default="quorum", show_default=True)
-@click.option("--if-revision", type=click.IntRange(min=1), metavar="N", help="Only if N is the key's mod_revision.")
+@write_options
 @click.option("--if-absent", is_flag=True, help="Only if there is no such key.")
 @global_options
-def put(key: str, value: str, level: str, if_revision: int | None, if_absent: bool) -> None:
+def put(
+    key: str, value: str, level: str, if_revision: int | None, if_absent: bool, idempotency_key: str | None
+) -> None:
     """Write VALUE under KEY; with - as VALUE, what stands on standard input.
 
-    Level quorum waits for a majority, level all for every voter. A value that begins with a dash needs -- before KEY.
-    A write whose outcome is unknown (exit code 5) is not sent again: read the key back first.
+    Level quorum waits for a majority, level all for every voter. Level one waits for the disk of one node, needs no
+    majority, and prints a receipt: 'kv receipt' tells later what became of it. It takes no condition.
+
+    The write is sent again after failures, and applied once. If its outcome stays unknown (exit code 5), the message
+    names the idempotency key that it was sent under; repeated under that key within ten minutes, it is still applied
+    once. A value that begins with a dash needs -- before KEY.
     """
     if if_absent and if_revision is not None:
         raise click.UsageError("--if-revision and --if-absent exclude each other")
+    if level == "one" and (if_absent or if_revision is not None):
+        raise click.UsageError("--level one takes no condition: its node may not know the present value")
     data = _standard_input() if value == "-" else key_bytes(value)
-    name = key_bytes(key)
-    written = run_with_client(
-        lambda client: client.put(name, data, level=level, if_revision=if_revision, if_absent=if_absent)
-    )
+    target = key_bytes(key)
+    with named(target, level, idempotency_key) as name:
+        written = run_with_client(
+            lambda client: client.put(
+                target, data, level=level, if_revision=if_revision, if_absent=if_absent, idempotency_key=name
+            )
+        )
     output.write_write(written, settings().output)
 
 

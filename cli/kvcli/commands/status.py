@@ -8,7 +8,7 @@ from kvcli import output
 from kvcli.options import global_options, run_with_client, settings
 from kvcli.output import Mode
 
-_COLUMNS = ["NAME", "ROLE", "VOTER", "REACHABLE", "ENDPOINT", "MATCH", "APPLIED"]
+_COLUMNS = ["NAME", "ROLE", "VOTER", "REACHABLE", "ENDPOINT", "MATCH", "APPLIED", "PENDING"]
 
 
 @click.command(short_help="Show the members of the cluster.")
@@ -17,6 +17,7 @@ def status() -> None:
     """Show leader, term, revision and every member, as the node that answers sees them.
 
     MATCH is the last log entry that the leader knows to be on that member, APPLIED the last one that it has applied.
+    PENDING are writes at level one that it has taken and not yet handed over. Alarms stand below.
     """
     show_cluster()
 
@@ -39,7 +40,9 @@ def show_cluster() -> None:
 
 def _row(member: dict[str, Any]) -> list[str]:
     names = ("name", "role", "voter", "reachable", "http", "match_index", "applied_index")
-    return [_cell(member.get(name)) for name in names]
+    # A member that does not answer does not say what it has.
+    pending = member.get("intents_pending") if member.get("reachable") else None
+    return [*(_cell(member.get(name)) for name in names), _cell(pending)]
 
 
 def _cell(value: Any) -> str:

@@ -136,7 +136,8 @@ class Clients:
         send = self._request(operation, answered, condition, once)
 
         def request(node: Node) -> Any:
-            answered.seen, answered.start = node.machine.revision, start
+            if answered.outcome != "ok":  # a repetition of what was acknowledged tells nothing about its first place
+                answered.seen, answered.start = node.machine.revision, start
             return send(node)
 
         try:

@@ -1,0 +1,58 @@
+"""docs/http-api.md names all that the door knows: routes, parameters, headers, codes, bounds."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from kvstore import limits
+from kvstore.errors import KvError, Unavailable, _leaves
+from kvstore.http import kv, parse
+from kvstore.http.routes import ROUTES
+from kvstore.state.settings import IDEMPOTENCY_WINDOW_MS, SESSION_ANSWERS_MAX, SESSION_WINDOW_MS, default_settings
+
+PAGE = (Path(__file__).parents[2] / "docs" / "http-api.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+def test_every_route(route) -> None:
+    assert route.path in PAGE
+    if route.path.startswith("/v1/"):
+        assert re.search(rf"`{route.method}(`, `[A-Z]+)? {re.escape(route.path)}`", PAGE)
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(parse._WRITE_PARAMETERS | parse._READ_PARAMETERS | parse._RANGE_PARAMETERS | {"force", "lost_writes"}),
+)
+def test_every_parameter(name: str) -> None:
+    assert re.search(rf"\b{name}\b", PAGE)
+
+
+@pytest.mark.parametrize("header", [kv._IDEMPOTENCY_KEY, kv._SESSION, kv._STAMP, "Location", "Retry-After", "ETag"])
+def test_every_header(header: str) -> None:
+    assert header in PAGE
+
+
+@pytest.mark.parametrize("error", [cls for cls in _leaves(KvError) if cls not in (KvError, Unavailable)])
+def test_every_code_stands_in_the_row_of_its_status(error: type[KvError]) -> None:
+    rows = [line for line in PAGE.splitlines() if re.match(rf"\| [0-9, ]*\b{error.status}\b", line)]
+    assert [row for row in rows if re.search(rf"\b{error.code}\b", row)]
+
+
+def test_the_bounds() -> None:
+    settings = default_settings()
+    assert settings[IDEMPOTENCY_WINDOW_MS] == settings[SESSION_WINDOW_MS] == 600_000
+    for text in (
+        f"{limits.HTTP_BODIES_BYTES_MAX >> 20} MiB together",
+        f"{limits.HTTP_CONNECTIONS_MAX:,} connections",
+        f"1 to {limits.IDEMPOTENCY_KEY_BYTES_MAX} bytes",
+        f"{settings[SESSION_ANSWERS_MAX]:,} answers of a session",
+        f"within {limits.HTTP_BODY_READ_S_MAX:g} s",
+        "ten minutes",
+    ):
+        assert text in PAGE
+
+
+def test_the_client_keeps_within_what_a_session_keeps() -> None:
+    assert default_settings()[SESSION_ANSWERS_MAX] >= limits.CLIENT_SESSION_WRITES_MAX
