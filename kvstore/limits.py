@@ -131,3 +131,11 @@ ELECTION_MS_MIN: Final = 20
 ELECTION_MS_MAX: Final = 60_000
 SNAPSHOT_LOG_BYTES_MIN: Final = 4_096
 LOG_BYTES_MAX: Final = 1 << 40
+
+# Histories of the harness, and how far a search for a linearization of one key goes before it says "unknown".
+HISTORY_LINE_BYTES_MAX: Final = 4 << 20
+CHECK_OPS_PER_KEY_MAX: Final = 10_000
+CHECK_CONCURRENT_OPS_MAX: Final = 100
+CHECK_STATES_PER_KEY_MAX: Final = 500_000
+CHECK_KEY_S_MAX: Final = 10.0
+WITNESS_S_MAX: Final = 5.0

@@ -14,6 +14,7 @@ from kvstore.errors import (
     NoLeader,
     NoQuorum,
     Outcome,
+    Overloaded,
     StorageFull,
 )
 
@@ -42,6 +43,12 @@ NOT_DRAINED: Final = Fate(
 )
 STORAGE_FULL: Final = Fate(
     StorageFull, "not_applied", "a majority of the voters has no room on disk", "it is refused before it is appended"
+)
+NOT_TAKEN: Final = Fate(
+    Overloaded,
+    "not_applied",
+    "the leader did not take it into its log in time",
+    "it was taken out of the leader's queue before it was appended",
 )
 # Appended by a leader.
 REPLACED: Final = Fate(
@@ -101,6 +108,7 @@ FATES: Final = (
     NO_LEADER,
     NOT_DRAINED,
     STORAGE_FULL,
+    NOT_TAKEN,
     REPLACED,
     OVERWRITTEN,
     COVERED,

@@ -86,6 +86,12 @@ def message(text: str) -> None:
         print(f"kv: {text}", file=sys.stderr, flush=True)
 
 
+def continued(text: str) -> None:
+    """A line to standard error that belongs to the message before it."""
+    with contextlib.suppress(BrokenPipeError, ValueError):
+        print(f"    {text}", file=sys.stderr, flush=True)
+
+
 def printable(data: bytes, width: int | None = None) -> str:
     """Bytes for people: text where it is text, escapes elsewhere, one line, cut to `width` characters."""
     if width is not None:

@@ -76,7 +76,10 @@ def pruned_when_sent() -> Iterator[None]:
 
     async def sent(self: Forwarder, epoch: int, sequence: int, ops: list[Any]) -> int:
         index = await send(self, epoch, sequence, ops)
-        self._intents.settle(epoch, sequence + len(ops) - 1)
+        intents = self._intents
+        while intents._pending and intents._pending[0][1:3] <= (epoch, sequence + len(ops) - 1):
+            intents._drop(intents._pending.popleft())
+        intents._journal.set_commit(intents.drained_position)
         return index
 
     with mock.patch.object(Forwarder, "_serve", served), mock.patch.object(Forwarder, "_send", sent):
@@ -87,8 +90,8 @@ def pruned_when_sent() -> Iterator[None]:
 def no_drain() -> Iterator[None]:
     """Level ALL does not wait for earlier writes at level ONE."""
 
-    async def drained(_self: Drains, _at: float, *, read: bool) -> None:
-        return None
+    async def drained(self: Drains, _at: float, *, read: bool) -> tuple[str, ...]:
+        return self._site.engine.configuration.voters
 
     with mock.patch.object(Drains, "all", drained):
         yield

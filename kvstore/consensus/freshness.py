@@ -14,6 +14,8 @@ process is not taken for one of this.
 """
 
 from collections import deque
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
 from typing import Final
 
 UNCONFIRMED_US: Final = (1 << 62) - 1
@@ -62,3 +64,39 @@ class Freshness:
         while told and told[0][0] <= applied_index:
             self._as_of_s = max(self._as_of_s, told.popleft()[1])
         return self._as_of_s
+
+
+class Fresher:
+    """Who waits for the applied state to become fresh enough. Those who are content with less come first."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = 0
+        self._given_up: set[Callable[[], None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def add(self, than_s: float, done: Callable[[], None]) -> None:
+        """Let `done` be `due` once the state is at most `than_s` old."""
+        self._count += 1
+        heappush(self._heap, (-than_s, self._count, done))
+
+    def forget(self, done: Callable[[], None]) -> None:
+        """Nobody waits for that any more. Cleared away once such are half of all."""
+        self._given_up.add(done)
+        if 2 * len(self._given_up) > len(self._heap):
+            self._heap = [waiting for waiting in self._heap if waiting[2] not in self._given_up]
+            heapify(self._heap)
+            self._given_up.clear()
+
+    def due(self, staleness_s: float) -> list[Callable[[], None]]:
+        """Those whose wish is met, taken out."""
+        met = []
+        while self._heap and staleness_s <= -self._heap[0][0]:
+            done = heappop(self._heap)[2]
+            if done in self._given_up:
+                self._given_up.discard(done)
+            else:
+                met.append(done)
+        return met

@@ -76,12 +76,18 @@ class Leadership:
     # -- connections
 
     def connected(self, peer: str) -> None:
-        """A new connection: nothing of the old one will be answered any more, so sending starts at what is known."""
+        """A new connection: nothing of the old one will be answered any more, so sending starts at what is known.
+
+        What it holds the follower has to tell anew: its disk may have been put back to an earlier state, and would else
+        never get again what it is known to have had.
+        """
         if peer in self.progress:
             self.progress[peer].drop_snapshot()
             self.progress[peer].restart(self._seq + 1)
-            self.progress[peer].reconnected()
-            known = self._context.core.match(peer) or self._context.journal.entries[-1][1]
+            match = self._context.core.match(peer)
+            self.progress[peer].reconnected(match)
+            known = match or self._context.journal.entries[-1][1]
+            self._context.core.forget_match(peer)
             self._context.core.set_next_index(peer, known + 1)
 
     def lag_s(self, peer: str) -> float:
@@ -230,8 +236,8 @@ class Leadership:
             if progress.snapshot is not None and message.index >= log[0][1]:
                 progress.drop_snapshot()
         elif progress.snapshot is None and progress.counts(message.seq):
-            if message.index < core.match(peer):
-                self._forgotten(peer, message.index)
+            if message.index < progress.held:
+                self._went_back(peer, progress, message.index)
             following = rules.next_after_reject(log, core.match(peer), message.index, message.hint_term)
             self._tell_engine(peer, following, reset=True)
             progress.restart(self._seq + 1)
@@ -240,20 +246,19 @@ class Leadership:
                 progress.snapshot.passed_over(message.seq)
             self._tell_engine(peer, 0)
 
-    def _forgotten(self, peer: str, index: int) -> None:
+    def _went_back(self, peer: str, progress: Progress, index: int) -> None:
         """A follower keeps what it has acknowledged, so a rejection that looks below it comes from a data directory
-        that went back to an earlier time. It gets what it lacks; nothing of it counts until it acknowledges it again.
+        that went back to an earlier time. It gets what it lacks.
         """
         _logger.error(
             "follower_went_back",
             member=peer,
-            acknowledged=self._context.core.match(peer),
+            acknowledged=progress.held,
             holds=index,
             advice="Its data directory was put back from a copy, or its disk has lost what was synced. It may have "
             "forgotten votes too: with another failure, acknowledged writes can be lost.",
         )
-        self._context.core.forget_match(peer)
-        self.progress[peer].forgotten()
+        progress.held = 0
 
     def snapshot_reply(self, peer: str, message: SnapshotReply) -> None:
         """Go on with the next chunks, or with entries once the snapshot is in place."""
@@ -338,8 +343,12 @@ class Leadership:
         for read_done in confirmed:
             read_done(index, None)
         if self._all:
-            met = [(index, done) for index, done in self._all if not self.behind(index)]
-            if met:
-                self._all = [waiting for waiting in self._all if waiting not in met]
-                for _, all_done in met:
-                    all_done(None)
+            waiting, self._all = self._all, []
+            met = []
+            for index, all_done in waiting:
+                if self.behind(index):
+                    self._all.append((index, all_done))
+                else:
+                    met.append(all_done)
+            for all_done in met:
+                all_done(None)

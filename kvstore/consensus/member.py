@@ -31,7 +31,7 @@ from kvstore.consensus.elections import Elections
 from kvstore.consensus.engine import AllDone, Host, Loop, Objection, Peer, ProposalDone, ReadDone, Transport
 from kvstore.consensus.following import EngineFault, Following
 from kvstore.consensus.founding import Founding
-from kvstore.consensus.freshness import TokenClock
+from kvstore.consensus.freshness import Fresher, TokenClock
 from kvstore.consensus.handover import Handover, best_target
 from kvstore.consensus.journal import Journal
 from kvstore.consensus.leading import Leadership
@@ -91,7 +91,7 @@ class Member(Outlook):
         self._seen: tuple[int, int, str | None] = (0, 0, None)
         self.leader_changes_total = 0
         self._reads_before = (0, 0)
-        self._fresher: list[tuple[float, Callable[[], None]]] = []
+        self._fresher = Fresher()
         self._core = context.core = Core(
             name=name,
             store=journal,
@@ -117,12 +117,12 @@ class Member(Outlook):
 
     def when_fresher(self, than_s: float, done: Callable[[], None]) -> None:
         """Call `done` once the applied state is at most `than_s` old; never, if it does not become so."""
-        self._fresher.append((than_s, done))
+        self._fresher.add(than_s, done)
         self.kick()
 
     def forget_fresher(self, done: Callable[[], None]) -> None:
         """Nobody waits for that any more."""
-        self._fresher = [waiting for waiting in self._fresher if waiting[1] is not done]
+        self._fresher.forget(done)
 
     def when_all_have(self, index: int, done: AllDone) -> None:
         """Call `done` once every voter has applied `index` and made its commit durable, or with an error."""
@@ -394,10 +394,7 @@ class Member(Outlook):
     def _resolve(self) -> None:
         self._pending.resolve()
         if self._fresher:
-            staleness_s = self.staleness_s()
-            fresh = [done for than_s, done in self._fresher if staleness_s <= than_s]
-            self._fresher = [waiting for waiting in self._fresher if waiting[0] < staleness_s]
-            for done in fresh:
+            for done in self._fresher.due(self.staleness_s()):
                 done()
         if self.leadership is not None:
             self.leadership.resolve()

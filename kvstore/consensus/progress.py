@@ -53,6 +53,7 @@ class Progress:
         self._sent_at: deque[tuple[int, float]] = deque(maxlen=limits.IN_FLIGHT_TIMES_MAX)
         self.clock = 0
         self.confirmed_s = float("-inf")
+        self.held = 0
         self.applied = 0
         self.commit_durable = 0
         self.room = True
@@ -102,13 +103,12 @@ class Progress:
         self._bytes_under_way = 0
         self._rejects_from = next_seq
 
-    def forgotten(self) -> None:
-        """The follower does not hold what it had told."""
-        self.applied = self.commit_durable = 0
-
-    def reconnected(self) -> None:
-        """Another process may be at the other end now: its clock is another one."""
-        self.clock = 0
+    def reconnected(self, held: int) -> None:
+        """Another process may be at the other end now: its clock is another one, and it tells anew how far it is. The
+        one before had acknowledged up to `held`.
+        """
+        self.held = max(self.held, held)
+        self.clock = self.applied = self.commit_durable = 0
         self._sent_at.clear()
 
     def drop_snapshot(self) -> None:

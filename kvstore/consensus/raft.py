@@ -401,15 +401,15 @@ class Core(SyncObj):
         """The highest index known to be durable on `peer`, 0 if none."""
         return dict.get(self._SyncObj__raftMatchIndex, self._peers[peer], 0)
 
+    def forget_match(self, peer: str) -> None:
+        """Nothing is known to be durable on `peer` until it says so again."""
+        self._SyncObj__raftMatchIndex[self._peers[peer]] = 0
+
     def raise_match(self, peer: str, index: int) -> None:
-        """Match indices only grow within a term."""
+        """Match indices only grow while one process is at the other end."""
         node = self._peers[peer]
         if index > dict.get(self._SyncObj__raftMatchIndex, node, 0):
             self._SyncObj__raftMatchIndex[node] = index
-
-    def forget_match(self, peer: str) -> None:
-        """`peer` does not hold what it had acknowledged."""
-        self._SyncObj__raftMatchIndex[self._peers[peer]] = 0
 
     def next_index(self, peer: str) -> int:
         """The next index to send to `peer`."""

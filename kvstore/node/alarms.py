@@ -1,6 +1,8 @@
-"""Alarms: what somebody has to look at. They stand until the process ends, and are shown by every node."""
+"""Alarms: what somebody has to look at. They stand until whoever raised them finds that it is over, or the process
+ends, and are shown by every node.
+"""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final, NamedTuple
 
 import structlog
@@ -46,10 +48,10 @@ class Alarms:
         """It is over."""
         self._raised.pop((code, node), None)
 
-    def clear_all(self, code: str) -> None:
-        """None of that kind stands any more, as far as this node has to tell."""
-        for place in [place for place in self._raised if place[0] == code]:
-            del self._raised[place]
+    def keep(self, code: str, nodes: Collection[str]) -> None:
+        """Those of `code` that concern other nodes are over, or somebody else's to raise."""
+        for raised in [raised for raised in self._raised if raised[0] == code and raised[1] not in nodes]:
+            del self._raised[raised]
 
     def counts(self) -> dict[str, float]:
         """How many there are of each code, for metrics; every code is there."""

@@ -56,10 +56,12 @@ class AllReads:
 
     async def check(self, key: bytes, at: float) -> None:
         """Return once this node may answer a read of `key` at level ALL. Raises MembersUnreachable, Divergence."""
-        await self._drains.all(at, read=True)
-        index = await self._reads.index(at)
-        await self._reach(index, at)
-        voters = self._site.engine.configuration.voters
+        while True:
+            voters = await self._drains.all(at, read=True)
+            await self._reach(await self._reads.index(at), at)
+            if voters == self._site.engine.configuration.voters:
+                break  # else somebody votes by now who was not drained
+        index = self._site.engine.applied_index
         answers = await asyncio.gather(*(self._ask(name, key, index, at) for name in voters))
         missing = tuple(name for name, held in zip(voters, answers, strict=True) if held is None)
         if missing:
@@ -74,24 +76,31 @@ class AllReads:
 
     def _compare(self, key: bytes, answers: list[_Held]) -> None:
         by_revision: dict[int, _Held] = {}
+        by_index: dict[int, _Held] = {}
         for held in answers:
-            other = by_revision.setdefault(held.revision, held)
-            if other.digest != held.digest:
-                detail = (
-                    f"{other.voter} and {held.voter} hold different content at revision {held.revision} "
-                    f"of the key {key[:64]!r}"
-                )
-                self._alarms.set(Alarm(DIVERGENCE, held.voter, detail))
-                raise Divergence(detail, read=True)
+            same_revision = by_revision.setdefault(held.revision, held)
+            same_index = by_index.setdefault(held.applied_index, held)
+            if same_revision.digest != held.digest:
+                self._diverged(key, same_revision, held, f"revision {held.revision} of the key")
+            if same_index.revision != held.revision:
+                self._diverged(key, same_index, held, f"log index {held.applied_index}, under the key")
+
+    def _diverged(self, key: bytes, one: _Held, other: _Held, where: str) -> None:
+        detail = f"{one.voter} and {other.voter} hold different content at {where} {key[:64]!r}"
+        self._alarms.set(Alarm(DIVERGENCE, other.voter, detail))
+        raise Divergence(detail, read=True)
 
     async def _ask(self, name: str, key: bytes, index: int, at: float) -> _Held | None:
         if name == self._site.engine.name:
             return _Held(name, *self._held(key))
         try:
-            applied_index, revision, digest = await self._site.calls.call(name, CALL_INSPECT, [key, index], at)
+            answer = await self._site.calls.call(name, CALL_INSPECT, [key, index], at)
         except (Expired, NotSent, PeerGone, KvError):
             return None
-        return _Held(name, applied_index, revision, digest)
+        match answer:
+            case [int(applied_index), int(revision), str(digest)]:
+                return _Held(name, applied_index, revision, digest)
+        return None
 
     def _held(self, key: bytes) -> tuple[int, int, str]:
         machine = self._machine()

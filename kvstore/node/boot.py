@@ -94,6 +94,13 @@ def open_directory(
             "Restore it from a backup, or replace this member by a new one.",
         )
     journal = Journal.open(disk, os.path.join(directory, "journal"), segment_bytes=segment_bytes, entropy=rng.randbytes)
+    if begun and not _has_files(disk, os.path.join(directory, "intents")):
+        raise CorruptData(
+            os.path.join(directory, "intents"),
+            0,
+            "the intent log is gone, and with it writes that this node may have acknowledged",
+            "Restore it from a backup, or replace this member by a new one.",
+        )
     machine = _recover(directory, journal, snapshots)
     # Folded anew: after a crash the journal's own note of it may be ahead of its log, or behind.
     info = snapshots.latest()

@@ -42,12 +42,14 @@ class Calls:
         self._send = send
         self._next_id = first_id
         self._open: dict[int, tuple[str, asyncio.Future[list[Any]]]] = {}
-        self._handlers: dict[str, Handler] = {}
+        self._handlers: dict[str, tuple[Handler, int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def serve(self, method: str, handler: Handler) -> None:
-        """Let `handler(peer, body)` answer calls of `method`; it validates the body itself."""
-        self._handlers[method] = handler
+    def serve(self, method: str, handler: Handler, *, served_max: int = limits.CALLS_SERVED_MAX) -> None:
+        """Let `handler(peer, body)` answer calls of `method`; it validates the body itself. While `served_max` calls of
+        all kinds are being answered, further ones of this kind are refused.
+        """
+        self._handlers[method] = handler, served_max
 
     async def call(self, peer: str, method: str, body: list[Any], at: float) -> list[Any]:
         """The peer's answer. Raises NotSent, PeerGone, deadlines.Expired, or the peer's KvError."""
@@ -66,7 +68,8 @@ class Calls:
     def received(self, peer: str, message: Call | Return) -> None:
         """A message of a peer's service layer."""
         if isinstance(message, Call):
-            if len(self._tasks) >= limits.CALLS_SERVED_MAX:
+            _, served_max = self._handlers.get(message.method, (None, limits.CALLS_SERVED_MAX))
+            if len(self._tasks) >= served_max:
                 error = Overloaded("too many forwarded requests", retry_after_s=1.0)
                 self._send(peer, Return(message.id, None, error.to_problem()))
                 return
@@ -83,7 +86,7 @@ class Calls:
             future.set_result(message.body or [])
 
     async def _answer(self, peer: str, message: Call) -> None:
-        handler = self._handlers.get(message.method)
+        handler, _ = self._handlers.get(message.method, (None, 0))
         try:
             if handler is None:
                 raise InternalError(f"this node does not know the call {message.method!r}")

@@ -5,6 +5,7 @@ asked. Those who wait share rounds, and never join one that has been sent.
 """
 
 import asyncio
+from contextlib import suppress
 from typing import Any, Final
 
 from kvstore import outcomes
@@ -17,6 +18,7 @@ from kvstore.node.site import Site
 
 CALL_DRAIN: Final = "drain"
 ROUND_S_MAX: Final = 1.0
+PAUSE_S: Final = 0.05
 
 
 class Drains:
@@ -28,14 +30,16 @@ class Drains:
         self._drained = drained
         self._waiting: list[asyncio.Future[tuple[str, ...]]] = []
         self._round: asyncio.Task[None] | None = None
+        self._unanswered: set[str] = set()
         site.calls.serve(CALL_DRAIN, self._serve)
 
-    async def all(self, at: float, *, read: bool) -> None:
-        """Return once every voter is drained. Raises MembersUnreachable, which names those that are not."""
-        unreachable = self._site.engine.unreachable()
-        if unreachable:
-            raise self._refusal("unreachable", tuple(unreachable), read)
+    async def all(self, at: float, *, read: bool) -> tuple[str, ...]:
+        """Return once every voter is drained: who they were. Raises MembersUnreachable, which names who is not."""
         while True:
+            unreachable = self._site.engine.unreachable()
+            if unreachable:
+                raise self._refusal("unreachable", tuple(unreachable), read)
+            voters = self._site.engine.configuration.voters
             future: asyncio.Future[tuple[str, ...]] = self._site.loop.create_future()
             self._waiting.append(future)
             if self._round is None:
@@ -43,20 +47,22 @@ class Drains:
             try:
                 missing: tuple[str, ...] = await self._site.deadlines.wait(future, at)
             except Expired:
-                raise self._refusal("without an answer", tuple(self._others()), read) from None
-            if not missing:
-                return
-            if self._site.loop.time() + ROUND_S_MAX > at or self._site.engine.unreachable():
+                raise self._refusal("without an answer", tuple(sorted(self._unanswered)), read) from None
+            if not missing and voters == self._site.engine.configuration.voters:
+                return voters
+            if missing and self._site.loop.time() + ROUND_S_MAX > at:
                 raise self._refusal("unreachable, or busy with writes at level one", missing, read)
+            await self._pause(at)
+
+    async def _pause(self, at: float) -> None:
+        """Wait for a change of leadership, or a moment: a voter may refuse at once, again and again."""
+        with suppress(KvError):
+            await self._site.leaders.wait_change(min(at, self._site.in_s(PAUSE_S)), read=True)
 
     def _refusal(self, how: str, missing: tuple[str, ...], read: bool) -> KvError:
         voters = len(self._site.engine.configuration.voters)
         detail = f"level all needs every voter; {how}: {', '.join(missing)}"
         return outcomes.error(outcomes.NOT_DRAINED, detail, read=read, required=voters, missing=missing)
-
-    def _others(self) -> list[str]:
-        engine = self._site.engine
-        return [name for name in engine.configuration.voters if name != engine.name]
 
     async def _rounds(self) -> None:
         try:
@@ -64,6 +70,7 @@ class Drains:
                 asked, self._waiting = self._waiting, []
                 at = self._site.in_s(ROUND_S_MAX)
                 voters = self._site.engine.configuration.voters
+                self._unanswered = set(voters)
                 answers = await asyncio.gather(*(self._ask(name, at) for name in voters))
                 missing = tuple(name for name, drained in zip(voters, answers, strict=True) if not drained)
                 for future in asked:
@@ -80,16 +87,17 @@ class Drains:
                 await self._site.calls.call(name, CALL_DRAIN, [], at)
         except (Expired, NotSent, PeerGone, KvError):
             return False
+        self._unanswered.discard(name)
         return True
 
     async def own(self, at: float) -> None:
         """Wait until this node's own intents of now are applied here. Raises Expired."""
-        if not len(self._intents):
-            return
-        position = self._intents.last_position
-        if position <= self._intents.drained_position:
-            return
-        await self._drained.wait(self._site, position, at)
+        while True:
+            epoch, position = self._intents.epoch, self._intents.last_position
+            if position > self._intents.drained_position:
+                await self._drained.wait(self._site, position, at)
+            if epoch == self._intents.epoch:  # else they were moved, behind that position
+                return
 
     async def _serve(self, _peer: str, _body: list[Any]) -> list[Any]:
         try:

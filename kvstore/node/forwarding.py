@@ -14,7 +14,7 @@ import structlog
 from kvstore import limits
 from kvstore.errors import BadRequest, KvError, NoLeader
 from kvstore.model import command_shapes
-from kvstore.model.commands import Op, Origin
+from kvstore.model.commands import Op, Origin, op_bytes
 from kvstore.node.calls import NotSent, PeerGone
 from kvstore.node.deadlines import Expired
 from kvstore.node.intents import IntentLog
@@ -62,6 +62,11 @@ class Forwarder:
                     await self._until_applied(index)
                 except (KvError, NotSent, PeerGone, NotProposed, Expired) as failed:
                     log.debug("intents_wait", pending=len(self._intents), why=repr(failed))
+                    await self._pause()
+                except Exception:
+                    log.exception(
+                        "intents_wait", pending=len(self._intents)
+                    )  # they must be handed over, whatever it was
                     await self._pause()
                 else:
                     if self._intents.batch()[:1] == batch[:1]:
@@ -122,7 +127,9 @@ class Forwarder:
 def parse_intents_call(peer: str, body: list[Any]) -> tuple[list[Op], Origin]:
     """The operations and origin that `peer` forwarded; they are its own. Raises BadRequest for anything malformed."""
     match body:
-        case [int(epoch), int(previous), int(first), [*rows]] if epoch > 0 and previous >= 0 and first > 0:
+        case [int(epoch), int(previous), int(first), [*rows]] if (
+            epoch > 0 and previous >= 0 and first > 0 and 0 < len(rows) <= limits.ENTRY_OPS_MAX
+        ):
             ops = [tuple(row) if isinstance(row, list) else () for row in rows]
         case _:
             raise BadRequest("a forwarded batch is malformed")
@@ -132,4 +139,6 @@ def parse_intents_call(peer: str, body: list[Any]) -> tuple[list[Op], Origin]:
         value = op[2] if len(op) == 6 else b""
         if not 0 < len(op[1]) <= limits.KEY_BYTES_MAX or len(value) > limits.VALUE_BYTES_MAX:
             raise BadRequest("a forwarded batch holds a write that is out of bounds")
+    if sum(map(op_bytes, ops)) > limits.INTENTS_BATCH_BYTES_MAX + limits.VALUE_BYTES_MAX + limits.HTTP_LINE_BYTES_MAX:
+        raise BadRequest("a forwarded batch is too large")
     return ops, Origin(peer, epoch, previous, first)

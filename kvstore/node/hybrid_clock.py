@@ -10,7 +10,6 @@ What makes it survive a restart is that its values are in snapshots, in the log 
 """
 
 from collections.abc import Callable
-from typing import Final
 
 from kvstore.clock import Clock
 from kvstore.consensus.raft import REGULAR
@@ -18,9 +17,6 @@ from kvstore.limits import STAMP_COUNTER_TOLD_MAX
 from kvstore.model import commands
 from kvstore.model.stamp import Stamp
 from kvstore.node.boot import Opened
-
-# The last of the log's entries have its highest stamps: a leader stamps above all that it has applied.
-_LAST_ENTRIES: Final = 64
 
 
 class HybridClock:
@@ -60,15 +56,18 @@ class HybridClock:
 def resume_clock(clock: HybridClock, opened: Opened) -> None:
     """Be above all that this node may have applied before it stopped: what its snapshot holds, and what its log does.
 
-    The commit index is not durable at once, so more of the log may have been applied than a restart knows.
+    The commit index is not durable at once, so more of the log may have been applied than a restart knows. The log is
+    gone through as the state machine would (rules 5 and 8 there).
     """
-    clock.resume(*opened.machine.last_stamp[:2])
-    for command, _, _ in opened.journal.entries[-_LAST_ENTRIES:]:
+    machine = opened.machine
+    last = machine.last_stamp[:2]
+    first = machine.applied_index + 1 - opened.journal.entries[0][1]
+    for command, _, _ in opened.journal.entries[max(first, 0) :]:
         if command[:1] != REGULAR:
             continue
         entry = commands.decode(command[1:])
-        clock.resume(*entry.stamp[:2])
+        last = max(entry.stamp[:2], (last[0], last[1] + 1))
         if entry.origin is not None:
-            bound = entry.origin.wall_ms + opened.machine.clock_drift_ms_max
-            for op in entry.ops:
-                clock.resume(*min((op[-3], op[-2]), (bound, 0)))
+            bound = max((entry.origin.wall_ms + machine.clock_drift_ms_max, 0), last)
+            last = max([last, *(min((op[-3], op[-2]), bound) for op in entry.ops)])
+    clock.resume(*last)

@@ -9,14 +9,16 @@ applies the intents of one epoch in their order, and each once (rules O1 to O5 o
 a rising counter with 32 random bits behind it: the counter tells this node which of two came first, the random bits
 make it no other node's, nor that of a copy of this directory.
 
-An intent is dropped here only when the state that this node itself has applied covers it (`settle`).
+An intent is dropped here only when the state that this node itself has applied covers it (`settle`), and from the disk
+only when a restart would find it applied: until then it would be missing from what this node shows.
 
 **A copy of the directory** that was started elsewhere, or put back from a backup, shows as an epoch in the state that
 is higher than any of this log. Then what was acknowledged since the start gets a new, higher epoch (`_move_on`);
 anything older was applied before that epoch began, or was never this copy's to forward.
 
-Records: `[epoch, sequence, op]` with an operation of `commands.KIND_INTENTS`, or `[ms, counter]` to remember the clock
-when the records that held its last values are about to be dropped.
+Records: `[epoch, sequence, op]` with an operation of `commands.KIND_INTENTS`, or `[ms, counter, retired, 0]`: the
+clock's value, because the records that held the last ones are about to be dropped, and whether this member has retired
+(`retirement`), which a restart must not forget.
 """
 
 import asyncio
@@ -38,11 +40,13 @@ from kvstore.model.commands import OP_PUT, Op, op_bytes, request_digest
 from kvstore.model.stamp import Stamp
 from kvstore.node.hybrid_clock import HybridClock
 from kvstore.node.overlay import Overlay, Pending
+from kvstore.state.machine import Machine
 
 log = structlog.get_logger()
 
 DIRECTORY: Final = "intents"
 _RANDOM_BITS: Final = 32
+_SETTLED_MAX: Final = 1_024
 
 
 class Intent(NamedTuple):
@@ -70,15 +74,15 @@ class IntentLog:
         journal: Journal,
         node: str,
         incarnation: int,
-        applied_epoch: int,
         rng: random.Random,
         loop: asyncio.AbstractEventLoop,
         clock: HybridClock,
+        machine: Callable[[], Machine],
         wake: Callable[[], None],
         on_failure: Callable[[Exception], None],
     ) -> None:
-        """`applied_epoch`: the current epoch of this node in its recovered state. `wake` is called whenever there is
-        more to forward. Raises CorruptData.
+        """`machine` is the state that this node has applied, asked for each time: a snapshot may replace it. `wake` is
+        called whenever there is more to forward. Raises CorruptData.
         """
         self._journal = journal
         self._node = node
@@ -86,6 +90,7 @@ class IntentLog:
         self._rng = rng
         self._loop = loop
         self._clock = clock
+        self._machine = machine
         self._wake = wake
         self._on_failure = on_failure
         self.overlay = Overlay()
@@ -96,9 +101,12 @@ class IntentLog:
         self._spans: dict[int, tuple[int, int]] = {}  # epoch -> (first, last sequence that is pending)
         self._moved: dict[tuple[int, int], tuple[int, int]] = {}
         self._dropped_bytes = 0
-        self.drained_position = max(journal.commit_index, journal.entries[0][1])
+        self.retired = False
+        self.drained_position = self._durable_position = max(journal.commit_index, journal.entries[0][1])
+        # (log index applied, position settled by then), until a restart would find that index applied too.
+        self._settled: deque[tuple[int, int]] = deque()
         highest = self._recover()
-        self.epoch = self._new_epoch(max(highest, applied_epoch), incarnation)
+        self.epoch = self._new_epoch(max(highest, machine().mark(node)[0]), incarnation)
         self._first_own_epoch = self.epoch
         self._sequence = 0
 
@@ -108,6 +116,8 @@ class IntentLog:
         for command, position, _ in self._journal.entries[1:]:
             try:
                 epoch, sequence, op, ms, counter = _read(command)
+                if op is None:
+                    self.retired = bool(sequence)
             except (ValueError, TypeError, msgpack.UnpackException) as broken:
                 raise CorruptData(
                     os.path.join(DIRECTORY, f"record {position}"),
@@ -139,6 +149,8 @@ class IntentLog:
         """Make a write durable here. Raises Overloaded, StorageFull, IdempotencyConflict: nothing was kept."""
         if once is not None and (known := self._by_once.get(once)) is not None:
             return self._again(known, kind, key, value)
+        if once is not None and self._machine().intent_keys_full:
+            raise Overloaded("too many idempotency keys of writes at level one are remembered", retry_after_s=5.0)
         future = self._line_up(kind, key, value, once)
         return await future
 
@@ -171,15 +183,17 @@ class IntentLog:
         self._bytes += op_bytes(op)
         return future
 
-    def _sync(self) -> None:
-        """Make all that has arrived durable, then tell who waits."""
+    def _sync(self, *, reserve: bool = False) -> None:
+        """Make all that has arrived durable, then tell who waits. `reserve`: even by the last room on the disk."""
         unsynced, self._unsynced = self._unsynced, []
         if not unsynced:
             return
         try:
-            self._journal.sync()
+            self._journal.sync(reserve=reserve)
         except StorageFull as full:
             self._take_back(unsynced, full)
+            if reserve:
+                self._on_failure(full)
             return
         except JournalFailed as failed:
             for _, future in unsynced:
@@ -207,10 +221,11 @@ class IntentLog:
         self._bytes += op_bytes(intent.op)
         first, _ = self._spans.get(intent.epoch, (intent.sequence, 0))
         self._spans[intent.epoch] = (first, intent.sequence)
-        op = intent.op
-        self.overlay.add(op[1], Pending(intent.position, intent.stamp, op[2] if op[0] == OP_PUT else None))
-        if intent.once is not None:
-            self._by_once[intent.once] = intent
+        op, once = intent.op, intent.once
+        if once is None or not self._machine().remembers(once):  # a repetition will change nothing
+            self.overlay.add(op[1], Pending(intent.position, intent.stamp, op[2] if op[0] == OP_PUT else None))
+        if once is not None:
+            self._by_once[once] = intent
 
     # -- handing over
 
@@ -225,16 +240,35 @@ class IntentLog:
             taken.append(intent)
         return taken
 
-    def settle(self, epoch: int, mark: int) -> None:
-        """This node has applied its own intents up to `mark` of `epoch`, and all of lower epochs."""
+    @property
+    def unsettled(self) -> bool:
+        """Whether `settle` has anything to do: writes that are pending, or settled but not for good."""
+        return bool(self._pending or self._unsynced or self._settled)
+
+    def settle(self, applied_index: int, durable_index: int) -> None:
+        """This node has applied the log up to `applied_index`, and a restart would find it applied up to
+        `durable_index`.
+        """
+        epoch, mark = self._machine().mark(self._node)
         if epoch > self.epoch:
-            self._move_on(epoch)
-        pending = self._pending
+            self._move_on(epoch, since=self._first_own_epoch)
+        pending, before = self._pending, self.drained_position
         while pending and (pending[0].epoch < epoch or (pending[0].epoch == epoch and pending[0].sequence <= mark)):
             self._drop(pending.popleft())
-        self._journal.set_commit(self.drained_position)
+        if self.drained_position > before:
+            if len(self._settled) >= _SETTLED_MAX:
+                self._settled.pop()
+            self._settled.append((applied_index, self.drained_position))
+        while self._settled and self._settled[0][0] <= durable_index:
+            self._durable_position = self._settled.popleft()[1]
+        self._journal.set_commit(self._durable_position)
         if self._dropped_bytes > limits.INTENT_SEGMENT_BYTES and not self._unsynced:
             self._compact()
+
+    def forgotten(self) -> None:
+        """The cluster knows nothing of this node any more (rule O5): what is pending gets a new beginning."""
+        if self._pending and self._pending[0].sequence > 1:
+            self._move_on(self.epoch, since=0)
 
     def _drop(self, intent: Intent) -> None:
         self.drained_position = intent.position
@@ -252,25 +286,48 @@ class IntentLog:
     def _compact(self) -> None:
         """Drop what is not needed any more from disk and memory, but never the clock's last value."""
         self._dropped_bytes = 0
-        highest = self._clock.highest()
-        record = msgpack.packb((highest.ms, highest.counter))
-        if not self._journal.room(len(record)):
+        if not self._journal.room(limits.INTENT_OVERHEAD_BYTES):
             return
         try:
-            self._journal.append(record, self._journal.entries[-1][1] + 1, self._term)
-            if not self._pending:
-                self.drained_position = self._journal.entries[-1][1]
-            self._journal.sync()
-            self._journal.compact(self.drained_position, 0)
+            self._note()
+            self._journal.compact(self._durable_position, 0)
         except JournalFailed as failed:
             self._on_failure(failed)
 
-    def _move_on(self, foreign: int) -> None:
-        """Another process was this node meanwhile: go on above its epoch with what was acknowledged since the start."""
+    def _note(self) -> None:
+        """Write down what is no intent: the clock, and whether this member has retired. Raises StorageFull, with
+        nothing written, and JournalFailed.
+        """
+        highest = self._clock.highest()
+        record = msgpack.packb((highest.ms, highest.counter, int(self.retired), 0))
+        position = self._journal.entries[-1][1] + 1
+        self._journal.append(record, position, self._term)
+        try:
+            self._journal.sync(reserve=True)
+        except StorageFull:
+            self._journal.truncate(position)
+            raise
+
+    def retire(self, retired: bool) -> None:
+        """Durably: take no more writes, or take them again. Raises StorageFull and JournalFailed."""
+        if retired != self.retired:
+            self._sync()
+            self.retired = retired
+            self._note()
+
+    def _move_on(self, above: int, since: int) -> None:
+        """Go on in an epoch above `above` with what is pending of the epochs from `since` on, and was not applied. Of
+        older ones everything was applied, or was never this copy's to forward.
+        """
         self._sync()
-        own = [intent for intent in self._pending if intent.epoch >= self._first_own_epoch]
-        log.error("another_process_was_this_node", epoch=f"{foreign:x}", mine=f"{self.epoch:x}", moved=len(own))
-        self.epoch = self._first_own_epoch = self._new_epoch(foreign)
+        applied = self._machine().intent_result
+        own = [
+            intent
+            for intent in self._pending
+            if intent.epoch >= since and applied(self._node, intent.epoch, intent.sequence) is None
+        ]
+        log.error("writes_get_a_new_epoch", above=f"{above:x}", mine=f"{self.epoch:x}", moved=len(own))
+        self.epoch = self._first_own_epoch = self._new_epoch(above)
         self._sequence = 0
         for intent in own:
             self._sequence += 1
@@ -282,7 +339,11 @@ class IntentLog:
             self._moved[intent.epoch, intent.sequence] = (self.epoch, self._sequence)
             self._unsynced.append((moved, self._loop.create_future()))
             self._bytes += op_bytes(moved.op)
-        self._sync()
+        self._sync(reserve=True)
+        while self._pending and self._pending[0].epoch != self.epoch:
+            self._drop(self._pending.popleft())
+        while len(self._moved) > limits.INTENTS_PENDING_MAX:
+            del self._moved[next(iter(self._moved))]
 
     # -- receipts
 
@@ -304,12 +365,16 @@ class IntentLog:
 
 
 def _read(command: bytes) -> tuple[int, int, Op | None, int, int]:
-    """Epoch, sequence and operation of a record, and the clock's value in it; one of the clock alone has no operation.
-    Raises ValueError, TypeError or msgpack.UnpackException for anything else.
+    """Epoch, sequence and operation of a record, and the clock's value in it; one without an intent has no operation,
+    and 1 as its sequence if the member had retired. Raises ValueError, TypeError or msgpack.UnpackException for
+    anything else.
     """
     record = msgpack.unpackb(command, use_list=False)
-    if len(record) == 2:
-        epoch, sequence, op, clock = 0, 0, None, record
+    if len(record) == 4:
+        ms, counter, retired, reserved = record
+        epoch, sequence, op, clock = 0, retired, None, (ms, counter)
+        if reserved != 0 or retired not in (0, 1):
+            raise ValueError(f"{str(record)[:200]}")
     else:
         epoch, sequence, op = record
         if not (command_shapes.known_intent(op) and min(epoch, sequence) > 0):

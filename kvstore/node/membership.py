@@ -17,7 +17,7 @@ from kvstore.errors import BadRequest, DeadlineExceeded, KvError, MembershipRefu
 from kvstore.node.calls import NotSent, PeerGone
 from kvstore.node.deadlines import Expired
 from kvstore.node.reads import AppliedWaits
-from kvstore.node.retirement import Retirement
+from kvstore.node.retirement import RETIRED_S, Retirement
 from kvstore.node.site import Site
 
 log = structlog.get_logger()
@@ -69,8 +69,10 @@ class Membership:
                     if done:
                         return lost
                 elif leader is not None:
-                    (told,) = await self._site.calls.call(leader, CALL_MEMBERS, request, at)
-                    return None if told is None else int(told)
+                    match await self._site.calls.call(leader, CALL_MEMBERS, request, at):
+                        case [int(lost)]:
+                            return lost
+                    return None
             except (NotSent, NoLeader):
                 if self._engine.leader == leader:
                     await self._site.leaders.wait_change(at, read=False)
@@ -109,7 +111,8 @@ class Membership:
             return False, None
         self._without(self._engine.configuration, name)
         lost = await self._left_behind(name, at, force=detail == FORCE)
-        await self._change(lambda now: self._without(now, name), at)
+        # Before it takes up work again.
+        await self._change(lambda now: self._without(now, name), min(at, self._site.in_s(RETIRED_S / 2)))
         return True, lost
 
     async def _left_behind(self, name: str, at: float, *, force: bool) -> int | None:
@@ -117,9 +120,9 @@ class Membership:
         any, unless by `force`.
         """
         member = self._engine.configuration.member(name)
-        if member is None or not member.voter:
-            return 0  # only voters acknowledge at level one
         left = await self._retirement.ask(name, min(at, self._site.in_s(RETIRE_S_MAX)))
+        if left is None and (member is None or not member.voter):
+            return 0  # it acknowledges nothing, and cannot be one whose promotion was taken back, for that one answers
         if left and not force:
             raise MembershipRefused(
                 f"{name} holds {left} acknowledged writes at level one that nobody else has yet; "

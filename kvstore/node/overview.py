@@ -8,6 +8,8 @@ member's at the highest index that all who answered have in common.
 import asyncio
 from typing import Any, Final
 
+import msgspec
+
 from kvstore.consensus.configuration import Member
 from kvstore.errors import KvError
 from kvstore.model.results import ClusterView, MemberView
@@ -22,6 +24,10 @@ CALL_STATUS: Final = "status"
 ANSWER_S: Final = 0.3
 DIGEST_EVERY: Final = 1_024
 DIGESTS_KEPT: Final = 8
+
+
+# role, applied index, last index, URL, (index, digest) of each digest kept, writes at level ONE pending, alarms
+_Told = tuple[str, int, int, str, list[tuple[int, int]], int, list[tuple[str, str, str]]]
 
 
 class Digests:
@@ -80,8 +86,9 @@ class Overview:
         if name == self._engine.name:
             return self._own()
         try:
-            return await self._site.calls.call(name, CALL_STATUS, [], self._site.in_s(ANSWER_S))
-        except (Expired, NotSent, PeerGone, KvError):
+            answer = await self._site.calls.call(name, CALL_STATUS, [], self._site.in_s(ANSWER_S))
+            return list(msgspec.convert(answer, _Told))
+        except (Expired, NotSent, PeerGone, KvError, msgspec.ValidationError):
             return None
 
     async def view(self) -> ClusterView:

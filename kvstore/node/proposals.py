@@ -31,11 +31,6 @@ class NotProposed(Exception):
     """Leadership was lost before this was appended anywhere."""
 
 
-class _Waiting(NamedTuple):
-    op: Op
-    future: "asyncio.Future[Applied]"
-
-
 class _Batch(NamedTuple):
     ops: list[Op]
     origin: Origin
@@ -56,7 +51,7 @@ class Proposals:
         self._engine = engine
         self._next_stamp = next_stamp
         self._wall_ms = wall_ms
-        self._queue: list[_Waiting] = []
+        self._queue: dict[asyncio.Future[Applied], Op] = {}  # in the order of arrival
         self._batches: list[_Batch] = []
 
     def __len__(self) -> int:
@@ -65,7 +60,7 @@ class Proposals:
     def add(self, op: Op) -> "asyncio.Future[Applied]":
         """Let `op` be appended at the next step. The future may fail with NotProposed or a KvError."""
         future: asyncio.Future[Applied] = self._loop.create_future()
-        self._queue.append(_Waiting(op, future))
+        self._queue[future] = op
         self._engine.kick()
         return future
 
@@ -78,61 +73,56 @@ class Proposals:
         self._engine.kick()
         return future
 
-    def forget_given_up(self) -> None:
-        """Let go of what nobody waits for any more."""
-        self._queue = [waiting for waiting in self._queue if not waiting.future.done()]
+    def withdraw(self, future: "asyncio.Future[Applied]") -> bool:
+        """Nobody waits for it any more. True if it has not been appended, so that it never will be."""
+        return self._queue.pop(future, None) is not None
 
     def take(self, *, full: bool) -> list[tuple[bytes, ProposalDone]]:
         """Everything that waits, as commands of bounded size, or as much as one step may take.
 
-        What nobody waits for any more is left out. While storage is `full`, only what frees room goes through.
+        While storage is `full`, only what frees room goes through.
         """
         if full:
             self._refuse_what_needs_room()
-        queue, self._queue = self._split()
-        if self._queue:
-            self._engine.kick()
         entries: list[tuple[bytes, ProposalDone]] = []
-        together: list[_Waiting] = []
-        size = 0
-        for waiting in queue:
-            if waiting.future.done():
-                continue
-            op_size = commands.op_bytes(waiting.op)
+        together: list[tuple[asyncio.Future[Applied], Op]] = []
+        size = taken = 0
+        for future, op in list(self._queue.items()):
+            op_size = commands.op_bytes(op)
+            if taken and taken + op_size > limits.STEP_BYTES_MAX:
+                self._engine.kick()
+                break
             if together and (size + op_size > limits.ENTRY_BYTES_MAX or len(together) >= limits.ENTRY_OPS_MAX):
                 entries.append(self._entry(together))
                 together, size = [], 0
-            together.append(waiting)
+            together.append((future, op))
             size += op_size
+            taken += op_size
         if together:
             entries.append(self._entry(together))
         batches, self._batches = self._batches, []
         entries += [self._intents_entry(batch) for batch in batches if not batch.future.done()]
         return entries
 
-    def _split(self) -> tuple[list[_Waiting], list[_Waiting]]:
-        size = 0
-        for place, (op, _) in enumerate(self._queue):
-            size += commands.op_bytes(op)
-            if place and size > limits.STEP_BYTES_MAX:
-                return self._queue[:place], self._queue[place:]
-        return self._queue, []
-
     def _refuse_what_needs_room(self) -> None:
-        kept = [waiting for waiting in self._queue if commands.frees_room(waiting.op)]
         refused: list[asyncio.Future[Any]] = [
-            waiting.future for waiting in self._queue if not commands.frees_room(waiting.op)
+            future for future, op in self._queue.items() if not commands.frees_room(op)
         ]
+        for future in refused:
+            del self._queue[future]
         refused += [batch.future for batch in self._batches]
-        self._queue, self._batches = kept, []
+        self._batches = []
         for future in refused:
             if not future.done():
                 future.set_exception(outcomes.error(outcomes.STORAGE_FULL, _NO_ROOM))
 
-    def _entry(self, together: list[_Waiting]) -> tuple[bytes, ProposalDone]:
+    def _entry(self, together: list[tuple["asyncio.Future[Applied]", Op]]) -> tuple[bytes, ProposalDone]:
+        for future, _ in together:
+            del self._queue[future]
+
         def done(results: Any, index: int, error: KvError | None) -> None:
             acked = self._engine.holders(index) if error is None else 0
-            for place, (_, future) in enumerate(together):
+            for place, (future, _) in enumerate(together):
                 if future.done():
                     continue
                 if error is not None:
@@ -141,7 +131,7 @@ class Proposals:
                 else:
                     future.set_result(Applied(results[place], index, acked))
 
-        return commands.encode([waiting.op for waiting in together], self._next_stamp()), done
+        return commands.encode([op for _, op in together], self._next_stamp()), done
 
     def _intents_entry(self, batch: _Batch) -> tuple[bytes, ProposalDone]:
         def done(results: Any, index: int, error: KvError | None) -> None:
@@ -157,9 +147,8 @@ class Proposals:
 
     def leadership_lost(self) -> None:
         """What was queued but not appended can go to the next leader."""
-        futures: list[asyncio.Future[Any]] = [waiting.future for waiting in self._queue]
-        futures += [batch.future for batch in self._batches]
-        self._queue, self._batches = [], []
+        futures: list[asyncio.Future[Any]] = [*self._queue, *(batch.future for batch in self._batches)]
+        self._queue, self._batches = {}, []
         for future in futures:
             if not future.done():
                 future.set_exception(NotProposed())

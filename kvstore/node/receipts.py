@@ -7,8 +7,10 @@ in the replicated state, so any node can tell it; that it is still pending, or w
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from kvstore import limits
-from kvstore.errors import BadRequest, MembersUnreachable
+from kvstore.errors import BadRequest, InternalError, MembersUnreachable
 from kvstore.model.levels import Level
 from kvstore.model.results import APPLIED, ONCE_CONFLICT, SUPERSEDED, OpResult, Receipt
 from kvstore.node.calls import NotSent, PeerGone
@@ -81,17 +83,19 @@ class Receipts:
         if asked.node not in engine.configuration.names:
             await self._catch_up(at)
             if asked.node not in engine.configuration.names:
-                return self._settled(asked) or Receipt(text, Level.ONE, "unknown", None, "lost")
+                return self._settled(asked) or self._gone(asked)
         try:
             timeout_ms = max(int((at - self._site.loop.time()) * 1000), 1)
-            state, revision, reason = await self._site.calls.call(asked.node, CALL_RECEIPT, [text, timeout_ms], at)
+            answer = await self._site.calls.call(asked.node, CALL_RECEIPT, [text, timeout_ms], at)
+            return msgspec.convert([text, Level.ONE, *answer], Receipt)
+        except msgspec.ValidationError:
+            raise InternalError(f"{asked.node} answered in a form that is not known here", read=True) from None
         except (Expired, NotSent, PeerGone):
             raise MembersUnreachable(
                 f"only {asked.node} can tell whether this write is still pending, and it cannot be reached",
                 read=True,
                 missing=(asked.node,),
             ) from None
-        return Receipt(text, Level.ONE, state, revision, reason)
 
     def _settled(self, asked: ReceiptId) -> Receipt | None:
         """What the state that this node has applied tells, or None."""
@@ -115,9 +119,17 @@ class Receipts:
             found = self._settled(asked) or self._pending(asked)
         if found is not None:
             return found
-        current, mark = self._machine().mark(asked.node)
-        known = asked.epoch < current or (asked.epoch == current and asked.sequence <= mark)
-        return Receipt(str(asked), Level.ONE, "unknown", None, "expired" if known else "lost")
+        return self._gone(asked)
+
+    def _gone(self, asked: ReceiptId) -> Receipt:
+        """Nobody has it any more: its result was kept once, or it was never applied."""
+        name = asked.epoch, asked.sequence
+        if asked.node == self._site.engine.name:
+            name = self._intents.present_name(*name)
+        machine = self._machine()
+        last = machine.last_intent(asked.node, name[0])
+        expired = name[0] < machine.mark(asked.node)[0] if last is None else name[1] <= last
+        return Receipt(str(asked), Level.ONE, "unknown", None, "expired" if expired else "lost")
 
     async def _serve(self, _peer: str, body: list[Any]) -> list[Any]:
         match body:

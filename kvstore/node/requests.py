@@ -27,6 +27,7 @@ from kvstore.model.results import (
     NOT_FOUND,
     ONCE_CONFLICT,
     PRECONDITION_FAILED,
+    SUPERSEDED,
     RangeAnswer,
     ReadAnswer,
     Receipt,
@@ -131,6 +132,9 @@ class Requests:
             raise BadRequest("a write at level one takes an idempotency key, but no session")
         if not self._is_voter or self._retirement.retired:
             raise NotAVoter(f"{self.name} is no voter, or about to be removed: ask another node", level=level)
+        if waits_for := self._site.engine.waits_for:
+            # It may have lost its disk, and then nobody will take over what it acknowledges.
+            raise NotAVoter(f"{self.name} is new, and has not heard from {', '.join(waits_for)}", level=level)
         try:
             intent = await self._intents.add(kind, key, value, once)
         except KvError as error:
@@ -162,11 +166,10 @@ class Requests:
             await self._freshen(level, min_revision, max_staleness_s, at)
         machine = self._machine
         record = machine.get(key)
-        stamp = machine.last_stamp
         if level is Level.ONE and (pending := self._intents.overlay.over(machine, key)) is not None:
             record = as_record(pending)
-            stamp = max(stamp, pending.stamp)
-        return ReadAnswer(record, machine.revision, machine.applied_index, self._site.engine.leader, stamp)
+        leader = self._site.engine.leader
+        return ReadAnswer(record, machine.revision, machine.applied_index, leader, self.stamp())
 
     async def range(
         self,
@@ -196,7 +199,7 @@ class Requests:
             following,
             machine.applied_index,
             self._site.engine.leader,
-            machine.last_stamp,
+            self.stamp(),
         )
 
     async def _freshen(self, level: Level, min_revision: int | None, max_staleness_s: float | None, at: float) -> None:
@@ -260,6 +263,9 @@ def _answer(key: bytes, level: Level, written: Written) -> WriteAnswer:
 
 
 _REFUSALS: Final[dict[int, Callable[[], KvError]]] = {
+    SUPERSEDED: lambda: IdempotencyConflict(
+        "under this idempotency key a write at level one was superseded, which changed nothing; send it under another"
+    ),
     ONCE_CONFLICT: lambda: IdempotencyConflict("another request was sent under this idempotency key before"),
     EXPIRED: lambda: IdempotencyExpired(
         "the session has expired, or this write was answered before and its answer is not kept any more"

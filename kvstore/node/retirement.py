@@ -2,14 +2,16 @@
 
 A removed member is not told by the log, and would go on acknowledging what nobody ever gets. So the leader asks it to
 retire first: it refuses level ONE, hands over, and tells how much is left. If it is not removed after all, it goes back
-to work once a leader speaks to it after the time it was given; to one that was removed, none ever does.
+to work once a leader speaks to it after the time it was given; to one that was removed, none ever does. It stays
+retired over a restart: by then it may have been removed without knowing it.
 """
 
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
 
-from kvstore.errors import BadRequest
+from kvstore.errors import BadRequest, KvError, StorageFull
 from kvstore.node.calls import NotSent, PeerGone
 from kvstore.node.deadlines import Expired
 from kvstore.node.drains import Drains
@@ -19,7 +21,7 @@ from kvstore.node.site import Site
 log = structlog.get_logger()
 
 CALL_RETIRE: Final = "retire"
-RETIRED_S: Final = 10.0
+RETIRED_S: Final = 30.0
 DRAIN_S_MAX: Final = 1.0
 
 
@@ -30,15 +32,17 @@ class Retirement:
         self._site = site
         self._drains = drains
         self._intents = intents
-        self._until: float | None = None
+        self._until = site.in_s(0.0)
         site.calls.serve(CALL_RETIRE, self._serve)
 
     @property
     def retired(self) -> bool:
         """Whether this member takes no writes at level ONE."""
-        if self._until is not None and self._site.loop.time() > self._until and self._site.engine.leader is not None:
-            self._until = None
-        return self._until is not None
+        intents = self._intents
+        if intents.retired and self._site.loop.time() > self._until and self._site.engine.leader is not None:
+            with suppress(StorageFull):
+                intents.retire(False)
+        return intents.retired
 
     async def ask(self, name: str, at: float) -> int | None:
         """Have `name` retire: how many acknowledged writes it still holds that nobody else has; None if it cannot be
@@ -47,13 +51,17 @@ class Retirement:
         try:
             if name == self._site.engine.name:
                 return await self._retire()
-            (left,) = await self._site.calls.call(name, CALL_RETIRE, [], at)
-        except (Expired, NotSent, PeerGone):
+            answer = await self._site.calls.call(name, CALL_RETIRE, [], at)
+        except (Expired, NotSent, PeerGone, KvError):
             return None
-        return int(left)
+        match answer:
+            case [int(left)]:
+                return left
+        return None
 
     async def _retire(self) -> int:
         self._until = self._site.in_s(RETIRED_S)
+        self._intents.retire(True)
         try:
             await self._drains.own(self._site.in_s(DRAIN_S_MAX))
         except Expired:

@@ -102,19 +102,19 @@ class Node(Requests):
             journal=opened.intents,
             node=self.name,
             incarnation=opened.identity.incarnation,
-            applied_epoch=opened.machine.mark(self.name)[0],
             rng=rng,
             loop=loop,
             clock=self._clock,
+            machine=lambda: self._machine,
             wake=lambda: self.forwarder.wake(),
             on_failure=self.failed,
         )
-        self._intents.settle(*opened.machine.mark(self.name))
+        self._intents.settle(opened.machine.applied_index, opened.journal.durable_commit)
         self.forwarder = Forwarder(
             site, self._proposals, self._intents, self._applied_waits, lambda: self._machine.mark(self.name)[0]
         )
         self._drains = Drains(site, self._intents, self._drained_waits)
-        self._writes = Writes(site, self._proposals, self._drains)
+        self._writes = Writes(site, self._proposals, self._drains, self._clock)
         self.reads = QuorumReads(site)
         self._all_reads = AllReads(
             site, self._drains, self.reads, self._applied_waits, self.alarms, lambda: self._machine
@@ -248,10 +248,14 @@ class Node(Requests):
     def apply(self, index: int, term: int, command: bytes) -> Any:
         """Apply one entry of the log."""
         try:
-            results = self._machine.apply(index, term, commands.decode(command))
+            decoded = commands.decode(command)
+            results = self._machine.apply(index, term, decoded)
         except Exception as error:
             raise ApplyFailed(f"log index {index}, term {term}: {error!r}; the command is {command[:200]!r}") from error
         self._overview.digests.note(self._machine)
+        origin = decoded.origin
+        if origin is not None and origin.node == self.name and self._machine.mark(self.name) == (0, 0):
+            self._intents.forgotten()
         return results
 
     def skip(self, index: int, term: int) -> None:
@@ -262,8 +266,8 @@ class Node(Requests):
     def applied(self, index: int) -> None:
         """Wake who waited for it, and see whether the log is due to be cut."""
         self._clock.resume(*self._machine.last_stamp[:2])
-        if len(self._intents) or self._machine.mark(self.name)[0] > self._intents.epoch:
-            self._intents.settle(*self._machine.mark(self.name))
+        if self._intents.unsettled or self._machine.mark(self.name)[0] > self._intents.epoch:
+            self._intents.settle(index, self._journal.durable_commit)
             self._drained_waits.reached(self._intents.drained_position)
         self._applied_waits.reached(index)
         self._revision_waits.reached(self._machine.revision)
@@ -271,7 +275,7 @@ class Node(Requests):
 
     def proposals(self, *, full: bool) -> list[tuple[bytes, ProposalDone]]:
         """The writes that wait."""
-        return self._proposals.take(full=full)
+        return [] if self.clock_watch.undecided else self._proposals.take(full=full)
 
     def restore(self, frames: Iterator[bytes]) -> None:
         """A leader's snapshot takes the place of the state."""
@@ -296,6 +300,7 @@ class Node(Requests):
         log.info("leadership", role=status.role, term=status.term, leader=status.leader)
         if not self.engine.leads:
             self._proposals.leadership_lost()
+        self.clock_watch.leadership_changed()
         self._leaders.changed()
 
     def call(self, peer: str, message: Call | Return) -> None:

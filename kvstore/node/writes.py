@@ -21,6 +21,7 @@ from kvstore.model.results import APPLIED, OpResult
 from kvstore.node.calls import NotSent, PeerGone
 from kvstore.node.deadlines import Expired
 from kvstore.node.drains import Drains
+from kvstore.node.hybrid_clock import HybridClock
 from kvstore.node.proposals import Applied, NotProposed, Proposals
 from kvstore.node.site import Site
 
@@ -38,14 +39,16 @@ class Written(NamedTuple):
 class Writes:
     """Takes writes to the log and back. Bounded by count and bytes; refuses before memory grows."""
 
-    def __init__(self, site: Site, proposals: Proposals, drains: Drains) -> None:
+    def __init__(self, site: Site, proposals: Proposals, drains: Drains, clock: HybridClock) -> None:
         self._site = site
         self._engine = site.engine
         self._proposals = proposals
         self._drains = drains
+        self._clock = clock
         self._open = 0
         self._open_bytes = 0
-        site.calls.serve(CALL_WRITE, self._serve)
+        # Writes must leave room for reads, drains and everything else that peers ask.
+        site.calls.serve(CALL_WRITE, self._serve, served_max=limits.CALLS_SERVED_MAX * 3 // 4)
 
     @property
     def open(self) -> tuple[int, int]:
@@ -99,12 +102,14 @@ class Writes:
         voters = self._engine.configuration.voters
         if level is Level.ALL:
             await self._drains.all(at, read=False)
+            if not self._engine.leads:
+                raise NotProposed
         future = self._proposals.add(op)
         try:
             applied: Applied = await self._site.deadlines.wait(future, at)
         except Expired:
-            self._forget_given_up()
-            raise outcomes.error(outcomes.NOT_IN_TIME, required=majority(len(voters))) from None
+            fate = outcomes.NOT_TAKEN if self._proposals.withdraw(future) else outcomes.NOT_IN_TIME
+            raise outcomes.error(fate, required=majority(len(voters))) from None
         if level is not Level.ALL or applied.result.status != APPLIED:  # what changed nothing need not be everywhere
             return Written(applied.result, majority(len(voters)), applied.acked)
         await self._all_have(applied.at_index, at)
@@ -136,19 +141,12 @@ class Writes:
                 missing=tuple(missing),
             )
 
-    def _forget_given_up(self) -> None:
-        """While nothing is proposed, writes whose callers gave up must not pile up behind the admission bounds."""
-        if len(self._proposals) > 2 * self._open:
-            self._proposals.forget_given_up()
-
     # -- between nodes
 
     async def _there(self, leader: str, op: Op, level: Level, at: float) -> Written:
         remaining_ms = max(int((at - self._site.loop.time()) * 1000), 1)
         try:
-            status, revision, version, required, acked = await self._site.calls.call(
-                leader, CALL_WRITE, [list(op), level.value, remaining_ms], at
-            )
+            answer = await self._site.calls.call(leader, CALL_WRITE, [list(op), level.value, remaining_ms], at)
         except Expired:
             raise outcomes.error(
                 outcomes.LEADER_SILENT, f"the leader {leader} did not answer in time; the write may still take effect"
@@ -160,7 +158,15 @@ class Writes:
             ) from None
         except NoLeader as error:
             raise NotProposed from error  # the node asked had just stopped leading; nothing was appended
-        return Written(OpResult(status, revision, version), required, acked)
+        return self._told(leader, answer)
+
+    def _told(self, leader: str, answer: list[Any]) -> Written:
+        """What the leader answered. Whoever is told of the write here is told a stamp that is not below it."""
+        match answer:
+            case [int(status), int(revision), int(version), int(required), int(acked), int(ms), int(counter)]:
+                self._clock.resume(ms, counter)
+                return Written(OpResult(status, revision, version), required, acked)
+        raise outcomes.error(outcomes.LEADER_GONE, f"the leader {leader} answered in a form that is not known here")
 
     async def _serve(self, _peer: str, body: list[Any]) -> list[Any]:
         op, level, timeout_ms = parse_write_call(body)
@@ -176,7 +182,8 @@ class Writes:
             ) from None
         finally:
             self._release(size)
-        return [*written.result, written.required, written.acked]
+        highest = self._clock.highest()
+        return [*written.result, written.required, written.acked, highest.ms, highest.counter]
 
 
 def parse_write_call(body: list[Any]) -> tuple[Op, Level, int]:

@@ -3,8 +3,9 @@
 I1. A key is remembered, with the answer of its write, for `idempotency_window_ms` of log time at least.
 I2. While it is remembered, the same request gets the same answer; another request under it is a conflict.
 I3. A full table of younger keys refuses a new one. Nothing is forgotten early.
-I4. A write that was acknowledged at level ONE cannot be refused any more: it is applied and remembered above the bound.
-    (The intent logs are bounded, and so is this.)
+I4. A write that was acknowledged at level ONE cannot be refused any more: it is applied and its key is remembered in
+    any case. Such keys are counted apart, so that they take no room from others; nodes take in no further write of the
+    kind while there are as many as the bound.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,8 +16,8 @@ from kvstore.limits import IDEMPOTENCY_KEY_BYTES_MAX
 from kvstore.model.results import FULL, ONCE_CONFLICT, OpResult
 from kvstore.state.settings import IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_WINDOW_MS
 
-RawKept = tuple[int, int, int, int, int]
-"""(ms, request digest, status, revision, version)"""
+RawKept = tuple[int, int, int, int, int, int]
+"""(ms, request digest, status, revision, version, 1 for a write at level ONE)"""
 
 _CONFLICT: Final = OpResult(ONCE_CONFLICT, 0, 0)
 _FULL: Final = OpResult(FULL, 0, 0)
@@ -25,7 +26,7 @@ _FULL: Final = OpResult(FULL, 0, 0)
 class IdempotencyKeys:
     """Key -> answer, in the order in which the keys came."""
 
-    __slots__ = ("_first", "_kept", "_order")
+    __slots__ = ("_first", "_kept", "_order", "of_intents")
 
     def __init__(self) -> None:
         self._kept: dict[bytes, RawKept] = {}
@@ -33,6 +34,10 @@ class IdempotencyKeys:
         # in it are neither.
         self._order: list[bytes] = []
         self._first = 0
+        self.of_intents = 0
+
+    def __contains__(self, key: bytes) -> bool:
+        return key in self._kept
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -42,7 +47,7 @@ class IdempotencyKeys:
         due = now_ms - settings[IDEMPOTENCY_WINDOW_MS]
         order, first = self._order, self._first
         while first < len(order) and self._kept[order[first]][0] <= due:
-            del self._kept[order[first]]
+            self.of_intents -= self._kept.pop(order[first])[5]
             first += 1
         if first > 1024 and 2 * first > len(order):
             del order[:first]
@@ -53,12 +58,14 @@ class IdempotencyKeys:
         """What the write is to be answered without being executed, or None: execute it, then call `keep`."""
         kept = self._kept.get(key)
         if kept is not None:
-            return OpResult(*kept[2:]) if kept[1] == digest else _CONFLICT
-        return _FULL if bounded and len(self._kept) >= settings[IDEMPOTENCY_KEYS_MAX] else None
+            return OpResult(*kept[2:5]) if kept[1] == digest else _CONFLICT
+        full = len(self._kept) - self.of_intents >= settings[IDEMPOTENCY_KEYS_MAX]
+        return _FULL if bounded and full else None
 
-    def keep(self, key: bytes, digest: int, result: OpResult, now_ms: int) -> None:
-        """Remember the answer of a write that was executed."""
-        self._kept[key] = (now_ms, digest, *result)
+    def keep(self, key: bytes, digest: int, result: OpResult, now_ms: int, *, intent: bool = False) -> None:
+        """Remember the answer of a write that was executed; `intent`: of one at level ONE."""
+        self._kept[key] = (now_ms, digest, *result, int(intent))
+        self.of_intents += intent
         self._order.append(key)
 
     # -- snapshots
@@ -68,10 +75,11 @@ class IdempotencyKeys:
         copied = IdempotencyKeys()
         copied._kept = self._kept.copy()
         copied._order = self._order[self._first :]
+        copied.of_intents = self.of_intents
         return copied
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
-        """(key, ms, digest, status, revision, version) of each, oldest first."""
+        """(key, ms, digest, status, revision, version, of an intent) of each, oldest first."""
         for key in islice(self._order, self._first, None):
             yield (key, *self._kept[key])
 
@@ -80,9 +88,10 @@ class IdempotencyKeys:
         key, *kept = row
         if type(key) is not bytes or not 0 < len(key) <= IDEMPOTENCY_KEY_BYTES_MAX or key in self._kept:
             raise ValueError("an idempotency key that cannot be one")
-        if len(kept) != 5 or any(type(number) is not int or number < 0 for number in kept):
+        if len(kept) != 6 or any(type(number) is not int or number < 0 for number in kept) or kept[5] > 1:
             raise ValueError("the answer of an idempotency key")
         if self._order and kept[0] < self._kept[self._order[-1]][0]:
             raise ValueError("idempotency keys that are not in the order of their age")
-        self._kept[key] = (kept[0], kept[1], kept[2], kept[3], kept[4])
+        self._kept[key] = (kept[0], kept[1], kept[2], kept[3], kept[4], kept[5])
+        self.of_intents += kept[5]
         self._order.append(key)

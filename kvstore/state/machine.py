@@ -49,7 +49,7 @@ from kvstore.model.results import (
 from kvstore.model.stamp import Stamp
 from kvstore.state.contents import Contents, RawRecord
 from kvstore.state.digest import DIGEST_MASK, RawStamp, RecordHash, raw_stamp, record_hasher, tombstone_hasher
-from kvstore.state.settings import CLOCK_DRIFT_MS_MAX, TOMBSTONES_MAX
+from kvstore.state.settings import CLOCK_DRIFT_MS_MAX, IDEMPOTENCY_KEYS_MAX, TOMBSTONES_MAX
 from kvstore.state.snapshot import SnapshotLoader, snapshot
 
 _SUPERSEDED: Final = OpResult(SUPERSEDED, 0, 0)
@@ -120,6 +120,20 @@ class Machine:
     def answers_kept(self) -> int:
         """How many answers are remembered, of sessions and of idempotency keys."""
         return self._contents.sessions.answers + len(self._contents.idempotency_keys)
+
+    def remembers(self, key: bytes) -> bool:
+        """Whether a write under this idempotency key was applied, or superseded, and is remembered."""
+        return key in self._contents.idempotency_keys
+
+    @property
+    def intent_keys_full(self) -> bool:
+        """Whether as many idempotency keys of level ONE writes are remembered as may be (rule I4)."""
+        contents = self._contents
+        return contents.idempotency_keys.of_intents >= contents.settings[IDEMPOTENCY_KEYS_MAX]
+
+    def last_intent(self, node: str, epoch: int) -> int | None:
+        """The sequence of the last intent of `node` that was applied in `epoch`; None where that is not kept."""
+        return self._contents.origins.last(node, epoch)
 
     def mark(self, node: str) -> tuple[int, int]:
         """(current epoch, sequence of the last intent applied) of `node`; (0, 0) if it never had any."""
@@ -344,7 +358,7 @@ class Machine:
             result = self._bury(key, old, stamp)
         contents.last_stamp = max(contents.last_stamp, stamp)
         if once is not None:
-            contents.idempotency_keys.keep(once, digest, result, now_ms)
+            contents.idempotency_keys.keep(once, digest, result, now_ms, intent=True)
         return result
 
     def _stamp_of(self, key: bytes, record: RawRecord | None) -> RawStamp:

@@ -170,6 +170,16 @@ class Origins:
         """The next intent of `node` had this result."""
         self._nodes[node].note(result, settings[RECEIPT_RUNS_MAX])
 
+    def last(self, node: str, epoch: int) -> int | None:
+        """The sequence of the last intent that was applied in `epoch`; None where that is not kept."""
+        known = self._nodes.get(node)
+        if known is None:
+            return None
+        if known.epoch == epoch:
+            return known.mark
+        runs = known.runs.get(epoch)
+        return runs.starts[-1] + runs.counts[-1] - 1 if runs is not None and runs.starts else None
+
     def result(self, node: str, epoch: int, sequence: int) -> OpResult | None:
         """What became of an intent, None if it is not known here (O4): not applied yet, or forgotten."""
         known = self._nodes.get(node)

@@ -9,11 +9,14 @@ S3. Each write tells the lowest sequence that its client still waits for, the fl
 S4. A sequence that has an answer gets the same answer, whatever its condition would say now; another request under
     that sequence is a conflict.
 S5. The answers of one session and of all of them are bounded, and so is the number of sessions. What would exceed a
-    bound is refused; nothing is forgotten early to make room.
+    bound is refused; no answer is forgotten early to make room. Once half of all are taken, a session may hold few
+    more, so that a few clients that have gone away cannot keep out all others; and a session that never had an answer
+    makes room for a new one.
 """
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, Final
 
 from kvstore.model.results import EXPIRED, FULL, ONCE_CONFLICT, OpResult
@@ -25,6 +28,9 @@ RawAnswer = tuple[int, int, int, int]
 _CONFLICT: Final = OpResult(ONCE_CONFLICT, 0, 0)
 _EXPIRED: Final = OpResult(EXPIRED, 0, 0)
 _FULL: Final = OpResult(FULL, 0, 0)
+
+_SCARCE_SHARE: Final = 16
+_UNUSED_LOOKED_AT_MAX: Final = 64
 
 
 class _Session:
@@ -60,12 +66,19 @@ class Sessions:
 
     def open(self, now_ms: int, settings: Mapping[str, int]) -> int | None:
         """The number of a new session, or None if there are too many."""
-        if len(self._sessions) >= settings[SESSIONS_MAX]:
+        if len(self._sessions) >= settings[SESSIONS_MAX] and not self._close_unused():
             return None
         number = self.next_number
         self.next_number += 1
         self._sessions[number] = _Session(now_ms, 1, {})
         return number
+
+    def _close_unused(self) -> bool:
+        """Make room by a session, among those used least lately, that never had an answer."""
+        for number, session in islice(self._sessions.items(), _UNUSED_LOOKED_AT_MAX):
+            if session.floor == 1 and not session.answers:
+                return self.close(number)
+        return False
 
     def close(self, number: int) -> bool:
         """Forget the session; False if there is none."""
@@ -91,7 +104,11 @@ class Sessions:
         kept = session.answers.get(sequence)
         if kept is not None:
             return OpResult(*kept[1:]) if kept[0] == digest else _CONFLICT
-        if len(session.answers) >= settings[SESSION_ANSWERS_MAX] or self.answers >= settings[ANSWERS_MAX]:
+        answers_max = settings[ANSWERS_MAX]
+        share = settings[SESSION_ANSWERS_MAX]
+        if 2 * self.answers >= answers_max:
+            share = min(share, _SCARCE_SHARE)
+        if len(session.answers) >= share or self.answers >= answers_max:
             return _FULL
         return None
 

@@ -7,7 +7,7 @@ larger record travels alone). In this order:
     1 records     [[key, value, create_revision, mod_revision, version, lease, stamp], ...], keys rising over all frames
     2 tombstones  [[key, stamp, revision], ...], keys rising over all frames
     3 sessions    [[number, used_ms, floor, [[sequence, digest, status, revision, version], ...]], ...], by last use
-    4 idempotency keys  [[key, ms, digest, status, revision, version], ...], by age
+    4 idempotency keys  [[key, ms, digest, status, revision, version, of an intent], ...], by age
     5 origins     [[node, epoch, mark], ...], by last use
     6 runs        [[node, epoch, start, count, status, revision], ...], results of intents
 

@@ -2,7 +2,8 @@
 
 It carries streams of bytes as TCP does: in order, each way with a delay of its own, or not at all. What it models:
 
-- **delay**: every piece takes `delay_s` (lowest, highest), now and then `spike_s`; pieces never overtake each other.
+- **delay**: every piece takes `delay_s` (lowest, highest), now and then `spike_s`; from a to b `extra_s[a, b]` more,
+  if that is set. Pieces never overtake each other.
 - **block(a, b)**: nothing gets from a to b. What is under way is not lost but stalls, and is released late when the
   block ends, as retransmissions are. A stall of SILENCE_S_MAX ends the connection at both ends with ETIMEDOUT.
   Partitions of every shape, one-way ones too, are sets of blocks.
@@ -91,7 +92,7 @@ class SimStream(asyncio.Transport):
 
     def _put(self, data: bytes | None) -> None:
         network = self.network
-        due = network.time.now + network.delay()
+        due = network.time.now + network.delay() + network.extra_s.get((self.host, self.other.host), 0.0)
         if self.flight and self.flight[-1][0] > due:
             due = self.flight[-1][0]
         self.flight.append((due, data))
@@ -152,6 +153,7 @@ class SimNetwork:
         self.delay_s = (0.0002, 0.002)
         self.spike_s = (0.01, 0.15)
         self.spike_chance = 0.0
+        self.extra_s: dict[tuple[str, str], float] = {}
         self.release_s_max = RETRANSMIT_S_MAX  # how late what stalled is released at most
         self.streams: dict[SimStream, None] = {}  # every end that may still get or send something
         self.delivered_total = 0

@@ -173,12 +173,12 @@ class IntentLogOnABadDisk(RuleBasedStateMachine):
                 # What drops much compacts much.
                 last = self.written[self.synced - 1]
                 self.marks.append((last.epoch, last.sequence))
-                self.log.settle(last.epoch, last.sequence)
+                self.opened.settle(last.epoch, last.sequence)
             elif act == "move" and self.disk.capacity_bytes == UNLIMITED:
                 foreign = self.log.epoch + data.draw(st.integers(1, 1 << 34))
                 moved = self._moved(foreign)
                 self.marks.append((foreign, 1))
-                self.log.settle(foreign, 1)
+                self.opened.settle(foreign, 1)
         except PowerLoss:
             pass
         self.dropped = self._covered(self.dropped)
@@ -292,7 +292,7 @@ class IntentLogOnABadDisk(RuleBasedStateMachine):
     def _settle(self, epoch: int, mark: int) -> None:
         before, moved = self.log.epoch, self._moved(epoch)
         self.marks.append((epoch, mark))
-        self.log.settle(epoch, mark)
+        self.opened.settle(epoch, mark)
         if epoch > before:
             # Whoever waited is answered first.
             self._acknowledged(self.waiting)
@@ -323,12 +323,12 @@ class IntentLogOnABadDisk(RuleBasedStateMachine):
         found = [Known.of(intent) for intent in self.opened.pending()]
         self._check_found(found)
         assert self.log.epoch > max([self.recovered[0], *(each.epoch for each in found)])
-        self.log.settle(*self.recovered)
+        self.opened.settle(*self.recovered)
         assert [Known.of(each) for each in self.opened.pending()] == [
             each for each in found if each[:2] > self.recovered
         ]
         # The rest of the log comes back: now it is known again how far everything had come.
-        self.log.settle(*self.marks[-1])
+        self.opened.settle(*self.marks[-1])
         self.dropped = self._covered(self.dropped)
 
     def _check_found(self, found: list[Known]) -> None:
@@ -340,20 +340,18 @@ class IntentLogOnABadDisk(RuleBasedStateMachine):
             assert len(names) <= 1
             name = names.pop() if names else 0
             whole = self.written = [each._replace(epoch=name) if each.epoch == 0 else each for each in whole]
-        ends = len(whole) - next((n for n, each in enumerate(found[::-1]) if each in whole), 0)
         if found:
-            last = whole.index(found[-1])
-            first = last + 1 - len(found)
+            ends = whole.index(found[-1]) + 1
+            first = ends - len(found)
             assert first >= 0
-            assert found == whole[first : last + 1], "in order, each once, with its stamp, and nothing else"
+            assert found == whole[first:ends], "in order, each once, with its stamp, and nothing else"
             assert first <= self.dropped, "nothing is missing in front"
-            ends = last + 1
         else:
-            ends = self.dropped
+            ends = min(self.synced, self.dropped)
         assert ends >= self.synced, "everything that was acknowledged is there"
         del whole[ends:]
-        self.synced = ends
-        self.highest = max([self.highest, *(each.stamp for each in whole)])
+        self.synced, self.dropped = ends, min(self.dropped, ends)
+        self.highest = max([self.highest, *(each.stamp for each in found)])
 
 
 IntentLogOnABadDisk.TestCase.settings = settings(

@@ -34,6 +34,7 @@ from kvstore.model.results import (
 )
 from kvstore.model.stamp import ZERO_STAMP, Stamp
 from kvstore.state import origins as origins_module
+from kvstore.state import sessions as sessions_module
 from kvstore.state import snapshot as snapshot_module
 from kvstore.state.digest import raw_stamp, record_hasher, tombstone_hasher
 from tests.support.machines import contents_of, load, small_machine
@@ -52,6 +53,7 @@ SMALL = {
 }
 RUNS_SLACK = 1  # a fifth of receipt_runs_max
 EPOCHS_KEPT = 3
+SCARCE_SHARE = 2
 NODES = ["n1", "n2", "n3", "n4"]
 FORGER = "n4"
 """The node that goes back to old epochs. Whoever can name the present one is believed, so that it has no promise."""
@@ -92,7 +94,10 @@ class Model:
     def _client(self, op: Op, entry: Stamp) -> OpResult:
         if op[0] == commands.OP_OPEN_SESSION:
             if len(self.sessions) == SMALL["sessions_max"]:
-                return OpResult(FULL, 0, 0)
+                unused = [each for each in self.sessions if each["floor"] == 1 and not each["answers"]]
+                if not unused:
+                    return OpResult(FULL, 0, 0)
+                self.sessions.remove(unused[0])
             self.sessions.append({"number": self.next_session, "used_ms": entry.ms, "floor": 1, "answers": {}})
             self.next_session += 1
             return OpResult(APPLIED, self.next_session - 1, 0)
@@ -124,7 +129,10 @@ class Model:
         if sequence in session["answers"]:
             first, result = session["answers"][sequence]
             return result if first == request else OpResult(ONCE_CONFLICT, 0, 0)
-        if len(session["answers"]) == SMALL["session_answers_max"] or self.answers() == SMALL["answers_max"]:
+        share = SMALL["session_answers_max"]
+        if 2 * self.answers() >= SMALL["answers_max"]:
+            share = SCARCE_SHARE
+        if len(session["answers"]) >= share or self.answers() == SMALL["answers_max"]:
             return OpResult(FULL, 0, 0)
         result = self._execute(request, entry)
         session["answers"][sequence] = (request, result)
@@ -134,10 +142,10 @@ class Model:
         for each in self.keys:
             if each["key"] == key:
                 return each["result"] if each["request"] == request else OpResult(ONCE_CONFLICT, 0, 0)
-        if len(self.keys) >= SMALL["idempotency_keys_max"]:
+        if len([each for each in self.keys if not each["one"]]) >= SMALL["idempotency_keys_max"]:
             return OpResult(FULL, 0, 0)
         result = self._execute(request, entry)
-        self.keys.append({"key": key, "ms": entry.ms, "request": request, "result": result})
+        self.keys.append({"key": key, "ms": entry.ms, "request": request, "result": result, "one": False})
         return result
 
     def _execute(self, request: Request, stamp: Stamp) -> OpResult:
@@ -211,7 +219,7 @@ class Model:
         else:
             result = self._bury(key, stamp)
         if once is not None:
-            self.keys.append({"key": once, "ms": entry.ms, "request": request, "result": result})
+            self.keys.append({"key": once, "ms": entry.ms, "request": request, "result": result, "one": True})
         return result
 
     # Both
@@ -316,6 +324,7 @@ class MachineOnce(RuleBasedStateMachine):
         self.patches = [
             mock.patch.object(snapshot_module, "SNAPSHOT_FRAME_RECORDS", 20),
             mock.patch.object(origins_module, "_EPOCHS_KEPT", EPOCHS_KEPT),
+            mock.patch.object(sessions_module, "_SCARCE_SHARE", SCARCE_SHARE),
         ]
         for each in self.patches:
             each.start()
@@ -603,8 +612,8 @@ def assert_contents(frames: list[bytes], model: Model) -> None:
     ]
     assert all(len(each) <= SMALL["session_answers_max"] for each in answers)
     assert sum(map(len, answers)) <= SMALL["answers_max"]
-    assert [(key, ms, OpResult(*result)) for key, ms, _, *result in found["idempotency_keys"]] == [
-        (each["key"], each["ms"], each["result"]) for each in model.keys
+    assert [(key, ms, OpResult(*result), one) for key, ms, _, *result, one in found["idempotency_keys"]] == [
+        (each["key"], each["ms"], each["result"], each["one"]) for each in model.keys
     ]
     assert found["origins"] == [[each["node"], each["epoch"], each["mark"]] for each in model.origins]
     assert len(found["origins"]) <= SMALL["origins_max"]

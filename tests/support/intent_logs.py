@@ -5,13 +5,14 @@ shows what a test says, a disk in memory.
 import asyncio
 import random
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, cast
 
-from kvstore.consensus.disk import Disk
 from kvstore.consensus.journal import Journal
 from kvstore.model.commands import OP_DELETE, OP_PUT, Op
+from kvstore.model.results import APPLIED, OpResult
 from kvstore.node.hybrid_clock import HybridClock
 from kvstore.node.intents import Intent, IntentLog
+from kvstore.state.machine import Machine
 from tests.support.crash_disk import CrashDisk
 
 NODE = "n1"
@@ -57,6 +58,26 @@ class HandClock:
         return self.wall
 
 
+class HandMachine:
+    """What an intent log asks of the applied state: where its node's intents are, and which keys are known."""
+
+    def __init__(self, epoch: int = 0, mark: int = 0) -> None:
+        self.at = epoch, mark
+        self.applied: set[tuple[int, int]] = set()
+        self.keys: set[bytes] = set()
+        self.intent_keys_full = False
+
+    def mark(self, node: str) -> tuple[int, int]:
+        assert node == NODE
+        return self.at
+
+    def intent_result(self, _node: str, epoch: int, sequence: int) -> OpResult | None:
+        return OpResult(APPLIED, sequence, 1) if (epoch, sequence) in self.applied else None
+
+    def remembers(self, key: bytes) -> bool:
+        return key in self.keys
+
+
 def node_disk() -> CrashDisk:
     """A disk on which the data directory is durable."""
     disk = CrashDisk()
@@ -71,7 +92,7 @@ class OpenLog:
 
     def __init__(
         self,
-        disk: Disk,
+        disk: CrashDisk,
         clock: HandClock | None = None,
         *,
         incarnation: int = 1,
@@ -80,7 +101,10 @@ class OpenLog:
         segment_bytes: int = SEGMENT_BYTES,
         seed: object = 0,
     ) -> None:
+        self.disk = disk
         self.loop = HandLoop()
+        self.machine = HandMachine(applied_epoch)
+        self._index = 1
         self.wall = clock or HandClock()
         self.clock = HybridClock(self.wall, NODE, lambda: drift_ms_max)
         self.failures: list[Exception] = []
@@ -91,7 +115,7 @@ class OpenLog:
             journal=self.journal,
             node=NODE,
             incarnation=incarnation,
-            applied_epoch=applied_epoch,
+            machine=lambda: cast(Machine, self.machine),
             rng=rng,
             loop=self.loop,
             clock=self.clock,
@@ -128,7 +152,13 @@ class OpenLog:
     def settle_all(self) -> None:
         """All that is pending was applied."""
         last = self.pending()[-1]
-        self.log.settle(last.epoch, last.sequence)
+        self.settle(last.epoch, last.sequence)
+
+    def settle(self, epoch: int, mark: int, *, durable: bool = True) -> None:
+        """The state of this node has come to that mark; `durable`: and a restart would find it there."""
+        self.machine.at = epoch, mark
+        self._index += 1
+        self.log.settle(self._index, self._index if durable else 0)
 
     def close(self) -> None:
         self.log.close()

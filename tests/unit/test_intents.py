@@ -201,9 +201,9 @@ def test_a_batch_is_of_one_epoch_in_order_and_bounded(monkeypatch) -> None:
     assert opened.log.batch() == older
     monkeypatch.setattr(limits, "ENTRY_OPS_MAX", 3)
     assert opened.log.batch() == older[:3]
-    opened.log.settle(older[1].epoch, older[1].sequence)
+    opened.settle(older[1].epoch, older[1].sequence)
     assert opened.log.batch() == older[2:]
-    opened.log.settle(older[3].epoch, older[3].sequence)
+    opened.settle(older[3].epoch, older[3].sequence)
     assert opened.log.batch() == newer
     monkeypatch.setattr(limits, "INTENTS_BATCH_BYTES_MAX", 2 * op_bytes(newer[0].op))
     assert opened.log.batch() == newer[:2]
@@ -223,9 +223,9 @@ def test_settling_prunes_exactly_what_is_covered_and_the_overlay_follows(covered
         opened.add(b"%d" % (number % 2), b"new %d" % number)
     everything = opened.pending()
     if covered:
-        opened.log.settle(*everything[covered - 1][1:3])
+        opened.settle(*everything[covered - 1][1:3])
     else:
-        opened.log.settle(everything[0].epoch, 0)
+        opened.settle(everything[0].epoch, 0)
     left = everything[covered:]
     assert opened.pending() == left
     assert len(opened.log) == len(left)
@@ -238,8 +238,8 @@ def test_settling_prunes_exactly_what_is_covered_and_the_overlay_follows(covered
     assert opened.log.drained_position == (everything[covered - 1].position if covered else 1)
     # Told once more, as every applied entry does, it changes nothing; nor does an older word.
     if covered:
-        opened.log.settle(*everything[covered - 1][1:3])
-    opened.log.settle(everything[0].epoch, 0)
+        opened.settle(*everything[covered - 1][1:3])
+    opened.settle(everything[0].epoch, 0)
     assert opened.pending() == left
 
 
@@ -247,7 +247,7 @@ def test_what_was_settled_is_not_pending_after_a_clean_restart() -> None:
     disk = node_disk()
     opened = OpenLog(disk)
     intents = [opened.add(b"k%d" % number) for number in range(6)]
-    opened.log.settle(intents[3].epoch, intents[3].sequence)
+    opened.settle(intents[3].epoch, intents[3].sequence)
     opened.close()
     assert OpenLog(disk, incarnation=2).pending() == intents[4:]
 
@@ -257,7 +257,7 @@ def test_the_last_position_is_that_of_an_intent_which_a_drain_waits_for(monkeypa
     monkeypatch.setattr(limits, "INTENT_SEGMENT_BYTES", 500)
     opened = OpenLog(node_disk())
     intents = [opened.add(b"k", bytes(250)) for _ in range(3)]
-    opened.log.settle(intents[1].epoch, intents[1].sequence)
+    opened.settle(intents[1].epoch, intents[1].sequence)
     assert opened.journal.entries[-1][1] > intents[2].position, "the clock was noted behind it"
     waited_for = opened.log.last_position
     opened.settle_all()
@@ -323,6 +323,44 @@ def test_without_room_for_the_clock_nothing_is_compacted_and_nothing_fails(monke
     assert opened.add(b"k").sequence == 2
 
 
+def test_that_a_member_has_retired_outlives_restarts_and_compaction_until_it_goes_back_to_work(monkeypatch) -> None:
+    monkeypatch.setattr(limits, "INTENT_SEGMENT_BYTES", 1_000)
+    disk = node_disk()
+    opened = OpenLog(disk)
+    assert not opened.log.retired
+    waiting = opened.ask(b"k", b"v")
+    opened.log.retire(True)
+    assert waiting.done(), "what came before is acknowledged"
+    for _ in range(100):
+        opened.add(b"k", bytes(100))
+        opened.settle_all()
+    assert opened.journal.entries[0][1] > 10, "the first record of it is gone"
+    again_disk = disk.after_crash(LOST)
+    again = OpenLog(again_disk, incarnation=2)
+    assert again.log.retired
+    again.log.retire(False)
+    assert not OpenLog(again_disk.after_crash(LOST), incarnation=3).log.retired
+
+
+def test_a_member_that_cannot_write_down_that_it_retires_says_so_and_takes_nothing_until_it_ends() -> None:
+    disk = node_disk()
+    opened = OpenLog(disk)
+    fill(disk)
+    while opened.journal.fits(limits.INTENT_OVERHEAD_BYTES, kept=True):
+        opened.journal.append(bytes(200), opened.journal.entries[-1][1] + 1, 1)
+        opened.journal.sync(reserve=True)
+
+    def retire_until_full() -> None:
+        for _ in range(1_000):
+            opened.log.retire(not opened.log.retired)
+
+    with pytest.raises(StorageFull):
+        retire_until_full()
+    assert opened.failures == []
+    disk.capacity_bytes = 1 << 40
+    assert opened.add(b"k").sequence == 1
+
+
 # -- a copy of the directory
 
 
@@ -343,7 +381,7 @@ def copied() -> tuple[OpenLog, list, list, int]:
 def test_a_copy_moves_what_it_acknowledged_itself_above_the_epoch_of_the_other_process() -> None:
     copy, before, after, foreign = copied()
     asked = copy.ask(b"unsynced", b"v")
-    copy.log.settle(foreign, 3)
+    copy.settle(foreign, 3)
     after.append(asked.result())
     moved = copy.pending()
     assert copy.log.epoch > foreign
@@ -364,18 +402,18 @@ def test_what_was_moved_is_durable_and_moved_once() -> None:
     disk = node_disk()
     copy = OpenLog(disk)
     acknowledged = [copy.add(b"%d" % number) for number in range(3)]
-    copy.log.settle(copy.log.epoch + (1 << 40), 0)
+    copy.settle(copy.log.epoch + (1 << 40), 0)
     moved = copy.pending()
     again = OpenLog(disk.after_crash(LOST), incarnation=2)
-    again.log.settle(acknowledged[0].epoch + (1 << 40), 0)
+    again.settle(acknowledged[0].epoch + (1 << 40), 0)
     assert again.pending() == moved
     assert again.log.epoch > moved[0].epoch
 
 
 def test_a_receipt_is_found_although_its_write_was_moved_more_than_once() -> None:
     copy, _, after, foreign = copied()
-    copy.log.settle(foreign, 1)
-    copy.log.settle(copy.log.epoch + (5 << 32), 1)
+    copy.settle(foreign, 1)
+    copy.settle(copy.log.epoch + (5 << 32), 1)
     moved = copy.pending()
     assert len(moved) == 3
     for old, new in zip(after, moved, strict=True):
@@ -385,10 +423,56 @@ def test_a_receipt_is_found_although_its_write_was_moved_more_than_once() -> Non
 def test_the_same_epoch_or_a_lower_one_in_the_state_moves_nothing() -> None:
     copy, _, after, _ = copied()
     epoch = copy.log.epoch
-    copy.log.settle(epoch, 1)
-    copy.log.settle(epoch, 1)
+    copy.settle(epoch, 1)
+    copy.settle(epoch, 1)
     assert copy.log.epoch == epoch
     assert copy.pending() == after[1:]
+
+
+def test_what_was_applied_under_its_old_name_is_not_moved() -> None:
+    copy, _, after, foreign = copied()
+    copy.machine.applied.add((after[0].epoch, after[0].sequence))
+    copy.settle(foreign, 3)
+    assert [what(intent.op) for intent in copy.pending()] == [what(intent.op) for intent in after[1:]]
+
+
+def test_a_node_that_the_cluster_has_forgotten_begins_anew_with_what_is_pending() -> None:
+    opened = OpenLog(node_disk())
+    acknowledged = [opened.add(b"%d" % number) for number in range(4)]
+    opened.settle(acknowledged[0].epoch, 2)
+    opened.machine.at = 0, 0
+    opened.log.forgotten()
+    moved = opened.pending()
+    assert [what(intent.op) for intent in moved] == [what(intent.op) for intent in acknowledged[2:]]
+    assert [intent.sequence for intent in moved] == [1, 2]
+    assert moved[0].epoch > acknowledged[0].epoch
+
+
+def test_a_restart_finds_pending_what_it_might_not_find_applied() -> None:
+    disk = node_disk()
+    opened = OpenLog(disk)
+    acknowledged = [opened.add(b"%d" % number) for number in range(4)]
+    opened.settle(acknowledged[0].epoch, 3, durable=False)
+    assert opened.pending() == acknowledged[3:]
+    acknowledged.append(opened.add(b"later"))
+    again = OpenLog(disk.after_crash(LOST), incarnation=2)
+    assert again.pending() == acknowledged
+
+
+def test_a_repetition_of_what_the_state_remembers_is_not_shown() -> None:
+    opened = OpenLog(node_disk())
+    opened.machine.keys.add(b"once")
+    opened.add(b"k", b"again", b"once")
+    assert len(opened.log.overlay) == 0
+    assert len(opened.pending()) == 1
+
+
+def test_keyed_writes_are_refused_while_too_many_keys_are_remembered() -> None:
+    opened = OpenLog(node_disk())
+    opened.machine.intent_keys_full = True
+    with pytest.raises(Overloaded, match="idempotency keys"):
+        opened.ask(b"k", b"v", b"once")
+    assert opened.add(b"k").sequence == 1
 
 
 # -- what cannot be read
@@ -421,6 +505,8 @@ def record(disk: CrashDisk, *contents: object) -> CrashDisk:
         [1, "one", [OP_PUT, b"k", b"v", 5, 0, None]],
         [0, 1, [OP_PUT, b"k", b"v", 5, 0, None]],
         ["soon", 0],
+        ["retired"],
+        [-1, 0],
     ],
 )
 def test_a_record_that_this_build_does_not_know_stops_the_start_with_exit_code_7(content) -> None:
@@ -437,12 +523,28 @@ def test_the_records_of_this_build_are_read_back() -> None:
     disk = record(
         node_disk(),
         [1 << 32, 1, [OP_PUT, b"k", b"v", 5, 0, None]],
-        [900, 4],
+        [900, 4, 1, 0],
         [1 << 32, 2, [1, b"k", 6, 1, b"once"]],
     )
     opened = OpenLog(disk, incarnation=2)
     assert [intent.stamp for intent in opened.pending()] == [Stamp(5, 0, "n1", 1), Stamp(6, 1, "n1", 2)]
     assert opened.clock.highest()[:2] == (900, 4)
+    assert opened.log.retired
+
+
+@pytest.mark.parametrize("end", ["crash", "close"])
+def test_a_member_that_has_retired_is_retired_after_a_restart(end: str) -> None:
+    disk = node_disk()
+    opened = OpenLog(disk)
+    opened.add(b"k")
+    opened.log.retire(True)
+    if end == "close":
+        opened.close()
+    again = OpenLog(disk.after_crash(LOST), incarnation=2)
+    assert again.log.retired
+    assert len(again.pending()) == 1
+    again.log.retire(False)
+    assert not OpenLog(again.disk.after_crash(LOST), incarnation=3).log.retired
 
 
 def test_a_bit_flipped_in_an_acknowledged_record_stops_the_start() -> None:

@@ -23,7 +23,7 @@ def test_every_fate_of_the_module_stands_in_the_table() -> None:
 
 @pytest.mark.parametrize("fate", FATES, ids=lambda fate: fate.what)
 def test_an_outcome_goes_with_the_status_that_tells_it(fate: Fate) -> None:
-    """503 and 507 promise that nothing was applied, so it may be sent again; 504 never does."""
+    """503, 507 and 429 promise that nothing was applied, so it may be sent again; 504 never does."""
     error = outcomes.error(fate)
     assert error.outcome == fate.outcome
     if issubclass(fate.error, DeadlineExceeded):
@@ -32,4 +32,4 @@ def test_an_outcome_goes_with_the_status_that_tells_it(fate: Fate) -> None:
     else:
         assert fate.outcome == "not_applied"
         assert error.retry_safe
-    assert issubclass(fate.error, (DeadlineExceeded, Unavailable)) or error.status == 507
+    assert issubclass(fate.error, (DeadlineExceeded, Unavailable)) or error.status in (429, 507)

@@ -196,11 +196,34 @@ def test_answers_of_expired_sessions_make_room() -> None:
     assert machine.answers_kept == 1
 
 
+def test_a_session_that_never_had_an_answer_makes_room_for_a_new_one() -> None:
+    machine = small_machine(sessions_max=2)
+    used, unused = opened(machine), opened(machine)
+    apply(machine, put(b"k", b"v", once=(used, 1, 1)))
+    assert opened(machine) == 3
+    assert apply(machine, put(b"k", b"v", once=(unused, 1, 1)))[0].status == EXPIRED
+    assert apply(machine, put(b"k", b"v", once=(used, 2, 2)))[0].status == APPLIED
+
+
+def test_few_sessions_cannot_keep_out_all_others() -> None:
+    machine = small_machine(answers_max=64, session_answers_max=32)
+    greedy = opened(machine)
+    held = [apply(machine, put(b"k", b"v", once=(greedy, number, 1)))[0].status for number in range(1, 41)]
+    assert held.count(APPLIED) == 32
+    others = [opened(machine) for _ in range(3)]
+    got = [
+        [apply(machine, put(b"k", b"v", once=(other, number, 1)))[0].status for number in range(1, 33)].count(APPLIED)
+        for other in others
+    ]
+    assert got == [16, 16, 0]
+
+
 def test_the_number_of_sessions_is_bounded() -> None:
     machine = small_machine(sessions_max=2, session_window_ms=100)
     first, second = opened(machine, at=1_000), opened(machine, at=1_050)
+    assert apply(machine, put(b"k", b"v", once=(first, 1, 1)), put(b"k", b"v", once=(second, 1, 1)), at=1_055)
     assert apply(machine, open_session(), at=1_060) == REFUSED
-    assert apply(machine, put(b"k", b"v", once=(first, 1, 1)))[0].status == APPLIED
-    assert apply(machine, close_session(second), open_session()) == [OpResult(APPLIED, 1, 0), OpResult(APPLIED, 3, 0)]
+    assert apply(machine, put(b"k", b"v", once=(first, 2, 2)))[0].status == APPLIED
+    assert apply(machine, close_session(second), open_session()) == [OpResult(APPLIED, 3, 0), OpResult(APPLIED, 3, 0)]
     # The window of the first began anew with its use at 1,060.
     assert opened(machine, at=1_160) == 4

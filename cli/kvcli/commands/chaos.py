@@ -12,12 +12,16 @@ from kvcli.exit_codes import Exit
 from kvcli.options import global_options, settings
 from kvcli.output import Mode
 from kvcli.progress import Progress
+from kvstore import limits
 
 if TYPE_CHECKING:
     from kvjepsen.campaign import Totals
     from kvjepsen.runners.sim import Result
 
 VIOLATED: Final = 1
+
+# Those of kvjepsen/formats.py, here so that help needs no import.
+_FORMATS: Final = ("jsonl", "jepsen", "porcupine-kv")
 
 
 @click.group(short_help="Break things on purpose, and check the promises.")
@@ -60,6 +64,53 @@ def simulate(seeds: int, seed: int, jobs: int, members: bool, mutant: str | None
         return Exit.OK
     _explain(totals, directory, members, mutant)
     return VIOLATED
+
+
+@chaos.command()
+@click.argument("history", type=click.Path(path_type=Path))
+@click.option(
+    "--format", "form", type=click.Choice(_FORMATS), default="jsonl", show_default=True, help="How the file is written."
+)
+@click.option(
+    "--model", type=click.Choice(("register", "kv")), default="kv", show_default=True, help="What it tells of."
+)
+@click.option(
+    "--seconds-per-key",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    default=limits.CHECK_KEY_S_MAX,
+    show_default=True,
+    help="How long to search for an order of one key's operations.",
+)
+@global_options
+def check(history: Path, form: str, model: str, seconds_per_key: float) -> int:
+    """Say whether a recorded HISTORY is linearizable, each key by itself.
+
+    Prints linearizable, not-linearizable or unknown, with exit code 0, 1 or 5; a file that cannot be read is 7. What is
+    wrong is told on standard error: the fewest operations that no order explains. Files may be gzip or lz4.
+
+    A register is read, written, compared and set, deleted; kv knows append too.
+    """
+    from kvcli.windows import WORDS, explain, to_json
+    from kvjepsen import checker
+    from kvjepsen.formats import read_history
+
+    found = read_history(history, form)
+    bounds = checker.Bounds(seconds_max=seconds_per_key)
+    with Progress("checked", len(found.by_key())) as progress:
+        result = checker.check(found, model, bounds, each=progress.advance)
+    word, code = WORDS[result.verdict]
+    mode = settings().output
+    if mode is Mode.JSON:
+        output.write_json(to_json(result))
+        return code
+    output.write_line(word)
+    if mode is not Mode.RAW:
+        window = explain(found, result)
+        if mode is Mode.TABLE and window.rows:
+            output.write_rows(window.columns, window.rows, mode)
+        window.tell(table=mode is Mode.SIMPLE)
+    return code
 
 
 def _watch(results: "Iterable[Result]", totals: "Totals", seeds: int) -> None:

@@ -1,3 +1,5 @@
+from typing import BinaryIO, Literal
+
 from typing_extensions import Buffer
 
 BLOCKSIZE_DEFAULT: int
@@ -18,6 +20,7 @@ def compress(
     store_size: bool = True,
 ) -> bytes: ...
 def decompress(data: Buffer) -> bytes: ...
+def open(filename: BinaryIO, mode: Literal["rb"]) -> BinaryIO: ...
 def get_frame_info(frame: Buffer) -> dict[str, int | bool]: ...
 
 class LZ4FrameCompressor:
