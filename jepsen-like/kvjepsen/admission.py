@@ -24,8 +24,9 @@ from typing import Final
 import click
 import numpy
 
+from kvcluster import probe
 from kvcluster.lifecycle import bring_up
-from kvcluster.supervisor import Cluster
+from kvcluster.supervisor import Cluster, NotReady
 from kvcluster.topology import NodeSpec
 from kvjepsen.audit import audit
 from kvjepsen.convergence import Convergence, NotConverged, converge
@@ -40,6 +41,7 @@ _SLOW_SYNC_MS: Final = (50, 200)
 _DEADLINE_S: Final = 3.0
 # The body is read before the deadline runs, and this process has to get round to the answer.
 _LATE_S: Final = 3.0
+_LATE_SHARE_MAX: Final = 0.01
 _SAMPLE_S: Final = 0.05
 _PAUSE_S: Final = (0.2, 1.0)
 _SLOW_READERS: Final = 64
@@ -66,6 +68,7 @@ class AdmissionOutcome(Outcome):
     broken: int = 0
     slowest_s: float = 0.0
     late: int = 0
+    node_late: int = 0
     data_bytes: int = 0
     rss_before: int = 0
     rss_max: int = 0
@@ -89,6 +92,7 @@ class AdmissionOutcome(Outcome):
             *((f"answers: {what}", f"{count:,}") for what, count in sorted(self.answers.items())),
             ("connections that broke", f"{self.broken:,}"),
             ("slowest answer", f"{self.slowest_s:.2f} s; the deadline is {_DEADLINE_S:g} s; late {self.late}"),
+            ("took a node over 5 s, by its own clock", f"{self.node_late:,}"),
             ("the keys hold", f"{self.data_bytes / mib:,.0f} MiB"),
             ("leader's RSS before, at most", f"{self.rss_before / mib:,.0f} MiB, {self.rss_max / mib:,.0f} MiB"),
             ("reads to check", f"{self.reads:,}"),
@@ -116,6 +120,7 @@ async def admission(
         progress(f"{connections} writers, {leader} leads and is slow")
         await _load(cluster, leader, ledger, outcome, seconds, seed)
         await asyncio.to_thread(order, cluster, leader, slow_sync_ms=(0, 0))
+        outcome.node_late = sum([await _over_5_s(node) for node in cluster.topology.nodes])
         progress("checking")
         outcome.convergence = await converge(cluster)
         checked = await audit(ledger, {node.name: node.http for node in cluster.topology.nodes}, ["one"])
@@ -125,6 +130,8 @@ async def admission(
         ]
         if outcome.rss_max > outcome.rss_bound:
             outcome.findings.append(f"the leader took {outcome.rss_max:,} bytes, more than {outcome.rss_bound:,}")
+        if outcome.node_late > _LATE_SHARE_MAX * outcome.answers.total():
+            outcome.findings.append(f"{outcome.node_late} puts took a node more than 5 s: deadlines are not kept")
         progress("timing one client beside slow readers")
         await _time_beside_slow_readers(cluster.topology.node(leader), outcome)
     except (NotConverged, KvError, LocalError) as error:
@@ -158,6 +165,16 @@ async def _load(
         outcome.rss_max = max(outcome.rss_max, _rss(process.pid))
         await asyncio.sleep(_SAMPLE_S)
     await asyncio.gather(*writers)
+
+
+async def _over_5_s(node: NodeSpec) -> int:
+    """How many puts took this node more than that, from their head to their answer."""
+    name, labels = "kv_http_request_seconds", 'level="quorum",method="PUT",route="/v1/kv/{key}"'
+    every = await asyncio.to_thread(probe.metric, node, f"{name}_count{{{labels}}}")
+    within = await asyncio.to_thread(probe.metric, node, f'{name}_bucket{{le="5.0",{labels}}}')
+    if every is None or within is None:
+        raise NotReady(f"{node.name} does not say how long its puts took")
+    return int(every - within)
 
 
 def _rss(pid: int) -> int:

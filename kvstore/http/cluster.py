@@ -69,7 +69,7 @@ _Body = TypeVar("_Body")
 
 async def _body(door: Door, request: web.BaseRequest, shape: type[_Body]) -> _Body:
     with door.bodies.held() as held:
-        body = await read_body(request, limits.ADMIN_BODY_BYTES_MAX, held)
+        body, _ = await read_body(request, limits.ADMIN_BODY_BYTES_MAX, held)
     try:
         return msgspec.json.decode(body or b"{}", type=shape)
     except msgspec.DecodeError as wrong:

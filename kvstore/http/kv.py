@@ -1,6 +1,7 @@
 """Handlers of single keys: PUT, GET, HEAD and DELETE of `/v1/kv/{key}`. The hot path of the server."""
 
 import asyncio
+import time
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -8,7 +9,7 @@ from typing import Final
 from aiohttp import hdrs, web
 
 from kvstore import limits
-from kvstore.errors import BadRequest, NotFound, TooLarge
+from kvstore.errors import BadRequest, NotFound, Overloaded, TooLarge
 from kvstore.http import parse
 from kvstore.http.answer import JSON, MSGPACK, OCTETS, Answer, content_type
 from kvstore.http.bodies import Bodies, Held
@@ -47,7 +48,8 @@ async def put(door: Door, request: web.BaseRequest, raw_key: str, query: str) ->
     condition = _condition(request, deleting=False)
     once = _once(door, request)
     with door.bodies.held() as held:
-        value = await read_body(request, limits.VALUE_BYTES_MAX, held)
+        value, took_s = await read_body(request, limits.VALUE_BYTES_MAX, held, timeout_s)
+        timeout_s -= took_s
         answer = await door.store.put(key, value, level=level, condition=condition, once=once, timeout_s=timeout_s)
     return _written(door, request, answer, b"" if answer.revision is None else b'ETag: "%d"\r\n' % answer.revision)
 
@@ -82,9 +84,12 @@ async def get(door: Door, request: web.BaseRequest, raw_key: str, query: str) ->
     return Answer(200, headers, body, level.value)
 
 
-async def read_body(request: web.BaseRequest, bytes_max: int, held: Held) -> bytes:
-    """The whole body. Raises TooLarge above `bytes_max`, BadRequest when it breaks off or takes too long, Overloaded
-    when the bodies of all requests take too much room.
+async def read_body(
+    request: web.BaseRequest, bytes_max: int, held: Held, timeout_s: float = limits.HTTP_BODY_READ_S_MAX
+) -> tuple[bytes, float]:
+    """The whole body, and the seconds that it took. Raises TooLarge above `bytes_max`, BadRequest when it breaks off or
+    takes too long, Overloaded when the bodies of all requests take too much room, or `timeout_s` is over: the time that
+    a request is given runs from its head, for a node that is overloaded is slow to read, too.
 
     A declared length above the bound is refused at once, before anything is read or a 100 (Continue) is sent.
     """
@@ -93,7 +98,7 @@ async def read_body(request: web.BaseRequest, bytes_max: int, held: Held) -> byt
         body = content.read_nowait(-1)
         if len(body) > bytes_max:
             raise _too_large(bytes_max)
-        return body
+        return body, 0.0
     declared = request.content_length
     if declared is not None and declared > bytes_max:
         raise _too_large(bytes_max)
@@ -103,8 +108,9 @@ async def read_body(request: web.BaseRequest, bytes_max: int, held: Held) -> byt
         transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     parts: list[bytes] = []
     size = 0
+    began = time.monotonic()
     try:
-        async with asyncio.timeout(limits.HTTP_BODY_READ_S_MAX):
+        async with asyncio.timeout(min(timeout_s, limits.HTTP_BODY_READ_S_MAX)):
             while not content.at_eof():
                 part = await content.readany()
                 size += len(part)
@@ -114,10 +120,12 @@ async def read_body(request: web.BaseRequest, bytes_max: int, held: Held) -> byt
                     held.take(len(part))
                 parts.append(part)
     except TimeoutError:
+        if timeout_s < limits.HTTP_BODY_READ_S_MAX:
+            raise Overloaded(f"the body was not complete within the {timeout_s:g} s of the request") from None
         raise BadRequest(f"the body was not complete within {limits.HTTP_BODY_READ_S_MAX:g} s") from None
     except (web.RequestPayloadError, OSError) as broken:
         raise BadRequest("the body broke off or is malformed") from broken
-    return b"".join(parts)
+    return b"".join(parts), time.monotonic() - began
 
 
 def _too_large(bytes_max: int) -> TooLarge:

@@ -820,3 +820,14 @@ async def until(condition: Any) -> None:
     async with asyncio.timeout(5):
         while not condition():
             await asyncio.sleep(0.001)
+
+
+async def test_the_time_of_a_request_runs_from_its_head_also_while_its_body_comes(house: House) -> None:
+    wire = await house.wire()
+    await wire.send(b"PUT /v1/kv/late?timeout_ms=50 HTTP/1.1\r\nHost: x\r\nContent-Length: 600\r\n\r\n" + b"x" * 100)
+    reply = await wire.reply()
+    assert reply.status == 429
+    assert reply.headers["Retry-After"] == "1"
+    told = reply.json
+    assert (told["code"], told["outcome"], told["retry_safe"]) == ("overloaded", "not_applied", True)
+    assert house.store.records == {}
