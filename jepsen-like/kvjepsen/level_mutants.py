@@ -85,10 +85,10 @@ def pruned_when_sent() -> Iterator[None]:
 
     async def sent(self: Forwarder, epoch: int, sequence: int, ops: list[Any]) -> int:
         index = await send(self, epoch, sequence, ops)
-        intents, last = self._intents, sequence + len(ops) - 1
-        while intents._pending and intents._pending[0][1:3] <= (epoch, last):
+        intents = self._intents
+        while intents._pending and intents._pending[0][1:3] <= (epoch, sequence + len(ops) - 1):
             intents._drop(intents._pending.popleft())
-        intents._durable_position = intents.drained_position
+        intents._journal.set_commit(intents.drained_position)
         return index
 
     with mock.patch.object(Forwarder, "_serve", served), mock.patch.object(Forwarder, "_send", sent):
