@@ -4,8 +4,8 @@
 
 Each process has one session (kvstore/state/sessions.py) that its connections share, and a key that all its writes go
 to. Now and then a connection is cut right after a write was sent, and the write is sent again under its sequence. In
-the end the version of each key must be the number of writes that were made. Meanwhile the answers that the state machine
-keeps are looked at: they must stay below the bound of a session, however many writes there are.
+the end the version of each key must be the number of writes that were made. Meanwhile the answers that the state
+machine keeps are looked at: they must stay below the bound of a session, however many writes there are.
 """
 
 import argparse
