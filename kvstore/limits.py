@@ -46,6 +46,7 @@ ENTRY_OPS_MAX: Final = 4_096
 STEP_BYTES_MAX: Final = 8 << 20
 PROPOSALS_PENDING_MAX: Final = 16_384
 PROPOSALS_PENDING_BYTES_MAX: Final = 64 << 20
+FORWARDED_BYTES_MAX: Final = 4 << 20
 READS_PENDING_MAX: Final = 65_536
 
 # Writes at level ONE that wait for a leader.

@@ -24,6 +24,7 @@ from kvstore.node.drains import Drains
 from kvstore.node.hybrid_clock import HybridClock
 from kvstore.node.proposals import Applied, NotProposed, Proposals
 from kvstore.node.site import Site
+from kvstore.node.window import Window
 
 CALL_WRITE: Final = "write"
 
@@ -47,6 +48,7 @@ class Writes:
         self._clock = clock
         self._open = 0
         self._open_bytes = 0
+        self._forwarded = Window(site, limits.FORWARDED_BYTES_MAX)
         # Writes must leave room for reads, drains and everything else that peers ask.
         site.calls.serve(CALL_WRITE, self._serve, served_max=limits.CALLS_SERVED_MAX * 3 // 4)
 
@@ -144,6 +146,17 @@ class Writes:
     # -- between nodes
 
     async def _there(self, leader: str, op: Op, level: Level, at: float) -> Written:
+        size = commands.op_bytes(op)
+        try:
+            await self._forwarded.enter(size, at)
+        except Expired:
+            raise Overloaded("the writes before this one had not reached the leader by its deadline") from None
+        try:
+            return await self._sent(leader, op, level, at)
+        finally:
+            self._forwarded.leave(size)
+
+    async def _sent(self, leader: str, op: Op, level: Level, at: float) -> Written:
         remaining_ms = max(int((at - self._site.loop.time()) * 1000), 1)
         try:
             answer = await self._site.calls.call(leader, CALL_WRITE, [list(op), level.value, remaining_ms], at)
