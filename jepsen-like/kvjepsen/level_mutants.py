@@ -1,13 +1,14 @@
 """Promises of the levels switched off, one at a time (docs/consistency.md): the simulator must miss each of them."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from unittest import mock
 
 from kvstore.consensus.following import Following
 from kvstore.consensus.leading import Leadership
 from kvstore.consensus.messages import Append
+from kvstore.errors import KvError
 from kvstore.node.drains import Drains
 from kvstore.node.forwarding import Forwarder
 from kvstore.node.hybrid_clock import HybridClock
@@ -17,7 +18,7 @@ from kvstore.node.reads import QuorumReads
 from kvstore.state.digest import RawStamp
 from kvstore.state.idempotency import IdempotencyKeys
 from kvstore.state.machine import Machine
-from kvstore.state.origins import Origins
+from kvstore.state.origins import Origins, _Runs
 from kvstore.state.sessions import Sessions
 
 
@@ -53,7 +54,11 @@ def intents_applied_twice() -> Iterator[None]:
     def admitted(self: Origins, origin: Any, settings: Any) -> Any:
         known = admit(self, origin, settings)
         if isinstance(known, int) and known > 0:
-            self._nodes[origin.node].mark = origin.first_sequence - 1
+            node = self._nodes[origin.node]
+            node.mark = origin.first_sequence - 1
+            # Results are kept in the order of sequences, else no snapshot of them could be read.
+            node.drop(origin.epoch)
+            node.runs[origin.epoch] = _Runs()
             return 0
         return known
 
@@ -66,9 +71,13 @@ def pruned_when_sent() -> Iterator[None]:
     """An intent is dropped as soon as the leader has it, not once it is applied here."""
     here = Forwarder._serve
 
+    async def unheard(self: Forwarder, peer: str, body: list[Any]) -> None:
+        with suppress(KvError):
+            await here(self, peer, body)
+
     async def served(self: Forwarder, peer: str, body: list[Any]) -> list[Any]:
         if self._site.engine.leads:
-            self._site.loop.create_task(here(self, peer, body))
+            self._site.loop.create_task(unheard(self, peer, body))
             return [0]
         return await here(self, peer, body)
 

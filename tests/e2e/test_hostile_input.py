@@ -51,7 +51,7 @@ def test_every_malformed_request_gets_its_documented_answer_and_the_cluster_goes
         (f"{store}/{'k' * 4_097}", "PUT", b"x", (414, "too_large")),
         (f"{store}/k?level=most", "PUT", b"x", (400, "bad_request")),
         (f"{store}/k?level=QUORUM", "PUT", b"x", (400, "bad_request")),
-        (f"{store}/k?level=one", "PUT", b"x", (400, "bad_request")),
+        (f"{store}/k?level=one&max_staleness_ms=5", "PUT", b"x", (400, "bad_request")),
         (f"{store}/k?levle=all", "PUT", b"x", (400, "bad_request")),
         (f"{store}/k%zz", "PUT", b"x", (400, "bad_request")),
         (f"{store}/k%4", "PUT", b"x", (400, "bad_request")),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kvjepsen.campaign import campaign, write_report
+from kvjepsen.level_mutants import LEVEL_MUTANTS
 from kvjepsen.mutants import MUTANTS, OCCASIONS
 from kvjepsen.runners.sim import Result, Run, run, simulate
 from kvjepsen.schedule import make_schedule
@@ -19,26 +20,27 @@ SEEDS = 500
 # Mutant -> seeds of which one misses the rule: the first that does, and some behind it, should plans come to be drawn
 # differently. Found by `kv chaos simulate --mutant NAME --seeds 1000`.
 FOUND_BY = {
-    "truncate-without-conflict": range(2, 20),
-    "no-fsync": range(3, 20),
-    "in-place-rewrite": range(13, 40),
+    "truncate-without-conflict": range(1, 20),
+    "no-fsync": range(2, 20),
+    "in-place-rewrite": range(3, 40),
     "vote-forgotten": range(10),
     "counted-votes": range(52, 70),
     "cleared-log": range(1, 20),
-    "late-snapshot": range(20),
+    "late-snapshot": range(1, 20),
     "one-before-fsync": range(10),
     "never-superseded": range(10),
-    "intents-applied-twice": range(1, 20),
+    "intents-applied-twice": range(10),
     "pruned-when-sent": range(10),
     "no-drain": range(31, 50),
-    "no-overlay": range(1, 20),
-    "delay-is-free": range(85, 100),
+    "no-overlay": range(4, 20),
+    "delay-is-free": range(24, 50),
     "clock-not-merged": range(10),
-    "sessions-without-answers": range(1, 20),
+    "sessions-without-answers": range(33, 50),
     "keys-without-answers": range(10),
     "all-at-a-majority": range(10),
     "quorum-read-here": range(10),
 }
+LEVELS = {mutant.__name__.replace("_", "-") for mutant in LEVEL_MUTANTS}
 # Random search cannot find these: a directed schedule in this folder shows them.
 DIRECTED = {"termless-replies", "commit-beyond-match", "no-pre-vote"}
 
@@ -91,7 +93,10 @@ def test_all_promises_hold_for_ten_thousand_seeds():
 
 @pytest.mark.parametrize("mutant", FOUND_BY)
 def test_a_rule_that_is_switched_off_is_missed(mutant):
-    assert any(simulate(seed, mutant=mutant).problem for seed in FOUND_BY[mutant])
+    found = next(filter(None, (simulate(seed, mutant=mutant).problem for seed in FOUND_BY[mutant])), None)
+    assert found is not None
+    # A promise of the levels is missed by a client, not by a node that stumbles over the mutant itself.
+    assert mutant not in LEVELS or not found.startswith("NodeFailed"), found
 
 
 def test_every_mutant_is_found_by_seeds_or_by_a_directed_schedule():
