@@ -37,12 +37,15 @@ class _Session:
         self.number = number
         self.acknowledged = 0
         self.repeated = 0
-        self.answered_again = 0
         self._next = 0
         self._open: dict[int, None] = {}
+        self._room = asyncio.Event()
 
-    def take(self) -> int:
-        """The next sequence."""
+    async def take(self) -> int:
+        """The next sequence, once it is near enough to the lowest one under way: no more answers are kept."""
+        while self._open and self._next + 1 - next(iter(self._open)) >= limits.CLIENT_SESSION_WRITES_MAX:
+            self._room.clear()
+            await self._room.wait()
         self._next += 1
         self._open[self._next] = None
         return self._next
@@ -53,6 +56,7 @@ class _Session:
     def done(self, sequence: int) -> None:
         self.acknowledged += 1
         del self._open[sequence]
+        self._room.set()
 
 
 class _Line(asyncio.Protocol):
@@ -89,7 +93,7 @@ async def _write(session: _Session, key: str, ports: Iterator[int], until: float
     line: _Line | None = None
     port = next(ports)
     while time.monotonic() < until:
-        sequence, cut, attempts = session.take(), random.random() < CUT_SHARE, 0
+        sequence, cut, attempts = await session.take(), random.random() < CUT_SHARE, 0
         while True:
             attempts += 1
             if line is None:
