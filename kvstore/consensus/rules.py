@@ -107,9 +107,12 @@ def normalise_append(
 def next_after_reject(log: Sequence[LogEntry], match: int, hint_index: int, hint_term: int) -> int:
     """R3, the leader's side: the index to send from next; never at or below what is known to match.
 
-    Nor below 2: every log begins with the same entry 1, and entries before it do not exist.
+    At or below the log's first entry if even that one is not what the follower has there: it needs a snapshot. Never
+    below 2: every log begins with the same entry 1, and entries before it do not exist.
     """
-    index, _ = last_at_or_below_term(log, hint_index, hint_term)
+    index, term = last_at_or_below_term(log, hint_index, hint_term)
+    if term > hint_term:
+        index -= 1
     return max(match, min(index, hint_index), 1) + 1
 
 

@@ -52,6 +52,12 @@ def test_a_rejection_skips_a_whole_term_at_once() -> None:
     assert rules.next_after_reject(log(0, 1, 1, 2, 2, 3), 0, 5, 1) == 4
 
 
+def test_who_differs_where_the_leaders_log_begins_gets_a_snapshot() -> None:
+    compacted = log(3, 3, 3, first=41)
+    assert rules.next_after_reject(compacted, 0, 41, 2) == 41
+    assert rules.next_after_reject(compacted, 0, 41, 3) == 42
+
+
 def test_the_next_index_never_falls_to_what_is_known_to_match() -> None:
     assert rules.next_after_reject(log(0, 1, 1, 1), 3, 1, 0) == 4
 
@@ -63,7 +69,9 @@ TERMS = st.lists(st.integers(1, 4), max_size=8).map(sorted)
 def test_repeated_appends_bring_any_two_logs_together_and_keep_what_is_committed(
     follower: list[int], leader: list[int], data: st.DataObject
 ) -> None:
-    """The follower's log, normalised and applied as the engine would, ends equal to the leader's, in bounded steps."""
+    """The follower's log, normalised and applied as the engine would, ends equal to the leader's, in bounded steps. The
+    leader's may begin anywhere: what lies before that goes as a snapshot.
+    """
     common = data.draw(st.integers(0, min(len(follower), len(leader))))
     floor = leader[common - 1] if common else 0
     follower = leader[:common] + [term for term in follower[common:] if term >= floor]
@@ -72,13 +80,17 @@ def test_repeated_appends_bring_any_two_logs_together_and_keep_what_is_committed
         if mine[place][2] == theirs[place][2] and mine[:place] != theirs[:place]:
             return
     commit = data.draw(st.integers(1, common + 1))
+    kept = theirs[data.draw(st.integers(0, len(theirs) - 1), label="compacted") :]
+    first = kept[0][1]
     following = len(theirs) + 1
     for _ in range(len(theirs) + len(mine) + 2):
+        if following <= first:
+            return  # a snapshot goes, and replaces the follower's log
         prev = following - 1
         entries = [(term, command) for command, _, term in theirs[following - 1 :]]
         fit = rules.normalise_append(mine, commit, prev, theirs[prev - 1][2], entries, len(theirs))
         if isinstance(fit, Reject):
-            moved = rules.next_after_reject(theirs, 0, *fit)
+            moved = rules.next_after_reject(kept, 0, *fit)
             assert moved < following
             following = moved
             continue
