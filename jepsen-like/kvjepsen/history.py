@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from kvjepsen.ones import Ones
+from kvstore import limits
 from kvstore.model import commands
 from kvstore.model.commands import OP_DELETE, OP_PUT
 from kvstore.model.results import APPLIED, Receipt, Record
@@ -38,8 +39,8 @@ class Answered:
     began. `shown` is what a read showed: key -> record or None.
 
     `ones` is how many writes at level ONE had been acknowledged when it began, `all_began_s` when the last write at
-    level ALL began that was acknowledged by then. `seen` is the revision that the node asked had applied, `receipt`
-    what it answered at level ONE; `sent_to` are all nodes that got the request.
+    level ALL began that was acknowledged by then. `seen` is the revision that the node asked had applied, the lowest if
+    several were asked; `receipt` is what it answered at level ONE; `sent_to` are all nodes that got the request.
     """
 
     __slots__ = (
@@ -73,7 +74,8 @@ class Answered:
         self.outcome = "unknown"  # ok, not_applied, unknown
         self.revision = 0
         self.shown: dict[bytes, Record | None] = {}
-        self.ones = self.seen = self.start = self.applied_index = 0
+        self.ones = self.start = self.applied_index = 0
+        self.seen = limits.REVISION_MAX
         self.all_began_s = float("-inf")
         self.receipt: str | None = None
         self.sent_to = {node}

@@ -2,7 +2,8 @@
 
 1. An acknowledged one is in the log once with its result, unless its node lost its disk.
 2. It is applied, or superseded. Superseded only by what its node had not applied when it was acknowledged: whatever its
-   node had seen, it is above that.
+   node had seen, it is above that. If several nodes have it under one key, the first copy in the log decides, so what
+   counts is what the one of them had applied that had applied least.
 3. A read at level ONE shows a pending write of its own node (and process) where that will win; and none that was
    acknowledged before a write at level ALL began, if that was acknowledged before the read.
 4. A read at level ALL shows a state with every write at level ONE that was acknowledged before it began.

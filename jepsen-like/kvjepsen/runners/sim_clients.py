@@ -136,8 +136,9 @@ class Clients:
         send = self._request(operation, answered, condition, once)
 
         def request(node: Node) -> Any:
+            answered.seen = min(answered.seen, node.machine.revision)
             if answered.outcome != "ok":  # a repetition of what was acknowledged tells nothing about its first place
-                answered.seen, answered.start = node.machine.revision, start
+                answered.start = start
             return send(node)
 
         try:
