@@ -1,8 +1,10 @@
 """Sessions: rules S1 to S5 of kvstore/state/sessions.py, seen through the machine."""
 
+import random
+
 import pytest
 
-from kvstore.model.commands import close_session, delete, open_session, put
+from kvstore.model.commands import Op, close_session, delete, open_session, put
 from kvstore.model.results import (
     APPLIED,
     EXPIRED,
@@ -227,3 +229,36 @@ def test_the_number_of_sessions_is_bounded() -> None:
     assert apply(machine, close_session(second), open_session()) == [OpResult(APPLIED, 3, 0), OpResult(APPLIED, 3, 0)]
     # The window of the first began anew with its use at 1,060.
     assert opened(machine, at=1_160) == 4
+
+
+def test_at_twenty_thousand_writes_a_second_every_write_counts_once_and_little_is_kept() -> None:
+    """Five seconds of log time with the default settings. One write in 50 is sent again, up to 200 writes later. Keys,
+    which are kept for their whole window, cannot follow at that rate: they are refused, and nothing is forgotten.
+    """
+    machine, rng = Machine(), random.Random(5)
+    sessions = [opened(machine) for _ in range(4)]
+    floors = dict.fromkeys(sessions, 1)
+    again: list[tuple[int, Op, OpResult]] = []
+    kept_max = repeated = 0
+    for number in range(1_000):  # entries of 100 writes, 5 ms apart
+        session = sessions[number % len(sessions)]
+        first = floors[session]
+        writes = [put(b"count/%d" % session, b"", once=(session, first + k, first)) for k in range(100)]
+        results = apply(machine, *writes, at=5 * number)
+        assert {result.status for result in results} == {APPLIED}
+        kept_max = max(kept_max, machine.answers_kept)
+        for _, op, result in [each for each in again if each[0] == number]:
+            repeated += 1
+            assert apply(machine, op, at=5 * number) == [result]
+        again = [each for each in again if each[0] > number]
+        again += [(number + rng.choice((1, 2)), writes[k], results[k]) for k in rng.sample(range(100), 2)]
+        floors[session] = first + 100
+    assert repeated > 1_900
+    assert [machine.get(b"count/%d" % session).version for session in sessions] == [25_000] * len(sessions)
+    assert kept_max <= 100 * len(sessions)
+    taken = sum(
+        result.status == APPLIED
+        for number in range(1_010)
+        for result in apply(machine, *(put(b"k", b"", once=b"%d/%d" % (number, k)) for k in range(100)), at=5_000)
+    )
+    assert taken == machine.settings["idempotency_keys_max"]
