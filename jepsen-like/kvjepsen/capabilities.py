@@ -3,9 +3,15 @@
 What cannot be injected is skipped, and reported as skipped, never as passed.
 """
 
+import os
+import shutil
+import subprocess
+import tempfile
 from enum import StrEnum
+from pathlib import Path
 from typing import NamedTuple
 
+from kvcluster.image import Image, MountFailed
 from kvcluster.supervisor import Cluster
 
 
@@ -15,6 +21,8 @@ class Need(StrEnum):
     PROCESSES = "processes"  # the nodes are ours to stop and start
     LINKS = "links"  # proxies stand between them
     ORDERS = "orders"  # they run as kvjepsen.faulty
+    MOUNTS = "mounts"  # file systems in images can be mounted
+    PACKETS = "packets"  # nftables can drop packets
 
 
 class Capability(NamedTuple):
@@ -34,8 +42,41 @@ def probe(cluster: Cluster | None, *, orders: bool) -> list[Capability]:
         Need.PROCESSES: strange,
         Need.LINKS: no_links,
         Need.ORDERS: no_orders,
+        Need.MOUNTS: strange or _no_mounts(),
+        Need.PACKETS: strange or _no_nft(),
     }
     return [Capability(need, not why, why) for need, why in reasons.items()]
+
+
+def _no_mounts() -> str:
+    """Why no image can be mounted here: it is tried."""
+    if os.geteuid() != 0:
+        return "mounting needs root"
+    if shutil.which("mkfs.ext4") is None:
+        return "mkfs.ext4 is not installed"
+    with tempfile.TemporaryDirectory(prefix="kv-mount-") as directory:
+        image = Image(Path(directory) / "image", 16 << 20)
+        try:
+            image.make()
+            image.mount(Path(directory))
+            image.unmount(Path(directory))
+        except MountFailed as failed:
+            return str(failed)
+    return ""
+
+
+def _no_nft() -> str:
+    """Why packets cannot be dropped: a table is made, and taken away again."""
+    if os.geteuid() != 0:
+        return "nftables needs root"
+    if shutil.which("nft") is None:
+        return "nftables is not installed"
+    table = f"kv_probe_{os.getpid()}"
+    rules = f"add table inet {table}\nadd chain inet {table} out {{ type filter hook output priority 0; }}\n"
+    tried = subprocess.run(
+        ["nft", "-f", "-"], input=f"{rules}delete table inet {table}\n", capture_output=True, text=True
+    )
+    return "" if tried.returncode == 0 else f"nft says: {tried.stderr.strip()}"
 
 
 def missing(capabilities: list[Capability], needs: frozenset[Need]) -> str:

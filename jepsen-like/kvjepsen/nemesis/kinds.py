@@ -2,12 +2,17 @@
 
 from typing import Final
 
+from kvjepsen.nemesis.clocks import ClockDrift, ClockJump
 from kvjepsen.nemesis.delay import Delay
+from kvjepsen.nemesis.descriptors import Descriptors
+from kvjepsen.nemesis.disk_full import DiskFull
 from kvjepsen.nemesis.fault import Fault
 from kvjepsen.nemesis.kill import Kill, KillAll, KillLeader
 from kvjepsen.nemesis.lag import Lag
+from kvjepsen.nemesis.loss import Loss
 from kvjepsen.nemesis.partitions import Bridge, Halves, Isolate, IsolateLeader, OneWay, Ring
 from kvjepsen.nemesis.pause import Pause, PauseLeader
+from kvjepsen.nemesis.power import Power
 from kvjepsen.nemesis.reset import Reset
 from kvjepsen.nemesis.rolling import Rolling
 from kvjepsen.nemesis.slow_sync import SlowSync
@@ -32,6 +37,12 @@ FAULTS: Final[dict[str, Fault]] = {
         Delay(),
         Reset(),
         Stall(),
+        Loss(),
+        Power(),
+        DiskFull(),
+        ClockJump(),
+        ClockDrift(),
+        Descriptors(),
         Lag(),
         SlowSync(),
         Transfer(),
