@@ -250,10 +250,12 @@ class SimLoop(asyncio.AbstractEventLoop):
     def create_task(  # type: ignore[override]
         self, coro: Coroutine[Any, Any, _T], *, name: str | None = None, context: contextvars.Context | None = None
     ) -> "asyncio.Task[_T]":
-        """A task of this loop."""
+        """A task of this loop. It never begins on a dead one: a process may end in the middle of a callback."""
         task = asyncio.Task(coro, loop=self, name=name or "sim", context=context)
         task._log_destroy_pending = False  # type: ignore[attr-defined]
         self._tasks.add(task)
+        if self.state == DEAD:
+            coro.close()
         return task
 
     def run_until_complete(self, future: Awaitable[_T], *, timeout_s: float = 3600.0) -> _T:  # type: ignore[override]

@@ -1,13 +1,14 @@
 """Directed schedules: what random search does not meet, and what every run should show."""
 
 import asyncio
+import inspect
 
 import pytest
 
 from kvjepsen.mutants import MUTANTS
 from kvstore import limits
 from kvstore.consensus import membership, rules
-from kvstore.consensus.messages import Append, SnapshotChunk
+from kvstore.consensus.messages import Append, Call, SnapshotChunk
 from kvstore.errors import KvError
 from kvstore.model.levels import Level
 from kvstore.testing import InvariantBroken, SimCluster
@@ -261,6 +262,28 @@ def test_a_member_that_is_added_again_is_bound_to_the_directory_that_answers(clu
     assert members(cluster, leader).member(lost).identity == cluster.processes[lost].transport._hub.hello.identity
     assert lost in members(cluster, leader).voters
     assert cluster.converged()
+
+
+def test_a_process_that_ends_while_it_reads_begins_nothing_more(cluster, monkeypatch):
+    """Its disk fails at the first of two messages that came together; the second is a call."""
+    monkeypatch.setattr(limits, "INBOX_MESSAGES_MAX", 1)  # each message is a step at once
+    failing, leader = follower(cluster), cluster.leader()
+    process = cluster.processes[failing]
+    engine = cluster.node(failing).engine
+    term, index = engine.term, engine.status().last_index
+    cluster.expected_failures.add(failing)
+    cluster.disks[failing].failing["sync"] = 5
+
+    def read() -> None:
+        append = Append(term, 10**6, index, term, index, False, False, [(term, b"\x01")], 0, 0)
+        process.node.peer_message(leader, append)
+        assert failing not in cluster.processes
+        process.node.peer_message(leader, Call(1, "drain", []))
+
+    process.loop.call_soon(read)
+    cluster.run_for(0.1)
+    begun = [task.get_coro() for task in process.node._calls._tasks]
+    assert [inspect.getcoroutinestate(coroutine) for coroutine in begun] == [inspect.CORO_CLOSED]
 
 
 def restart_empty(cluster: SimCluster, *names: str) -> None:
