@@ -141,10 +141,14 @@ class Faults:
         await self.ask(asked, lambda node: node.membership.transfer(name, 0.8), until_s)
 
     async def _replace(self, asked: str, name: str, until_s: float) -> None:
-        """One lost disk a run, and not of one of two voters: more could take the majority, whatever anybody does."""
+        """One lost disk a run, and not of one of two voters: more could take the majority, whatever anybody does. Nor
+        before every first member has a log: the first election needs them all (M6), and nobody could be removed.
+        """
         configurations = {watch.journal.configuration for watch in self.cluster.watches.values()}
         changing = sum(not task.done() for task in self._admin) > 1 or len(configurations) > 1
-        if self.cluster.wiped or changing or any(len(each.voters) < 3 for each in configurations):
+        first = [self.cluster.watches.get(each) for each in self.cluster.first_names]
+        founded = all(watch is not None and watch.journal.durable_index > 1 for watch in first)
+        if not founded or self.cluster.wiped or changing or any(len(each.voters) < 3 for each in configurations):
             return
         self.cluster.wipe(name)
         self.started.discard(name)
