@@ -140,3 +140,15 @@ CHECK_CONCURRENT_OPS_MAX: Final = 100
 CHECK_STATES_PER_KEY_MAX: Final = 500_000
 CHECK_KEY_S_MAX: Final = 10.0
 WITNESS_S_MAX: Final = 5.0
+
+# The report of a run: what is read, what is drawn, and how large the page can get, whatever was recorded.
+RESULTS_BYTES_MAX: Final = 64 << 20
+REPORT_BYTES_MAX: Final = 8 << 20
+REPORT_TEXT_CHARS_MAX: Final = 400
+REPORT_COMMAND_CHARS_MAX: Final = 4_096
+REPORT_ROWS_MAX: Final = 300
+REPORT_POINTS_MAX: Final = 4_000
+REPORT_BUCKETS_MAX: Final = 240
+REPORT_NODES_MAX: Final = 32
+REPORT_WINDOWS_MAX: Final = 10
+REPORT_WINDOW_OPS_MAX: Final = 40
