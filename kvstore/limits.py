@@ -143,7 +143,7 @@ WITNESS_S_MAX: Final = 5.0
 
 # The report of a run: what is read, what is drawn, and how large the page can get, whatever was recorded.
 RESULTS_BYTES_MAX: Final = 64 << 20
-REPORT_BYTES_MAX: Final = 8 << 20
+REPORT_BYTES_MAX: Final = 16 << 20
 REPORT_TEXT_CHARS_MAX: Final = 400
 REPORT_COMMAND_CHARS_MAX: Final = 4_096
 REPORT_ROWS_MAX: Final = 300

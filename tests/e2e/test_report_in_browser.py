@@ -1,4 +1,4 @@
-"""The report in a real browser: it is drawn without an error, its script runs under its own policy, in light and dark."""
+"""The report in a real browser: drawn without an error, its script run under its own policy, in light and dark."""
 
 import os
 import re

@@ -12,7 +12,7 @@ import pytest
 from kvjepsen import report
 from kvjepsen.formats import read_history
 from kvjepsen.records import Recorder
-from kvjepsen.report.latency import _thin
+from kvjepsen.report.latency import Point, _thin
 from kvjepsen.report.markup import Html, printable, tag
 from kvjepsen.report.results import BadResults, Found
 from kvjepsen.report.run import read_run
@@ -139,11 +139,10 @@ def test_it_needs_nothing_from_outside(tmp_path: Path, kind: str) -> None:
     assert "prefers-color-scheme: dark" in text
 
 
-def hostile_run(directory: Path, many: int = 1) -> Path:
+def hostile_run(directory: Path, many: int = 1, evil: str = HOSTILE) -> Path:
     """Every text of results and history is hostile, `many` of each."""
     directory.mkdir(exist_ok=True)
-    evil = HOSTILE * many
-    bytes_key = b"\xff".decode("utf-8", "surrogateescape") + HOSTILE
+    bytes_key = b"\xff".decode("utf-8", "surrogateescape") + evil
     clock = iter(range(START, START + 10**12, 10**6))
     ops = []
     with (directory / "history.jsonl").open("wb") as sink:
@@ -159,7 +158,7 @@ def hostile_run(directory: Path, many: int = 1) -> Path:
                 recorder.ok(line, revision=at)
             recorder.observe(evil + str(at), {"role": evil, "term": at, "digest": evil})
             recorder.fault(evil, evil, evil)
-    found = {"kind": evil, "problem": evil, "key": HOSTILE, "ops": [*ops, ops[0] + 2]}
+    found = {"kind": evil, "problem": evil, "key": evil, "ops": [*ops, ops[0] + 2]}
     fault = {"fault": evil, "title": evil, "nodes": [evil] * many, "detail": evil, "effects": [evil] * many}
     check = {"workload": evil, "check": evil, "promise": evil, "verdict": "invalid", "broken": 9}
     results = {
@@ -197,21 +196,23 @@ def test_nothing_that_was_recorded_breaks_out(tmp_path: Path) -> None:
     assert "\\xff" in page.text
 
 
-def test_the_page_is_bounded_whatever_was_recorded(tmp_path: Path) -> None:
-    directory = hostile_run(tmp_path, many=25)
+@pytest.mark.parametrize("evil", ["&" * 450, "\u202e" * 450, HOSTILE * 5], ids=["escaped", "unprintable", "mixed"])
+def test_the_page_is_bounded_whatever_was_recorded(tmp_path: Path, evil: str) -> None:
+    directory = hostile_run(tmp_path, 12, evil)
     results = json.loads((directory / "results.json").read_text(encoding="utf-8"))
     for check in results["checks"][1:]:
         check["findings"] = []
     for name in ("faults", "checks", "skipped", "capabilities", "phases"):
-        results[name] = (results[name] * 20)[:500]
+        results[name] = (results[name] * 50)[:500]
+    results["nodes"] = [f"{at}{evil}" for at in range(100)]
     (directory / "results.json").write_text(json.dumps(results), encoding="utf-8")
     size = report.write(directory).stat().st_size
     assert 200_000 < size <= limits.REPORT_BYTES_MAX
 
 
 def test_marks_are_thinned_and_that_is_said(tmp_path: Path) -> None:
-    many = [(float(at % 997), float(at // 997) * 2) for at in range(100_000)]
-    kept, shown = _thin({"ok": many, "fail": many[:40], "info": []})  # type: ignore[dict-item]
+    many = [Point(float(at % 997), float(at // 997) * 2) for at in range(100_000)]
+    kept, shown = _thin({"ok": many, "fail": many[:40], "info": []})
     assert shown == sum(map(len, kept.values())) <= limits.REPORT_POINTS_MAX
     assert len(kept["fail"]) > 15
     assert shown > limits.REPORT_POINTS_MAX / 2
@@ -262,6 +263,12 @@ def test_results_without_a_history_have_a_page_too(tmp_path: Path, history: byte
     assert "Without history:" in page.text
 
 
+def test_a_node_that_was_never_heard_of_has_an_empty_lane(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    change(tmp_path, nodes=["n1", "n9"])
+    assert ">n9</text>" in report.write(tmp_path).read_text(encoding="utf-8")
+
+
 def test_an_unexpected_verdict_is_called_that(tmp_path: Path) -> None:
     write_run(tmp_path)
     change(tmp_path, expected="failed")
@@ -275,7 +282,7 @@ def test_an_unexpected_verdict_is_called_that(tmp_path: Path) -> None:
     [
         (None, "No such file or directory"),
         ("{}", "required field"),
-        ("[", "truncated"),
+        ("{", "truncated"),
         ('{"version":2,"verdict":"passed","operations":{}}', "version 2; this kv reads version 1"),
         ('{"version":1,"verdict":"perfect","operations":{}}', "perfect"),
     ],
@@ -315,5 +322,5 @@ class TestMarkup:
 
     def test_text_is_cut_in_the_middle_and_made_printable(self) -> None:
         assert printable("a" * 50 + "b" * 50, 11) == "aaaaa…bbbbb"
-        assert printable("\n\x1b\u202e\udcff\ud800", 20) == "\\n\\x1b\\u202e\\udcff\\ud800"
+        assert printable("\n\x1b\u202e\udcff\ud800", 40) == "\\n\\x1b\\u202e\\udcff\\ud800"
         assert printable("\udcff") == "\\xff"

@@ -28,11 +28,11 @@ def printable(text: str, chars_max: int = limits.REPORT_TEXT_CHARS_MAX) -> str:
 
     Escapes of right-to-left marks and the like are part of it: a value cannot make the line around it read differently.
     """
-    if len(text) > chars_max:
-        text = f"{text[: chars_max // 2]}…{text[len(text) - (chars_max - 1) // 2 :]}"
+    text = _cut(text, chars_max)
     raw = text.encode("utf-8", "surrogateescape") if _from_bytes(text) else text.encode("utf-8", "backslashreplace")
     shown = raw.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+    # Escapes are longer than what they stand for.
+    return _cut("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown), chars_max)
 
 
 def tag(name: str, /, *children: Child, **attributes: str | float | None) -> Html:
@@ -67,6 +67,12 @@ def _attribute(name: str, value: str | float) -> str:
     else:
         text = html.escape(number(value) if isinstance(value, float) else printable(str(value)))
     return f' {name.rstrip("_").replace("_", "-")}="{text}"'
+
+
+def _cut(text: str, chars_max: int) -> str:
+    if len(text) <= chars_max:
+        return text
+    return f"{text[: chars_max // 2]}…{text[len(text) - (chars_max - 1) // 2 :]}"
 
 
 def _from_bytes(text: str) -> bool:

@@ -84,7 +84,7 @@ def _states(heard: Sequence[Observation], end_ns: int) -> Iterable[Segment]:
     moments = [observation.t_ns or 0 for observation in heard]
     usual = median(after - before for before, after in pairwise(moments)) if len(moments) > 1 else 1_000_000_000
     current: Segment | None = None
-    for observation, next_ns in zip(heard, [*moments[1:], end_ns], strict=True):
+    for observation, next_ns in zip(heard, [*moments, end_ns][1:], strict=True):
         began = observation.t_ns or 0
         until = min(next_ns, began + int(_STALE_INTERVALS * usual))
         state = _state(observation.view["role"])
