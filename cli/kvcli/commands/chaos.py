@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from kvcli import output
+from kvcli.commands.chaos_report import report
 from kvcli.commands.chaos_run import run_chaos
 from kvcli.commands.chaos_suite import run_suite
 from kvcli.exit_codes import Exit
@@ -34,6 +35,7 @@ def chaos() -> None:
 
 chaos.add_command(run_chaos)
 chaos.add_command(run_suite)
+chaos.add_command(report)
 
 
 @chaos.command()

@@ -88,7 +88,7 @@ def tell(told: "Told") -> None:
             output.message(f"{check['check']}: {finding['kind']}: {finding['problem']}")
     for reason in [*document["vacuous"], *([document["problem"]] if document["problem"] else [])]:
         output.message(reason)
-    output.message(f"history and results are in {told.directory}")
+    output.message(f"the report is {told.directory / 'report.html'}, history and results are beside it")
 
 
 def _counts(counts: dict[str, Any]) -> str:
