@@ -141,6 +141,10 @@ CHECK_STATES_PER_KEY_MAX: Final = 500_000
 CHECK_KEY_S_MAX: Final = 10.0
 WITNESS_S_MAX: Final = 5.0
 
+# A run of the fault-injection harness.
+CHAOS_RUN_S_MAX: Final = 86_400
+CHAOS_RATE_HZ_MAX: Final = 10_000
+
 # The report of a run: what is read, what is drawn, and how large the page can get, whatever was recorded.
 RESULTS_BYTES_MAX: Final = 64 << 20
 REPORT_BYTES_MAX: Final = 16 << 20

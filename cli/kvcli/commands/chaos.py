@@ -9,6 +9,8 @@ import click
 
 from kvcli import output
 from kvcli.commands.chaos_report import report
+from kvcli.commands.chaos_run import run_chaos
+from kvcli.commands.chaos_suite import run_suite
 from kvcli.exit_codes import Exit
 from kvcli.options import global_options, settings
 from kvcli.output import Mode
@@ -31,6 +33,8 @@ def chaos() -> None:
     """Break things on purpose, and check what the store promises."""
 
 
+chaos.add_command(run_chaos)
+chaos.add_command(run_suite)
 chaos.add_command(report)
 
 
