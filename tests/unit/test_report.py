@@ -11,11 +11,12 @@ import pytest
 
 from kvjepsen import report
 from kvjepsen.formats import read_history
-from kvjepsen.records import Recorder
+from kvjepsen.records import Observation, Recorder
 from kvjepsen.report.latency import Point, _thin
 from kvjepsen.report.markup import Html, printable, tag
 from kvjepsen.report.results import BadResults, Found
 from kvjepsen.report.run import read_run
+from kvjepsen.report.tracks import _states
 from kvjepsen.report.window import Stretched, window
 from kvstore import limits
 from tests.support.chaos_runs import FAULTS, START, write_run
@@ -267,6 +268,14 @@ def test_a_node_that_was_never_heard_of_has_an_empty_lane(tmp_path: Path) -> Non
     write_run(tmp_path)
     change(tmp_path, nodes=["n1", "n9"])
     assert ">n9</text>" in report.write(tmp_path).read_text(encoding="utf-8")
+
+
+def test_what_a_node_said_holds_until_its_next_line() -> None:
+    """The observer writes a line only when something has changed."""
+    told = [Observation(at, at * 10**9, "n1", {"role": role}) for at, role in enumerate(("follower", None, None))]
+    told.append(Observation(60, 60 * 10**9, "n1", {"role": "leader"}))
+    segments = [(each.from_ns // 10**9, each.to_ns // 10**9, each.state) for each in _states(told, 90 * 10**9)]
+    assert segments == [(0, 1, "follower"), (1, 60, "down"), (60, 90, "leader")]
 
 
 def test_an_unexpected_verdict_is_called_that(tmp_path: Path) -> None:

@@ -113,7 +113,8 @@ def _remark(shown: int, answered: int, silent: int) -> Html:
         f"All {words.count(answered, 'answered operation')} are drawn."
         if shown == answered
         else f"{shown:,} marks stand for {words.count(answered, 'answered operation')}: those that would cover each "
-        "other are one, and where too many are left, every n-th is drawn."
+        "other are one, and of the most frequent outcomes only every n-th is drawn where too many are left. The next "
+        "picture has the true shares."
     )
     never = f" {words.count(silent, 'operation')} got no answer at all and cannot be drawn." if silent else ""
     return words.note(drawn, never, " Grey: at least one fault was active.")

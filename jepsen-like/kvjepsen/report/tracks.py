@@ -1,13 +1,11 @@
 """What the nodes said of themselves, over the time of the run: who led, in which term, which nodes answered.
 
-A node is asked again and again. What it said holds until it is asked next; if that is missing, nothing is drawn.
+A node is asked again and again, and what it says is recorded when it has changed: so it holds until its next line.
 Under each node are the faults that were aimed at it.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
-from statistics import median
 from typing import Final, NamedTuple
 
 from kvjepsen.records import Observation
@@ -28,8 +26,6 @@ _TOP: Final = 10.0
 _LANE: Final = 24.0
 _BAR: Final = 12.0
 _CHAR: Final = 6.6
-# An answer that is this many times the usual interval old says nothing any more.
-_STALE_INTERVALS: Final = 4
 _NARROWEST: Final = 0.5
 
 
@@ -77,25 +73,11 @@ def _by_node(run: Run, told: Iterable[Observation]) -> dict[str, list[Segment]]:
         if "role" in observation.view and observation.t_ns is not None:
             heard.setdefault(observation.node, []).append(observation)
     kept = list(heard)[: limits.REPORT_NODES_MAX]
-    return {node: list(_states(heard[node], run.end_ns)) for node in kept}
+    return {node: _states(heard[node], run.end_ns) for node in kept}
 
 
-def _states(heard: Sequence[Observation], end_ns: int) -> Iterable[Segment]:
-    moments = [observation.t_ns or 0 for observation in heard]
-    usual = median(after - before for before, after in pairwise(moments)) if len(moments) > 1 else 1_000_000_000
-    current: Segment | None = None
-    for observation, next_ns in zip(heard, [*moments, end_ns][1:], strict=True):
-        began = observation.t_ns or 0
-        until = min(next_ns, began + int(_STALE_INTERVALS * usual))
-        state = _state(observation.view["role"])
-        if current is not None and current.state == state and current.to_ns == began:
-            current = current._replace(to_ns=until)
-            continue
-        if current is not None:
-            yield current
-        current = Segment(began, until, state)
-    if current is not None:
-        yield current
+def _states(heard: Sequence[Observation], end_ns: int) -> list[Segment]:
+    return _spans([(observation.t_ns or 0, _state(observation.view["role"])) for observation in heard], end_ns)
 
 
 def _state(role: object) -> str:
@@ -133,7 +115,7 @@ def _terms(run: Run, told: Iterable[Observation]) -> list[Segment]:
 def _spans(changes: Sequence[tuple[int, str]], end_ns: int) -> list[Segment]:
     """From changes to times; equal neighbours are one, and "" is nothing."""
     kept = [change for at, change in enumerate(changes) if at == 0 or changes[at - 1][1] != change[1]]
-    ends = [began for began, _ in kept[1:]] + [end_ns]
+    ends = [*(began for began, _ in kept), end_ns][1:]
     return [Segment(began, end, state) for (began, state), end in zip(kept, ends, strict=True) if state]
 
 
