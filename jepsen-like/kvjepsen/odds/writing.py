@@ -1,4 +1,4 @@
-"""One write at one level by a client that tries every node, as plain HTTP, until a deadline.
+"""One write at one level by a client that tries every node, until a deadline.
 
 The nodes are asked one after the other. One that refuses is passed over at once; one that is silent is passed over
 after PATIENCE_S, but its answer still counts if it comes before the deadline. All attempts carry one idempotency key,
@@ -7,17 +7,15 @@ an election may be under way; but refusals which waiting does not change are bel
 """
 
 import asyncio
-import json
-import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
 from kvjepsen.odds.observation import Outcome
-from kvjepsen.plain import Answer, Connection
 
 PATIENCE_S: Final = 0.25
+NOBODY_LISTENS: Final = "nobody_listens"
 _ROUND_PAUSE_S: Final = 0.05
-_SETTLED: Final = frozenset({"no_quorum", "members_unreachable", "nobody_listens"})
+_SETTLED: Final = frozenset({"no_quorum", "members_unreachable", NOBODY_LISTENS})
 _SETTLED_ROUNDS: Final = 2
 
 
@@ -29,6 +27,10 @@ class Attempt(NamedTuple):
     receipt: str | None = None
 
 
+# Node, key, value, level, and how many seconds are left.
+Attempting = Callable[[str, str, bytes, str, float], Awaitable[Attempt]]
+
+
 class Written(NamedTuple):
     """How the write ended, with the key and value that it had."""
 
@@ -38,53 +40,44 @@ class Written(NamedTuple):
     receipt: str | None
 
 
-async def ask(
-    port: int, method: str, target: str, timeout_s: float, body: bytes = b"", headers: dict[str, str] | None = None
-) -> Answer:
-    """One request on a connection of its own. Raises OSError, EOFError or TimeoutError."""
-    async with asyncio.timeout(timeout_s):
-        connection = await Connection.open(port)
-        try:
-            return await connection.ask(method, target, body, headers or {})
-        finally:
-            connection.close()
-
-
-async def write(ports: Sequence[int], level: str, stem: str, deadline_s: float) -> Written:
-    """Write a new key, asking the nodes at `ports` in this order. Never raises for what a node does or does not do."""
-    key, value = f"{stem}/{level}", secrets.token_hex(16).encode()
-    until = asyncio.get_running_loop().time() + deadline_s
+async def write(attempt: Attempting, names: Sequence[str], level: str, stem: str, deadline_s: float) -> Written:
+    """Write the new key `stem`/`level`, asking the nodes in this order."""
+    key = f"{stem}/{level}"
+    value = f"{key} written".encode()
+    loop = asyncio.get_running_loop()
+    until = loop.time() + deadline_s
     attempts: list[Attempt] = []
     settled = 0
-    while ports and settled < _SETTLED_ROUNDS:
-        this_round = await _round(ports, key, value, level, until)
+
+    async def begin(name: str) -> Attempt:
+        return await attempt(name, key, value, level, max(until - loop.time(), 0.001))
+
+    while names and settled < _SETTLED_ROUNDS:
+        this_round = await _round(begin, names)
         attempts += this_round
         if this_round[-1].outcome == "acknowledged":
             return Written(key, value, "acknowledged", this_round[-1].receipt)
         all_settled = all(each.outcome == "refused" and each.code in _SETTLED for each in this_round)
         settled = settled + 1 if all_settled else 0
-        if asyncio.get_running_loop().time() + _ROUND_PAUSE_S >= until:
+        if loop.time() + _ROUND_PAUSE_S >= until:
             break
         await asyncio.sleep(_ROUND_PAUSE_S)
     unknown = any(each.outcome == "unknown" for each in attempts)
     return Written(key, value, "unknown" if unknown else "refused", None)
 
 
-async def _round(ports: Sequence[int], key: str, value: bytes, level: str, until: float) -> list[Attempt]:
-    """Every node once; the last attempt is the one that was acknowledged, if one was."""
-    loop = asyncio.get_running_loop()
-    open_tasks: set[asyncio.Task[Attempt]] = set()
+async def _round(begin: Callable[[str], Awaitable[Attempt]], names: Sequence[str]) -> list[Attempt]:
+    """Every node once, until one has acknowledged; that attempt is the last."""
+    open_tasks: set[asyncio.Future[Attempt]] = set()
     ended: list[Attempt] = []
-    waiting = list(ports)
+    waiting = list(names)
     try:
         while waiting or open_tasks:
             if waiting:
-                left_s = max(until - loop.time(), 0.001)
-                open_tasks.add(asyncio.create_task(_attempt(waiting.pop(0), key, value, level, left_s)))
+                open_tasks.add(asyncio.ensure_future(begin(waiting.pop(0))))
             done, open_tasks = await asyncio.wait(
                 open_tasks, timeout=PATIENCE_S if waiting else None, return_when=asyncio.FIRST_COMPLETED
             )
-            # What was acknowledged goes last.
             ended += sorted((task.result() for task in done), key=lambda each: each.outcome == "acknowledged")
             if ended and ended[-1].outcome == "acknowledged":
                 break
@@ -93,29 +86,3 @@ async def _round(ports: Sequence[int], key: str, value: bytes, level: str, until
             task.cancel()
         await asyncio.gather(*open_tasks, return_exceptions=True)
     return ended
-
-
-async def _attempt(port: int, key: str, value: bytes, level: str, left_s: float) -> Attempt:
-    target = f"/v1/kv/{key}?level={level}&timeout_ms={max(int(left_s * 1000), 1)}"
-    connection: Connection | None = None
-    try:
-        async with asyncio.timeout(left_s):
-            connection = await Connection.open(port)
-            return _judged(await connection.ask("PUT", target, value, {"Idempotency-Key": key}))
-    except (OSError, EOFError, TimeoutError):
-        # Without a connection nothing was sent; with one, nobody knows.
-        return Attempt("refused", "nobody_listens") if connection is None else Attempt("unknown", "silent")
-    finally:
-        if connection is not None:
-            connection.close()
-
-
-def _judged(answer: Answer) -> Attempt:
-    if answer.status in (200, 202):
-        return Attempt("acknowledged", receipt=answer.json().get("receipt"))
-    try:
-        problem = answer.json()
-        refused = problem["outcome"] == "not_applied"
-        return Attempt("refused" if refused else "unknown", str(problem["code"]))
-    except (json.JSONDecodeError, KeyError, TypeError):
-        return Attempt("unknown", f"status {answer.status}")
