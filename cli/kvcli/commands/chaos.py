@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from kvcli import output
+from kvcli.commands.chaos_odds import odds
 from kvcli.exit_codes import Exit
 from kvcli.options import global_options, settings
 from kvcli.output import Mode
@@ -28,6 +29,9 @@ _FORMATS: Final = ("jsonl", "jepsen", "porcupine-kv")
 @global_options
 def chaos() -> None:
     """Break things on purpose, and check what the store promises."""
+
+
+chaos.add_command(odds)
 
 
 @chaos.command()

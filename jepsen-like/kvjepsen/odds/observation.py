@@ -1,6 +1,7 @@
 """What one trial showed, as it is kept, and the folder in which the results of many runs add up.
 
-    DIR/trials.jsonl    a header, then one line a trial, in the order in which they ended
+    DIR/trials.jsonl    a header, then one line a trial, in the order in which they ended; {"problem"} for one that
+                        could not be carried out
 
 A line is written whole and flushed; what a killed run left of its last line is cut off when the next one begins.
 """
@@ -67,6 +68,7 @@ class Results:
     def __init__(self, folder: Path | None, *, seed: int, fault: str, simulated: bool) -> None:
         """Goes on with what `folder` holds. Raises BadFolder."""
         self.observations: list[Observation] = []
+        self.problems: list[str] = []
         self._header = {"odds": _VERSION, "seed": seed, "fault": fault, "simulated": simulated}
         self._path = None if folder is None else folder / FILE
         if self._path is not None:
@@ -81,9 +83,17 @@ class Results:
     def add(self, each: Observation) -> None:
         """Keep it."""
         self.observations.append(each)
+        self._append(each.to_json())
+
+    def add_problem(self, problem: str) -> None:
+        """Keep what a trial could not be carried out for. The trial may be made again; the problem stays."""
+        self.problems.append(problem)
+        self._append({"problem": problem})
+
+    def _append(self, line: dict[str, Any]) -> None:
         if self._path is not None:
             with self._path.open("a") as file:
-                file.write(json.dumps(each.to_json()) + "\n")
+                file.write(json.dumps(line) + "\n")
 
     def _resume(self, path: Path) -> None:
         data = path.read_bytes() if path.exists() else b""
@@ -98,6 +108,7 @@ class Results:
             header, *lines = (json.loads(line) for line in whole.splitlines())
             if header != self._header:
                 raise BadFolder(f"{path} holds results of {header}, not of {self._header}; give another folder")
-            self.observations = [observation(line) for line in lines]
+            self.problems = [str(line["problem"]) for line in lines if "problem" in line]
+            self.observations = [observation(line) for line in lines if "problem" not in line]
         except (KeyError, TypeError, ValueError) as broken:
             raise BadFolder(f"{path} is not a file of this build: {broken!r}") from broken

@@ -6,12 +6,10 @@ not counted. What is under way when the budget is used up is given up, and liste
 """
 
 import asyncio
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from kvjepsen.odds.observation import Observation, Results
 from kvjepsen.odds.plan import Trial
@@ -26,17 +24,17 @@ class Bench(Protocol):
         ...
 
 
+PROBLEMS_MAX: Final = 5
+
+
+class TrialBroken(LocalError):
+    """A trial could not be carried out."""
+
+    exit_code = 1
+
+
 Benches = Callable[[int], AbstractAsyncContextManager[Bench]]
 """Opens a bench of so many nodes, and ends all that belongs to it at exit."""
-
-
-@dataclass(slots=True)
-class Ran:
-    """`unreached`: trials of the plan that no run has made yet; `problems`: trials that could not be carried out."""
-
-    unreached: list[Trial] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    seconds: float = 0.0
 
 
 async def run(
@@ -47,16 +45,17 @@ async def run(
     jobs: int,
     budget_s: float,
     each: Callable[[Observation], None] = lambda observation: None,
-) -> Ran:
+) -> None:
     """Make the trials of `plan` that `results` does not have, `jobs` at a time."""
-    ran, begun = Ran(), time.monotonic()
     work = _Work(plan, results, each)
-    loop = asyncio.get_running_loop()
-    until = loop.time() + budget_s
-    await asyncio.gather(*(_worker(work, benches, ran, until) for _ in range(jobs)))
-    ran.unreached = [trial for trial in plan if trial.id not in results.done]
-    ran.seconds = time.monotonic() - begun
-    return ran
+    until = asyncio.get_running_loop().time() + budget_s
+    await asyncio.gather(*(_worker(work, benches, results, until) for _ in range(jobs)))
+
+
+def unreached(plan: Sequence[Trial], results: Results) -> list[Trial]:
+    """What no run has made yet."""
+    done = results.done
+    return [trial for trial in plan if trial.id not in done]
 
 
 class _Work:
@@ -93,23 +92,24 @@ class _Work:
         self._each(observation)
 
 
-async def _worker(work: _Work, benches: Benches, ran: Ran, until: float) -> None:
+async def _worker(work: _Work, benches: Benches, results: Results, until: float) -> None:
     loop = asyncio.get_running_loop()
+    problems_before = len(results.problems)
     while loop.time() < until and (n := work.choose()) is not None:
         try:
             async with benches(n) as bench:
-                await _use(bench, n, work, ran, until)
+                await _use(bench, n, work, until)
         except TimeoutError:
             return
         except LocalError as broken:
-            ran.problems.append(f"a cluster of {n}: {broken}")
-            if len(ran.problems) >= PROBLEMS_MAX:
+            results.add_problem(f"{'' if isinstance(broken, TrialBroken) else f'n{n}: '}{broken}")
+            if len(results.problems) - problems_before >= PROBLEMS_MAX:
                 return
         finally:
             work.leave(n)
 
 
-async def _use(bench: Bench, n: int, work: _Work, ran: Ran, until: float) -> None:
+async def _use(bench: Bench, n: int, work: _Work, until: float) -> None:
     while asyncio.get_running_loop().time() < until and (trial := work.next(n)) is not None:
         async with asyncio.timeout_at(until):
             try:
@@ -117,12 +117,3 @@ async def _use(bench: Bench, n: int, work: _Work, ran: Ran, until: float) -> Non
             except LocalError as broken:
                 raise TrialBroken(f"{trial.id}: {broken}") from broken
         work.done(observation)
-
-
-class TrialBroken(LocalError):
-    """A trial could not be carried out."""
-
-    exit_code = 1
-
-
-PROBLEMS_MAX = 5

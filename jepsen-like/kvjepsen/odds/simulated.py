@@ -7,6 +7,7 @@ are made. Seconds are virtual.
 import asyncio
 import gc
 import multiprocessing
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from functools import partial
@@ -14,8 +15,9 @@ from itertools import islice
 from typing import Final
 
 from kvjepsen.campaign import collected_by_hand
-from kvjepsen.odds.observation import Observation
+from kvjepsen.odds.observation import Observation, Results
 from kvjepsen.odds.plan import Fault, Trial, names
+from kvjepsen.odds.running import unreached
 from kvjepsen.odds.trial import NoAnswer, carry_out
 from kvjepsen.odds.writing import NOBODY_LISTENS, Attempt
 from kvstore.errors import CannotConnect, ConnectionLost, KvError, NotFound
@@ -127,6 +129,28 @@ def simulate(trial: Trial, fault: Fault, seed: int) -> Observation | str:
         return f"{trial.id}: {type(broken).__name__}: {broken}"
     finally:
         cluster.close()
+
+
+def run(
+    plan: Sequence[Trial],
+    results: Results,
+    fault: Fault,
+    seed: int,
+    *,
+    jobs: int,
+    budget_s: float,
+    each: Callable[[], None] = lambda: None,
+) -> None:
+    """Make the trials of `plan` that `results` does not have, until `budget_s` real seconds are over."""
+    until = time.monotonic() + budget_s
+    for found in simulate_all(unreached(plan, results), fault, seed, jobs=jobs):
+        if isinstance(found, str):
+            results.add_problem(found)
+        else:
+            results.add(found)
+        each()
+        if time.monotonic() >= until:
+            return
 
 
 def simulate_all(trials: Sequence[Trial], fault: Fault, seed: int, *, jobs: int = 1) -> Iterator[Observation | str]:

@@ -45,8 +45,9 @@ class Judged(NamedTuple):
 def judge(
     observations: Sequence[Observation], ps: Sequence[float], unreached: Sequence[Trial], problems: Sequence[str]
 ) -> Judged:
-    """The verdict over `observations`, told for each p of `ps`. `unreached` and `problems`: of the last run."""
+    """The verdict over `observations`, told for each p of `ps` and those drawn with. `unreached`: of the plan; `problems`: of all runs."""
     nodes = sorted({each.trial.n for each in observations})
+    ps = sorted({*ps, *(each.trial.p for each in observations if each.trial.p is not None)})
     count = max(1, len(nodes) * len(ps) * len(LEVELS))
     cells = [_cell(observations, n, p, level, count) for n in nodes for p in ps for level in LEVELS]
     mismatches = sum(each.mismatch(level) for each in observations for level in LEVELS)
@@ -54,7 +55,12 @@ def judge(
     refuted = bool(mismatches or wrong or problems) or any(cell["verdict"] == "refuted" for cell in cells)
     incomplete = bool(unreached) or not observations
     verdict: Verdict = "refuted" if refuted else "incomplete" if incomplete else "confirmed"
-    notes = [*_mismatch_notes(observations), *wrong, *problems, *_draw_notes(observations, nodes, cells)]
+    notes = [
+        *_mismatch_notes(observations),
+        *wrong,
+        *(each.splitlines()[0] for each in problems),
+        *_draw_notes(observations, nodes, cells),
+    ]
     return Judged(verdict, cells, _subsets(observations), notes)
 
 
@@ -84,7 +90,7 @@ def _cell(observations: Sequence[Observation], n: int, p: float, level: str, cel
         found, interval, complete = stratified(every, n, p, level)
         cell |= {"observed": found, "ci95": list(interval), "ci_family": None}
         cell |= {"p_value_documented": None, "p_value_exact": None}
-        agrees = not complete or math.isclose(found, exact, abs_tol=_SAME)
+        agrees = found is None or not complete or math.isclose(found, exact, abs_tol=_SAME)
     else:
         cell |= {"observed": None, "ci95": None, "ci_family": None, "p_value_documented": None, "p_value_exact": None}
         agrees = True
@@ -93,13 +99,13 @@ def _cell(observations: Sequence[Observation], n: int, p: float, level: str, cel
     return cell
 
 
-def stratified(every: Sequence[Observation], n: int, p: float, level: str) -> tuple[float, Interval, bool]:
+def stratified(every: Sequence[Observation], n: int, p: float, level: str) -> tuple[float | None, Interval, bool]:
     """Estimate, conservative interval, and whether each number of failures was reached. Strata: nodes failed."""
     by_count = [[each.served(level) for each in every if len(each.trial.failed) == k] for k in range(n + 1)]
     weights = [math.comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n + 1)]
     served, trials = [sum(each) for each in by_count], [len(each) for each in by_count]
     if not sum(weight for weight, count in zip(weights, trials, strict=True) if count):
-        return math.nan, Interval(0.0, 1.0), False
+        return None, Interval(0.0, 1.0), False
     found = post_stratified(weights, served, trials)
     return found.estimate, found.interval, all(trials)
 
