@@ -3,12 +3,12 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from kvcluster.lifecycle import bring_up, purge
-from kvcluster.supervisor import PROGRAM, Cluster
+from kvcluster.supervisor import NO_ENV, PROGRAM, Cluster
 from kvjepsen.odds.live import Live, election_settings
 from kvjepsen.odds.plan import Fault
 from kvjepsen.odds.running import Bench
@@ -16,10 +16,10 @@ from kvstore.errors import LocalError
 
 
 def live_benches(
-    fault: Fault, progress: Callable[[str], None], program: str = PROGRAM
+    fault: Fault, progress: Callable[[str], None], program: str = PROGRAM, more_env: Mapping[str, str] = NO_ENV
 ) -> Callable[[int], AbstractAsyncContextManager[Bench]]:
-    """Opens clusters of so many nodes. `program`: see kvcluster.supervisor.Cluster."""
-    env = election_settings()
+    """Opens clusters of so many nodes. `program`: see kvcluster.supervisor.Cluster; `more_env`: for its nodes."""
+    env = {**election_settings(), **more_env}
 
     @asynccontextmanager
     async def bench(n: int) -> AsyncIterator[Bench]:

@@ -45,7 +45,10 @@ class Judged(NamedTuple):
 def judge(
     observations: Sequence[Observation], ps: Sequence[float], unreached: Sequence[Trial], problems: Sequence[str]
 ) -> Judged:
-    """The verdict over `observations`, told for each p of `ps` and those drawn with. `unreached`: of the plan; `problems`: of all runs."""
+    """The verdict over `observations`, told for each p of `ps` and those drawn with.
+
+    `unreached`: of the plan; `problems`: of all runs.
+    """
     nodes = sorted({each.trial.n for each in observations})
     ps = sorted({*ps, *(each.trial.p for each in observations if each.trial.p is not None)})
     count = max(1, len(nodes) * len(ps) * len(LEVELS))
