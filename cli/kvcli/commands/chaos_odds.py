@@ -19,9 +19,11 @@ from kvcli.progress import Progress
 from kvstore import limits
 
 if TYPE_CHECKING:
-    from kvjepsen.odds.plan import Fault
+    from kvjepsen.odds.observation import Results
+    from kvjepsen.odds.plan import Fault, Trial
 
 REFUTED: Final = 1
+_FAILOVER_NODES_MIN: Final = 3
 _EXIT_CODES: Final[dict[str, int]] = {"confirmed": Exit.OK, "refuted": REFUTED, "incomplete": Exit.UNKNOWN}
 
 
@@ -65,6 +67,13 @@ def _chances(context: click.Context, parameter: click.Parameter, text: str) -> l
     "--budget", type=click.FloatRange(1), default=150.0, show_default=True, metavar="SECONDS",
     help="When to stop; what was not reached is listed.",
 )  # fmt: skip
+@click.option(
+    "--failovers",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="How often to measure apart how long nobody can write after the leader was killed.",
+)
 @click.option("--simulate", is_flag=True, help="On simulated clusters: virtual time, thousands of trials.")
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
@@ -73,7 +82,7 @@ def _chances(context: click.Context, parameter: click.Parameter, text: str) -> l
 @global_options
 def odds(
     nodes: list[int], ps: list[float], trials: int, exhaustive: bool, fault: "Fault", seed: int, jobs: int,
-    budget: float, simulate: bool, out: Path | None,
+    budget: float, failovers: int, simulate: bool, out: Path | None,
 ) -> int:  # fmt: skip
     """Fail subsets of the nodes of clusters made for it, and hold what is served then against the formulas.
 
@@ -83,15 +92,8 @@ def odds(
 
     Exit code 0 when the exact formulas are confirmed, 1 when refuted, 5 when trials were not reached within the budget.
     """
-    from kvcluster.topology import write_atomically
-    from kvjepsen.odds import running, simulated
-    from kvjepsen.odds.clusters import live_benches
     from kvjepsen.odds.observation import Results
-    from kvjepsen.odds.page import page
     from kvjepsen.odds.plan import plan
-    from kvjepsen.odds.report import COLUMNS, document, rows, summary
-    from kvjepsen.odds.running import unreached
-    from kvjepsen.odds.verdict import judge
 
     everything = exhaustive or not trials
     if everything and not simulate and nodes[-1] > limits.ODDS_EXHAUSTIVE_NODES_MAX:
@@ -99,25 +101,70 @@ def odds(
             f"every subset of {nodes[-1]} nodes takes too long on real clusters (at most "
             f"{limits.ODDS_EXHAUSTIVE_NODES_MAX}); use --trials, or --simulate"
         )
+    if failovers and (simulate or nodes[-1] < _FAILOVER_NODES_MIN):
+        raise click.UsageError("--failovers needs real clusters of three nodes or more")
     wanted = plan(nodes, ps, trials, seed, every=everything)
     results = Results(out, seed=seed, fault=fault, simulated=simulate)
     begun = time.monotonic()
+    if simulate:
+        _simulate(wanted, results, fault, seed, jobs, budget)
+    else:
+        asyncio.run(_make(wanted, results, fault, jobs, budget, failovers, nodes[-1]))
+    return _tell(wanted, results, ps, out, seed, fault, simulate, time.monotonic() - begun)
+
+
+def _simulate(wanted: "list[Trial]", results: "Results", fault: "Fault", seed: int, jobs: int, budget_s: float) -> None:
+    from kvjepsen.odds.running import unreached
+    from kvjepsen.odds.simulated import run
+
+    with Progress("simulated", len(unreached(wanted, results)), unit="trials") as progress:
+        run(wanted, results, fault, seed, jobs=jobs, budget_s=budget_s, each=progress.advance)
+
+
+async def _make(
+    wanted: "list[Trial]", results: "Results", fault: "Fault", jobs: int, budget_s: float, failovers: int, largest: int
+) -> None:
+    from kvjepsen.odds.clusters import live_benches
+    from kvjepsen.odds.failovers import measure
+    from kvjepsen.odds.running import run, unreached
+
+    until = time.monotonic() + budget_s
+    benches = live_benches(fault, output.message)
     with Progress("made", len(unreached(wanted, results)), unit="trials") as progress:
-        if simulate:
-            simulated.run(wanted, results, fault, seed, jobs=jobs, budget_s=budget, each=progress.advance)
-        else:
-            benches = live_benches(fault, output.message)
-            work = running.run(
-                wanted, results, benches, jobs=jobs, budget_s=budget, each=lambda _observation: progress.advance()
-            )
-            asyncio.run(work)
+        await run(wanted, results, benches, jobs=jobs, budget_s=budget_s, each=lambda _observation: progress.advance())
+    await measure(results, benches, largest, failovers, until - time.monotonic(), output.message)
+
+
+def _tell(
+    wanted: "list[Trial]",
+    results: "Results",
+    ps: list[float],
+    out: Path | None,
+    seed: int,
+    fault: "Fault",
+    simulated: bool,
+    seconds: float,
+) -> int:
+    from kvcluster.topology import write_atomically
+    from kvjepsen.odds import failovers
+    from kvjepsen.odds.page import page
+    from kvjepsen.odds.report import COLUMNS, document, rows, summary
+    from kvjepsen.odds.running import unreached
+    from kvjepsen.odds.verdict import judge
+
     left = unreached(wanted, results)
     judged = judge(results.observations, ps, left, results.problems)
-    seconds = time.monotonic() - begun
+    failover_s = failovers.summary(results.failovers_s)
     found = document(
-        judged, command=shlex.join(["kv", *sys.argv[1:]]), seed=seed, fault=fault, simulated=simulate, unreached=left,
-        seconds=seconds, failover_s=None,
-    )  # fmt: skip
+        judged,
+        command=shlex.join(["kv", *sys.argv[1:]]),
+        seed=seed,
+        fault=fault,
+        simulated=simulated,
+        unreached=left,
+        seconds=seconds,
+        failover_s=failover_s,
+    )
     if out is not None:
         write_atomically(out / "odds.json", json.dumps(found, indent=1) + "\n")
         write_atomically(out / "odds.html", page(found))
@@ -127,6 +174,6 @@ def odds(
     else:
         output.write_rows(COLUMNS, rows(judged.cells), mode)
         output.flush()
-        for line in summary(judged, len(results.observations), left, seconds):
+        for line in summary(judged, len(results.observations), left, seconds, failover_s):
             output.message(line)
     return _EXIT_CODES[judged.verdict]

@@ -11,18 +11,19 @@ from kvcluster.lifecycle import bring_up, purge
 from kvcluster.supervisor import NO_ENV, PROGRAM, Cluster
 from kvjepsen.odds.live import Live, election_settings
 from kvjepsen.odds.plan import Fault
-from kvjepsen.odds.running import Bench
 from kvstore.errors import LocalError
+
+LiveBenches = Callable[[int], AbstractAsyncContextManager[Live]]
 
 
 def live_benches(
     fault: Fault, progress: Callable[[str], None], program: str = PROGRAM, more_env: Mapping[str, str] = NO_ENV
-) -> Callable[[int], AbstractAsyncContextManager[Bench]]:
+) -> LiveBenches:
     """Opens clusters of so many nodes. `program`: see kvcluster.supervisor.Cluster; `more_env`: for its nodes."""
     env = {**election_settings(), **more_env}
 
     @asynccontextmanager
-    async def bench(n: int) -> AsyncIterator[Bench]:
+    async def bench(n: int) -> AsyncIterator[Live]:
         directory = Path(tempfile.mkdtemp(prefix=f"kv-odds-{n}-"))
         broken = False
         try:

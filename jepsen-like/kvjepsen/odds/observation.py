@@ -1,7 +1,7 @@
 """What one trial showed, as it is kept, and the folder in which the results of many runs add up.
 
     DIR/trials.jsonl    a header, then one line a trial, in the order in which they ended; {"problem"} for one that
-                        could not be carried out
+                        could not be carried out, {"failover_s", "n"} for a leader that was killed
 
 A line is written whole and flushed; what a killed run left of its last line is cut off when the next one begins.
 """
@@ -69,6 +69,7 @@ class Results:
         """Goes on with what `folder` holds. Raises BadFolder."""
         self.observations: list[Observation] = []
         self.problems: list[str] = []
+        self.failovers_s: list[float] = []
         self._header = {"odds": _VERSION, "seed": seed, "fault": fault, "simulated": simulated}
         self._path = None if folder is None else folder / FILE
         if self._path is not None:
@@ -90,6 +91,11 @@ class Results:
         self.problems.append(problem)
         self._append({"problem": problem})
 
+    def add_failover(self, n: int, seconds: float) -> None:
+        """Keep how long nobody could write after the leader of n nodes had been killed."""
+        self.failovers_s.append(seconds)
+        self._append({"n": n, "failover_s": round(seconds, 4)})
+
     def _append(self, line: dict[str, Any]) -> None:
         if self._path is not None:
             with self._path.open("a") as file:
@@ -109,6 +115,9 @@ class Results:
             if header != self._header:
                 raise BadFolder(f"{path} holds results of {header}, not of {self._header}; give another folder")
             self.problems = [str(line["problem"]) for line in lines if "problem" in line]
-            self.observations = [observation(line) for line in lines if "problem" not in line]
+            self.failovers_s = [float(line["failover_s"]) for line in lines if "failover_s" in line]
+            self.observations = [
+                observation(line) for line in lines if "problem" not in line and "failover_s" not in line
+            ]
         except (KeyError, TypeError, ValueError) as broken:
             raise BadFolder(f"{path} is not a file of this build: {broken!r}") from broken

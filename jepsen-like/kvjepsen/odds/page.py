@@ -51,6 +51,9 @@ def _page(document: dict[str, Any]) -> Iterator[str]:
     yield ", ".join(f"{_plain(name)} {_plain(value)}" for name, value in document["versions"].items()) + "</span></p>"
     if document["notes"]:
         yield "<ul>" + "".join(f"<li>{_plain(note)}</li>" for note in document["notes"]) + "</ul>"
+    if (failover := document["failover_s"]) is not None:
+        yield "<p>Failover, measured apart: after SIGKILL of the leader nobody could write for"
+        yield f"{failover['median']:.2f} s (median of {failover['rounds']}), p99 {failover['p99']:.2f} s, worst {failover['worst']:.2f} s.</p>"
     if document["unreached"]:
         yield f"<p class=incomplete>Not reached, and not counted: {len(document['unreached']):,} trials.</p>"
     yield "<h2>Served, over the chance that a node is down</h2>"

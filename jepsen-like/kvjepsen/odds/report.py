@@ -61,9 +61,16 @@ def rows(cells: Sequence[dict[str, Any]]) -> list[list[str]]:
     ]
 
 
-def summary(judged: Judged, trials: int, unreached: Sequence[Trial], seconds: float) -> list[str]:
+def summary(
+    judged: Judged, trials: int, unreached: Sequence[Trial], seconds: float, failover_s: dict[str, Any] | None = None
+) -> list[str]:
     """What is said below the table; the last line is the verdict."""
     lines = list(judged.notes)
+    if failover_s is not None:
+        lines.append(
+            f"failover, measured apart: nobody could write for {failover_s['median']:.2f} s after a killed leader (median "
+            f"of {failover_s['rounds']}), p99 {failover_s['p99']:.2f} s, worst {failover_s['worst']:.2f} s"
+        )
     if unreached:
         named = ", ".join(trial.id for trial in unreached[:NAMED_MAX])
         more = f" and {len(unreached) - NAMED_MAX:,} more" if len(unreached) > NAMED_MAX else ""
