@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from kvjepsen.odds import failovers
 from kvjepsen.odds.observation import FILE, BadFolder, Observation, Outcome, Results
 from kvjepsen.odds.page import page
 from kvjepsen.odds.plan import LEVELS, Trial, documented, drawn, exhaustive, plan, predicted
@@ -290,3 +291,15 @@ class TestReport:
         assert lines[-1] == "incomplete: 1 trials, 2 s"
         assert trials[1].id in lines[-2]
         assert "and 9 more" in lines[-2]
+
+    def test_failover_times_are_told_apart(self) -> None:
+        found = judged([as_it_must(trial) for trial in exhaustive(3)], [0.3])
+        gaps = failovers.summary([0.5, 0.4, 0.9])
+        assert gaps == {"rounds": 3, "median": 0.5, "p99": 0.9, "worst": 0.9}
+        assert failovers.summary([]) is None
+        line = "failover, measured apart: no write for 0.50 s (median of 3), p99 0.90 s, worst 0.90 s"
+        assert line in summary(found, 14, [], 1.0, gaps)
+        shown = document(
+            found, command="", seed=1, fault="kill", simulated=False, unreached=[], seconds=1.0, failover_s=gaps
+        )
+        assert "0.50 s (median of 3)" in page(shown)

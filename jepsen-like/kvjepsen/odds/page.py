@@ -52,8 +52,9 @@ def _page(document: dict[str, Any]) -> Iterator[str]:
     if document["notes"]:
         yield "<ul>" + "".join(f"<li>{_plain(note)}</li>" for note in document["notes"]) + "</ul>"
     if (failover := document["failover_s"]) is not None:
+        median, p99, worst = (f"{failover[name]:.2f} s" for name in ("median", "p99", "worst"))
         yield "<p>Failover, measured apart: after SIGKILL of the leader nobody could write for"
-        yield f"{failover['median']:.2f} s (median of {failover['rounds']}), p99 {failover['p99']:.2f} s, worst {failover['worst']:.2f} s.</p>"
+        yield f"{median} (median of {failover['rounds']}), p99 {p99}, worst {worst}.</p>"
     if document["unreached"]:
         yield f"<p class=incomplete>Not reached, and not counted: {len(document['unreached']):,} trials.</p>"
     yield "<h2>Served, over the chance that a node is down</h2>"

@@ -67,10 +67,9 @@ def summary(
     """What is said below the table; the last line is the verdict."""
     lines = list(judged.notes)
     if failover_s is not None:
-        lines.append(
-            f"failover, measured apart: nobody could write for {failover_s['median']:.2f} s after a killed leader (median "
-            f"of {failover_s['rounds']}), p99 {failover_s['p99']:.2f} s, worst {failover_s['worst']:.2f} s"
-        )
+        median, p99, worst = (f"{failover_s[name]:.2f} s" for name in ("median", "p99", "worst"))
+        rounds = failover_s["rounds"]
+        lines.append(f"failover, measured apart: no write for {median} (median of {rounds}), p99 {p99}, worst {worst}")
     if unreached:
         named = ", ".join(trial.id for trial in unreached[:NAMED_MAX])
         more = f" and {len(unreached) - NAMED_MAX:,} more" if len(unreached) > NAMED_MAX else ""
