@@ -212,7 +212,7 @@ class TestVerdict:
         assert found.verdict == "confirmed"
         assert {cell["verdict"] for cell in found.cells} == {"confirmed"}
         assert found.notes == [
-            "n=4: the documented formula calls 2 failures consistent; QUORUM was refused in 12 of 12 such trials"
+            "n=4: the documented formula calls 2 failures consistent; QUORUM was not served in 12 of 12 such trials"
         ]
         for cell in found.cells:
             assert cell["observed"] == pytest.approx(cell["exact"], abs=1e-12)

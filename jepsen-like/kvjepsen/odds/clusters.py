@@ -1,6 +1,5 @@
 """Benches of real clusters in temporary directories; stopped and deleted at the end, kept with their logs if broken."""
 
-import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -11,6 +10,7 @@ from kvcluster.lifecycle import bring_up, purge
 from kvcluster.supervisor import NO_ENV, PROGRAM, Cluster
 from kvjepsen.odds.live import Live, election_settings
 from kvjepsen.odds.plan import Fault
+from kvjepsen.threads import in_thread
 from kvstore.errors import LocalError
 
 LiveBenches = Callable[[int], AbstractAsyncContextManager[Live]]
@@ -27,7 +27,7 @@ def live_benches(
         directory = Path(tempfile.mkdtemp(prefix=f"kv-odds-{n}-"))
         broken = False
         try:
-            cluster = await asyncio.to_thread(
+            cluster = await in_thread(
                 bring_up, directory, n, env=env, proxy=fault == "isolate" and n > 1, program=program
             )
             yield Live(cluster, fault, int(env["KV_ELECTION_MS_MAX"]))
@@ -35,7 +35,7 @@ def live_benches(
             broken = True
             raise
         finally:
-            await asyncio.to_thread(_end, directory, progress, kept=broken)
+            await in_thread(_end, directory, progress, kept=broken)
 
     return bench
 

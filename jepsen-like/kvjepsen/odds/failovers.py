@@ -3,10 +3,9 @@
 The trials leave it out: they wait for the longest election before they write.
 """
 
-import asyncio
 import statistics
+import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 from kvjepsen.failover import Failover
@@ -23,19 +22,18 @@ async def measure(
     results: Results, benches: LiveBenches, n: int, rounds: int, budget_s: float, progress: Callable[[str], None]
 ) -> None:
     """Kill the leader of a cluster of n until `results` has `rounds` gaps, or the budget is used up."""
-    left = rounds - len(results.failovers_s)
-    if left <= 0 or budget_s <= 0:
+    until = time.monotonic() + budget_s
+    if len(results.failovers_s) >= rounds or budget_s <= 0:
         return
-    measured: Failover | None = None
     try:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(budget_s), benches(n) as bench:
-                measured = Failover(bench.cluster, WRITERS, ATTEMPT_S, progress)
-                await measured.run(left, 0)
+        async with benches(n) as bench:
+            measured = Failover(bench.cluster, WRITERS, ATTEMPT_S, progress)
+            # Round by round: one that has begun is not broken off in the middle of a restart.
+            while len(results.failovers_s) < rounds and time.monotonic() < until:
+                await measured.run(1, 0)
+                results.add_failover(n, measured.gaps_s["kill"][-1])
     except LocalError as broken:
         results.add_problem(f"failover of {n} nodes: {broken}")
-    for gap_s in measured.gaps_s["kill"] if measured is not None else []:
-        results.add_failover(n, gap_s)
 
 
 def summary(gaps_s: Sequence[float]) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from kvjepsen.odds.plan import Fault, Trial
 from kvjepsen.odds.trial import HEALTHY_S_MAX, NoAnswer, carry_out
 from kvjepsen.odds.writing import NOBODY_LISTENS, Attempt
 from kvjepsen.plain import Answer, Connection
+from kvjepsen.threads import in_thread
 from kvstore.client.results import parse_cluster
 from kvstore.config import SETTINGS
 from kvstore.model.results import ClusterView
@@ -60,19 +61,19 @@ class Live:
     async def fail(self, failed: Sequence[str], fault: Fault) -> None:
         if fault == "isolate":
             if failed and len(self.names) > 1:
-                await asyncio.to_thread(faults.partition, self.cluster.topology, self._groups(failed))
+                await in_thread(faults.partition, self.cluster.topology, self._groups(failed))
             return
         stop = self.cluster.kill if fault == "kill" else self.cluster.pause
-        await asyncio.gather(*(asyncio.to_thread(stop, name) for name in failed))
+        await asyncio.gather(*(in_thread(stop, name) for name in failed))
 
     async def restore(self, failed: Sequence[str], fault: Fault) -> None:
         if fault == "isolate":
             if failed and len(self.names) > 1:
-                await asyncio.to_thread(faults.heal, self.cluster.topology)
+                await in_thread(faults.heal, self.cluster.topology)
         elif fault == "pause":
-            await asyncio.gather(*(asyncio.to_thread(self.cluster.resume, name) for name in failed))
+            await asyncio.gather(*(in_thread(self.cluster.resume, name) for name in failed))
         else:
-            await asyncio.to_thread(self._start, failed)
+            await in_thread(self._start, failed)
 
     def _groups(self, failed: Sequence[str]) -> str:
         """Everyone of them alone, the rest together."""

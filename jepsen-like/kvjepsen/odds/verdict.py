@@ -150,7 +150,7 @@ def _draw_notes(observations: Sequence[Observation], nodes: Sequence[int], cells
         draws = [each for each in observations if each.trial.n == n and 2 * len(each.trial.failed) == n]
         against = sum(documented(n, len(each.trial.failed)) != each.served("quorum") for each in draws)
         if draws:
-            notes.append(f"n={n}: the documented formula calls {n // 2} failures consistent; QUORUM was refused in "
+            notes.append(f"n={n}: the documented formula calls {n // 2} failures consistent; QUORUM was not served in "
                          f"{against} of {len(draws)} such trials")  # fmt: skip
         for cell in cells:
             p_value = cell["p_value_documented"]
