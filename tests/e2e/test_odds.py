@@ -1,6 +1,8 @@
 """`kv chaos odds` on real clusters: every subset of three nodes, and the stores that it has to find wrong."""
 
 import json
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,20 @@ from kvjepsen.odds.observation import Results
 from kvjepsen.odds.plan import LEVELS, Trial, exhaustive
 from kvjepsen.odds.running import run
 
+MARK = "KVJEPSEN_ODDS_TEST"
+
 # Two nodes: one down is a draw, for QUORUM as for the mutant, and leaves one alive that has no leader.
 DRAWS = [Trial(2, ("n1",), leader_failed=True), Trial(2, ("n2",), leader_failed=False)]
+
+
+def nodes_of_ours() -> list[str]:
+    """The command lines of the processes that descend from clusters of this test process."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if f"{MARK}={os.getpid()}".encode() in path.read_bytes().split(b"\0"):
+                found.append((path.parent / "cmdline").read_text())
+    return found
 
 
 @pytest.mark.parametrize(
@@ -43,6 +57,19 @@ def test_every_subset_shows_what_the_number_of_nodes_says(nodes: str, fault: str
     again = CliRunner().invoke(cli, [*arguments, "--budget", "1"], standalone_mode=False)
     assert (again.exception, again.return_value) == (None, 0)
     assert "confirmed" in again.stderr
+
+
+@pytest.mark.parametrize(
+    "budget_s", [4, pytest.param(7, marks=pytest.mark.long), pytest.param(9, marks=pytest.mark.long)]
+)
+def test_a_run_that_is_cut_off_leaves_no_process(budget_s: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the budget ends: in a trial, while nodes are being started again."""
+    monkeypatch.setenv(MARK, str(os.getpid()))
+    arguments = ["chaos", "odds", "--nodes", "3", "--exhaustive", "--budget", str(budget_s), "-o", "json"]
+    done = CliRunner().invoke(cli, arguments, standalone_mode=False)
+    assert (done.exception, done.return_value) == (None, 5)
+    assert json.loads(done.stdout)["unreached"]
+    assert nodes_of_ours() == []
 
 
 def test_what_the_budget_does_not_reach_is_listed_and_done_by_the_next_run(tmp_path: Path) -> None:
