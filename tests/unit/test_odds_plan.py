@@ -261,7 +261,7 @@ class TestReport:
         trials = [*exhaustive(4), *plan([4], [0.3], 5, 1, every=False)]
         found = judged([as_it_must(trial) for trial in trials], [0.3])
         shown = document(
-            found, command="kv chaos odds", seed=1, fault="kill", simulated=False, unreached=[], seconds=1.0,
+            found, command="kv chaos odds", seed=1, fault="kill", simulated=False, trials=14, unreached=[], seconds=1.0,
             failover_s=None,
         )  # fmt: skip
         assert json.loads(json.dumps(shown, allow_nan=False)) == shown
@@ -274,7 +274,7 @@ class TestReport:
     def test_the_page_is_whole_and_loads_nothing(self) -> None:
         found = judged([as_it_must(trial) for trial in exhaustive(4)], [0.3])
         shown = document(
-            found, command="kv chaos odds --out '<x>'", seed=1, fault="kill", simulated=False, unreached=[],
+            found, command="kv chaos odds --out '<x>'", seed=1, fault="kill", simulated=False, trials=14, unreached=[],
             seconds=1.0, failover_s=None,
         )  # fmt: skip
         text = page(shown)
@@ -300,6 +300,14 @@ class TestReport:
         line = "failover, measured apart: no write for 0.50 s (median of 3), p99 0.90 s, worst 0.90 s"
         assert line in summary(found, 14, [], 1.0, gaps)
         shown = document(
-            found, command="", seed=1, fault="kill", simulated=False, unreached=[], seconds=1.0, failover_s=gaps
+            found,
+            command="",
+            seed=1,
+            fault="kill",
+            simulated=False,
+            trials=14,
+            unreached=[],
+            seconds=1.0,
+            failover_s=gaps,
         )
         assert "0.50 s (median of 3)" in page(shown)

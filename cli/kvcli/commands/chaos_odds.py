@@ -161,6 +161,7 @@ def _tell(
         seed=seed,
         fault=fault,
         simulated=simulated,
+        trials=len(results.observations),
         unreached=left,
         seconds=seconds,
         failover_s=failover_s,

@@ -46,8 +46,8 @@ def _page(document: dict[str, Any]) -> Iterator[str]:
     yield '<html lang="en"><head><meta charset="utf-8"><title>The odds: ' + escape(verdict) + "</title>"
     yield f"<style>{_STYLE}</style></head><body>"
     yield f'<h1>The odds: <span class="{escape(verdict)}">{escape(verdict)}</span></h1>'
-    yield f"<p>{_plain(document['fault'])} on {where}, seed {_plain(document['seed'])}, {document['seconds']:.0f} s in "
-    yield f"the last run.<br><code>{_plain(document['command'])}</code><br><span class=faint>"
+    yield f"<p>{document['trials']:,} trials on {where}, fault {_plain(document['fault'])}, "
+    yield f"seed {_plain(document['seed'])}.<br><code>{_plain(document['command'])}</code><br><span class=faint>"
     yield ", ".join(f"{_plain(name)} {_plain(value)}" for name, value in document["versions"].items()) + "</span></p>"
     if document["notes"]:
         yield "<ul>" + "".join(f"<li>{_plain(note)}</li>" for note in document["notes"]) + "</ul>"

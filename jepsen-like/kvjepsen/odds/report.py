@@ -20,11 +20,12 @@ def document(
     seed: int,
     fault: Fault,
     simulated: bool,
+    trials: int,
     unreached: Sequence[Trial],
     seconds: float,
     failover_s: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """odds.json. `unreached` are the ids of trials that were planned and have not been made by any run."""
+    """odds.json. `trials` were made by all runs, `unreached` were planned and made by none; `seconds`: the last run."""
     return {
         "version": 1,
         "command": command,
@@ -33,6 +34,7 @@ def document(
         "fault": fault,
         "simulated": simulated,
         "verdict": judged.verdict,
+        "trials": trials,
         "cells": judged.cells,
         "subsets": judged.subsets,
         "failover_s": failover_s,
