@@ -143,3 +143,7 @@ CHECK_CONCURRENT_OPS_MAX: Final = 100
 CHECK_STATES_PER_KEY_MAX: Final = 500_000
 CHECK_KEY_S_MAX: Final = 10.0
 WITNESS_S_MAX: Final = 5.0
+
+# A run of the fault-injection harness.
+CHAOS_RUN_S_MAX: Final = 86_400
+CHAOS_RATE_HZ_MAX: Final = 10_000

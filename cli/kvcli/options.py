@@ -76,6 +76,11 @@ def settings() -> Settings:
     )
 
 
+def given_endpoints() -> tuple[str, ...]:
+    """The endpoints that a flag or the environment names; none if it would be the default."""
+    return settings().endpoints if _named("endpoints") else ()
+
+
 def run_with_client(action: Callable[["AsyncClient"], Coroutine[Any, Any, T]]) -> T:
     """Runs `action` with a client for the chosen endpoints, in an event loop of its own."""
     import asyncio
@@ -122,6 +127,10 @@ def _resolve(name: str, parse: Callable[[str], Any], default: Any) -> Any:
         return parse(text) if isinstance(text, str) else text
     except ValueError as wrong:
         raise click.UsageError(f"{variable}: {wrong}") from wrong
+
+
+def _named(name: str) -> bool:
+    return _META + name in click.get_current_context().meta or bool(os.environ.get(f"KV_{name.upper()}"))
 
 
 def _endpoints(text: str) -> tuple[str, ...]:

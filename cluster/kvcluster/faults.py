@@ -56,7 +56,28 @@ def heal(topology: Topology) -> None:
 
 def faulty_links(topology: Topology) -> list[dict[str, Any]]:
     """The links that are not as they should be: `from`, `to`, `state`, `delay_ms`. Raises NoProxies."""
-    return [link for link in _order(topology, "show", None) if link["state"] != "open" or link["delay_ms"]]
+    links = _order(topology, "show", None)
+    return [
+        {name: link[name] for name in ("from", "to", "state", "delay_ms")}
+        for link in links
+        if link["state"] != "open" or link["delay_ms"]
+    ]
+
+
+def link_counts(topology: Topology) -> dict[str, int]:
+    """What all links have done since they were started: `resets_total`, `held_bytes_total`. Raises NoProxies."""
+    links = _order(topology, "show", None)
+    return {name: sum(link[name] for link in links) for name in ("resets_total", "held_bytes_total")}
+
+
+def stall(topology: Topology, pairs: Sequence[Pair] | None) -> None:
+    """Let nothing pass on these links, or on all: it arrives after healing. Raises NoProxies."""
+    _order(topology, "stall", pairs)
+
+
+def reset(topology: Topology, pairs: Sequence[Pair] | None) -> None:
+    """Reset the connections of these links, or of all, and refuse new ones. Raises NoProxies."""
+    _order(topology, "reset", pairs)
 
 
 def _order(

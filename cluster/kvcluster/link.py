@@ -12,6 +12,9 @@ what A says to B, and not to what B says to A. A link is in one of three states:
 Delay and stall count for both directions of a connection: the handshake's answer waits too.
 
 A link may also cut its connections by itself, each after so many bytes, wherever in a message that is (`cut_after`).
+
+It counts what it does: `cuts_total` connections cut by themselves, `resets_total` reset by order, `held_bytes_total`
+that came while it was stalled or were delayed.
 """
 
 import asyncio
@@ -39,6 +42,8 @@ class Link:
         self.state: State = "open"
         self.cut_after = cut_after
         self.cuts_total = 0
+        self.resets_total = 0
+        self.held_bytes_total = 0
         self.delay_s = 0.0
         self.target = target
         self.pipes: set[_Pipe] = set()
@@ -69,6 +74,7 @@ class Link:
     def reset(self) -> None:
         """Reset what there is and what comes until it is healed. What a stall had kept is lost."""
         self.state = "reset"
+        self.resets_total += len(self.pipes)
         for pipe in list(self.pipes):
             pipe.abort()
 
@@ -96,6 +102,7 @@ class _Pipe:
     def accepted(self) -> None:
         self.link.pipes.add(self)
         if self.link.state == "reset":
+            self.link.resets_total += 1
             self.abort()
         else:
             self.release()
@@ -212,6 +219,8 @@ class _Flow:
             return
         self._parts.append((asyncio.get_running_loop().time() + self._link.delay_s, data))
         self._bytes += len(data)
+        if self._link.state == "stalled" or self._link.delay_s:
+            self._link.held_bytes_total += len(data)
         self.pump()
         if self._bytes > limits.LINK_BUFFER_BYTES_MAX and not self._held:
             self._held = True

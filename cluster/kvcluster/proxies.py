@@ -71,7 +71,14 @@ class Proxies:
                 raise ValueError(f"no such order: {order}")
         return {
             "links": [
-                {"from": source, "to": target, "state": link.state, "delay_ms": round(link.delay_s * 1000)}
+                {
+                    "from": source,
+                    "to": target,
+                    "state": link.state,
+                    "delay_ms": round(link.delay_s * 1000),
+                    "resets_total": link.resets_total,
+                    "held_bytes_total": link.held_bytes_total,
+                }
                 for (source, target), link in self._links.items()
             ]
         }

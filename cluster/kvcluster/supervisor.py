@@ -189,6 +189,11 @@ class Cluster:
             self._start(name)
         self.wait_ready([name], timeout_s)
 
+    def stop(self, name: str) -> None:
+        """Ask one node to end, kill it if it has not after a while, and wait for its end."""
+        with locked(self.topology.directory):
+            self._stop([name])
+
     def down(self) -> None:
         """Ask every node to end, kill those that have not after a while, and wait for the end of all."""
         with locked(self.topology.directory):

@@ -35,7 +35,7 @@ from kvcluster.supervisor import Cluster
 from kvcluster.topology import HOST
 from kvjepsen.convergence import Convergence, NotConverged, converge
 from kvjepsen.frame import Outcome, Progress, conduct, directory_option, say, seed_option
-from kvjepsen.nemesis import Nemesis
+from kvjepsen.nemesis import Field, Nemesis
 from kvstore.client import AsyncClient
 from kvstore.client.http_transport import HttpTransport
 from kvstore.client.wire import Broken, Reply, Request, TimedOut
@@ -69,12 +69,11 @@ class CounterOutcome(Outcome):
     retries: int = 0
     conflicts: int = 0
     cuts: int = 0
-    snapshots_installed: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     convergence: Convergence | None = None
 
     def enough(self) -> bool:
-        struck = self.faults["leader"] and self.snapshots_installed and self.repeated
+        struck = self.faults["kill-leader"] and self.faults["lag"] and self.repeated
         return bool(struck and self.convergence and self.cuts >= _CUTS_PER_INCREMENT_MIN * self.acknowledged)
 
     def counts(self) -> list[tuple[str, str]]:
@@ -87,7 +86,7 @@ class CounterOutcome(Outcome):
             ("connections cut", f"{self.cuts:,}"),
             ("attempts beyond the first", f"{self.retries:,}"),
             ("answers that came to a repetition", f"{self.repeated:,}"),
-            ("leaders killed, snapshots installed", f"{self.faults['leader']}, {self.snapshots_installed}"),
+            ("leaders killed, snapshots installed", f"{self.faults['kill-leader']}, {self.faults['lag']}"),
         ]
 
 
@@ -97,7 +96,7 @@ async def counter(
     """Run against a cluster that is ready; all nodes are ready again when it returns, or `problem` says otherwise."""
     outcome, tally, started = CounterOutcome(wanted=increments), _Tally(), time.monotonic()
     rng = random.Random(seed)
-    nemesis = Nemesis(cluster, rng, progress)
+    nemesis = Nemesis(Field(cluster, rng, progress))
     try:
         async with AsyncExitStack() as stack:
             links = [Link((HOST, 0), (HOST, node.http_port), _cutting(rng)) for node in cluster.topology.nodes]
@@ -112,7 +111,7 @@ async def counter(
             outcome.findings += await tally.findings(client)
     except (NotConverged, KvError, LocalError) as error:
         outcome.problem = str(error)
-    outcome.faults, outcome.snapshots_installed = nemesis.done, nemesis.snapshots_installed
+    outcome.faults = nemesis.done
     outcome.acknowledged = sum(tally.acknowledged.values()) + outcome.superseded
     outcome.unknown = sum(tally.unknown.values())
     outcome.seconds = time.monotonic() - started
@@ -125,13 +124,13 @@ def _cutting(rng: random.Random) -> Callable[[], float]:
 
 async def _increment(links: list[Link], tally: "_Tally", outcome: CounterOutcome, seed: int, nemesis: Nemesis) -> None:
     """All increments, and more until there was a fault of each kind."""
-    turns = takewhile(lambda turn: turn < outcome.wanted or not {"leader", "lag"} <= set(nemesis.done), count())
+    turns = takewhile(lambda turn: turn < outcome.wanted or not {"kill-leader", "lag"} <= set(nemesis.done), count())
     stop = asyncio.Event()
     workers = [
         _Worker(number, links, tally, outcome, random.Random(f"{seed}/{number}")).run(turns)
         for number in range(_WORKERS)
     ]
-    striking = asyncio.create_task(nemesis.run(("leader", "lag"), _CALM_S, stop))
+    striking = asyncio.create_task(nemesis.run(("kill-leader", "lag"), _CALM_S, stop))
     try:
         await asyncio.gather(*workers)
     finally:

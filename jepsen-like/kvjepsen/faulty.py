@@ -5,13 +5,21 @@ answers by `done.json` with the number of the order.
 
     {"number": 1, "slow_sync_ms": [50, 200]}    every fdatasync takes so much longer, at random; [0, 0] ends it
     {"number": 2, "alter": "key"}               one bit of the value held in memory under that key is flipped
+    {"number": 3, "clock": [2500, 1.02]}        the wall clock is so many ms ahead, and runs so much too fast
+    {"number": 4, "full": true}                 the disk has no room: what would need some fails with ENOSPC
+    {"number": 5, "descriptors": 3}             so many more file descriptors may be opened; null: no bound
+
+The clock is moved here, where the node reads it, and not by libfaketime: under that (0.9.10) `time.sleep` of Python
+3.11 fails with EINVAL. Monotonic time is left alone.
 
 `order` gives one to a node of a cluster that was started with `program=PROGRAM`.
 """
 
+import errno
 import json
 import os
 import random
+import resource
 import runpy
 import signal
 import time
@@ -21,7 +29,8 @@ from kvcluster import processes
 from kvcluster.supervisor import PROGRAM as KV
 from kvcluster.supervisor import Cluster, NotReady
 from kvcluster.topology import write_atomically
-from kvstore.consensus.disk import OsFile
+from kvstore.clock import SystemClock
+from kvstore.consensus.disk import OsDisk, OsFile
 from kvstore.node.service import Node
 
 PROGRAM: Final = "kvjepsen.faulty"
@@ -52,7 +61,10 @@ class _Faults:
 
     def __init__(self) -> None:
         self.slow_sync_ms = (0.0, 0.0)
+        self.full = False
         self.nodes: list[Node] = []
+        self._clock = (0.0, 1.0, time.monotonic())
+        self._descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     def sync(self) -> None:
         if self.slow_sync_ms[1]:
@@ -63,11 +75,31 @@ class _Faults:
             wanted = json.load(file)
         if "slow_sync_ms" in wanted:
             self.slow_sync_ms = tuple(wanted["slow_sync_ms"])
+        if "clock" in wanted:
+            self._clock = (*wanted["clock"], time.monotonic())
+        if "full" in wanted:
+            self.full = wanted["full"]
+        if "descriptors" in wanted:
+            self._bound_descriptors(wanted["descriptors"])
         if "alter" in wanted:
             self._alter(wanted["alter"].encode())
         with open(_DONE + ".tmp", "w") as file:
             json.dump(wanted["number"], file)
         os.replace(_DONE + ".tmp", _DONE)
+
+    def wall_ms(self, right_ms: int) -> int:
+        offset_ms, rate, since = self._clock
+        return right_ms + round(offset_ms + (rate - 1) * (time.monotonic() - since) * 1_000)
+
+    def room(self) -> None:
+        if self.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _bound_descriptors(self, more: int | None) -> None:
+        soft, hard = self._descriptors
+        if more is not None:
+            soft = min(soft, max(int(name) for name in os.listdir("/proc/self/fd")) + 1 + more)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
     def _alter(self, key: bytes) -> None:
         """As a fault of memory would: neither the record's hash nor the digest of the whole knows of it."""
@@ -82,7 +114,8 @@ def main() -> None:
     """`kv`, ready to be given orders."""
     faults = _Faults()
 
-    whole_start, plain_sync = Node.start, OsFile.sync
+    whole_start, plain_sync, plain_allocate = Node.start, OsFile.sync, OsFile.allocate
+    plain_free, plain_wall = OsDisk.free_bytes, SystemClock.wall_ms
 
     def start(node: Node, *arguments: Any) -> None:
         faults.nodes.append(node)
@@ -92,8 +125,25 @@ def main() -> None:
         faults.sync()
         plain_sync(file)
 
-    setattr(Node, "start", start)  # noqa: B010 - what is replaced here is not meant to be
-    setattr(OsFile, "sync", sync)  # noqa: B010
+    def allocate(file: OsFile, size: int) -> None:
+        if size > file.size():
+            faults.room()
+        plain_allocate(file, size)
+
+    def free_bytes(disk: OsDisk, directory: str) -> int:
+        return 0 if faults.full else plain_free(disk, directory)
+
+    def wall_ms(clock: SystemClock) -> int:
+        return faults.wall_ms(plain_wall(clock))
+
+    for owner, replaced in (
+        (Node, start),
+        (OsFile, sync),
+        (OsFile, allocate),
+        (OsDisk, free_bytes),
+        (SystemClock, wall_ms),
+    ):
+        setattr(owner, replaced.__name__, replaced)
     signal.signal(signal.SIGUSR1, faults.obey)
     runpy.run_module(KV, run_name="__main__")
 

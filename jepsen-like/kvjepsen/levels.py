@@ -27,7 +27,7 @@ from kvcluster.lifecycle import bring_up
 from kvcluster.supervisor import Cluster
 from kvjepsen.convergence import Convergence, NotConverged, converge
 from kvjepsen.frame import Outcome, Progress, conduct, directory_option, say, seed_option
-from kvjepsen.nemesis import Nemesis
+from kvjepsen.nemesis import Field, Nemesis
 from kvstore.client import AsyncClient, WriteResult
 from kvstore.client.http_transport import HttpTransport
 from kvstore.client.stamps import StampedTransport
@@ -106,14 +106,16 @@ async def levels(
 ) -> LevelsOutcome:
     """Run against a cluster with link proxies that is ready; it is whole again when this returns."""
     outcome, rng, started = LevelsOutcome(), random.Random(seed), time.monotonic()
-    nemesis = Nemesis(cluster, rng, progress)
+    nemesis = Nemesis(Field(cluster, rng, progress))
     keys = [_Key(b"%s/%d" % (level.encode(), n), level) for level in LEVELS for n in range(_KEYS_PER_LEVEL)]
     stop = asyncio.Event()
     run = _Run(cluster, keys, outcome, stop)
     tasks = [asyncio.create_task(run.write(key, random.Random(f"{seed}/{key.name!r}"))) for key in keys]
     tasks += [asyncio.create_task(run.read(random.Random(f"{seed}/{number}"))) for number in range(_READERS)]
     try:
-        striking = asyncio.create_task(nemesis.run(("kill", "pause", "cut", "cut", "leader"), _CALM_S, stop))
+        striking = asyncio.create_task(
+            nemesis.run(("kill", "pause", "isolate", "one-way", "kill-leader"), _CALM_S, stop)
+        )
         await asyncio.wait([striking], timeout=seconds)
         stop.set()
         await striking

@@ -9,6 +9,7 @@ import click
 
 from kvcli import output
 from kvcli.commands.chaos_odds import odds
+from kvcli.commands.chaos_run import run_chaos
 from kvcli.exit_codes import Exit
 from kvcli.options import global_options, settings
 from kvcli.output import Mode
@@ -32,6 +33,7 @@ def chaos() -> None:
 
 
 chaos.add_command(odds)
+chaos.add_command(run_chaos)
 
 
 @chaos.command()

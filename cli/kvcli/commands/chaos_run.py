@@ -1,0 +1,160 @@
+"""`kv chaos run`: breaks a real cluster under load, and says whether the store kept its promises."""
+
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from kvcli import output
+from kvcli.exit_codes import Exit
+from kvcli.options import given_endpoints, global_options, settings
+from kvcli.output import Mode
+
+if TYPE_CHECKING:
+    from kvjepsen.plan import Plan
+    from kvjepsen.runners.live import Status, Told
+
+_CODES: Final = {"passed": Exit.OK, "failed": 1, "vacuous": Exit.UNKNOWN, "unknown": Exit.UNKNOWN}
+_LINE_S: Final = 5.0
+
+
+@click.command("run")
+@click.option("--nodes", type=click.IntRange(1, 15), help="How many nodes.  [default: 5]")
+@click.option(
+    "--workload", "workloads", metavar="W,...", help="What the clients do.  [default: all; 'help' lists them]"
+)
+@click.option("--nemesis", "faults", metavar="F,...", help="What is broken; 'none', 'all'.  [default: ten kinds]")
+@click.option("--time", "seconds", type=float, metavar="SECONDS", help="How long there is load.  [default: 60]")
+@click.option("--seed", type=click.IntRange(0), help="Decides faults and operations.  [default: 1]")
+@click.option("--rate", "rate_hz", type=float, metavar="HZ", help="Operations a second.  [default: 300]")
+@click.option("--scenario", metavar="NAME|FILE", help="A plan to begin with.  ['help' lists them]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for history and report.  [default: chaos-SEED, with a number if that is there]",
+)
+@global_options
+def run_chaos(scenario: str | None, out: Path | None, **options: Any) -> int:
+    """Start a cluster, put load on it, break it again and again, and check everything that was answered.
+
+    Writes a folder with the history and a report, and prints the verdict: passed, failed (exit code 1), or vacuous,
+    if too little was done to mean anything (5). What cannot be injected here is skipped, and said so.
+
+    With --endpoints the cluster is one that runs already, all of whose nodes are to be named: then nothing is done to
+    its processes, but the load is real. Its keys begin with the names of the workloads.
+    """
+    from kvjepsen.nemesis import FAULTS
+    from kvjepsen.plan import scenario_names
+    from kvjepsen.runners.live import run
+    from kvjepsen.workloads import WORKLOADS
+
+    if options["workloads"] == "help":
+        output.write_rows(["workload", "what its clients do"], [[w.name, w.title] for w in WORKLOADS.values()], _mode())
+        return Exit.OK
+    if options["faults"] == "help":
+        output.write_rows(["fault", "what is done"], [[f.name, f.title] for f in FAULTS.values()], _mode())
+        return Exit.OK
+    if scenario == "help":
+        output.write_rows(["scenario"], [[name] for name in scenario_names()], _mode())
+        return Exit.OK
+    plan = _plan(scenario, options)
+    line = _Line(plan.seconds)
+    told = run(plan, _folder(out, plan.seed), watch=line.show, say=line.say, endpoints=given_endpoints())
+    line.end()
+    tell(told)
+    return _CODES[told.verdict]
+
+
+def tell(told: "Told") -> None:
+    """What came out, for people or for programs."""
+    document = told.document
+    if settings().output in (Mode.JSON, Mode.RAW):
+        output.write_json({name: document[name] for name in document if name not in ("faults", "phases")})
+        return
+    rows = [
+        [str(check["workload"] or "all"), str(check["check"]), str(check["verdict"]), _counts(check["counts"])]
+        for check in document["checks"]
+    ]
+    output.write_rows(["workload", "check", "verdict", "of"], rows, _mode())
+    operations = document["operations"]
+    output.write_line(
+        f"{document['verdict']}: {operations['ok']:,} operations succeeded, {operations['fail']:,} were refused or "
+        f"failed, {operations['info']:,} of unknown outcome, under {len(document['faults'])} faults"
+    )
+    for check in document["checks"]:
+        for finding in check["findings"][:3]:
+            output.message(f"{check['check']}: {finding['kind']}: {finding['problem']}")
+    for reason in [*document["vacuous"], *([document["problem"]] if document["problem"] else [])]:
+        output.message(reason)
+    output.message(f"history and results are in {told.directory}")
+
+
+def _counts(counts: dict[str, Any]) -> str:
+    shown = [f"{name.replace('_', ' ')} {number:,}" for name, number in counts.items() if isinstance(number, int)]
+    return ", ".join(shown[:4])
+
+
+def _plan(scenario: str | None, options: dict[str, Any]) -> "Plan":
+    from kvjepsen.nemesis import FAULTS
+    from kvjepsen.plan import Plan, read_scenario
+
+    over = {name: value for name, value in options.items() if value is not None}
+    for name in ("workloads", "faults"):
+        if name in over:
+            over[name] = tuple(part.strip() for part in over[name].split(","))
+    if over.get("faults") == ("none",):
+        over["faults"] = ()
+    if over.get("faults") == ("all",):
+        over["faults"] = tuple(FAULTS)
+    return Plan(**over).checked() if scenario is None else read_scenario(scenario, over)
+
+
+def _folder(out: Path | None, seed: int) -> Path:
+    """A new one. Nothing is written over."""
+    if out is not None:
+        if out.exists() and any(out.iterdir()):
+            raise click.UsageError(f"{out} is not empty; name another folder with --out")
+        return out
+    number, folder = 1, Path(f"chaos-{seed}")
+    while folder.exists():
+        number += 1
+        folder = Path(f"chaos-{seed}-{number}")
+    return folder
+
+
+def _mode() -> Mode:
+    return settings().output
+
+
+class _Line:
+    """Where the run stands: one line that is written over on a terminal, else a line now and then."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._spoken = -_LINE_S
+        self._terminal = sys.stderr.isatty()
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self.end()
+        output.message(text)
+
+    def end(self) -> None:
+        """Take away the line that is written over."""
+        if self._terminal:
+            click.echo("\r\x1b[K", err=True, nl=False)
+
+    def show(self, status: "Status") -> None:
+        """Called a few times a second."""
+        line = (
+            f"{status.phase:<7}{status.elapsed_s:5.0f} s of {self._seconds:.0f}  {status.ok:,} ok, "
+            f"{status.refused:,} refused, {status.unknown:,} unknown  leader {status.leader or '-'}  "
+            f"faults {status.faults}{': ' + status.fault if status.fault else ''}"
+        )
+        if self._terminal:
+            click.echo(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}", err=True, nl=False)
+        elif status.elapsed_s - self._spoken >= _LINE_S:
+            self._spoken = status.elapsed_s
+            output.message(line)

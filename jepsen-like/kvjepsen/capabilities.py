@@ -1,0 +1,85 @@
+"""What can be done to a cluster on this machine: asked before a run, printed, and kept in its report.
+
+What cannot be injected is skipped, and reported as skipped, never as passed.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from enum import StrEnum
+from pathlib import Path
+from typing import NamedTuple
+
+from kvcluster.image import Image, MountFailed
+from kvcluster.supervisor import Cluster
+
+
+class Need(StrEnum):
+    """What a fault needs. `Capability.why` says why it is not there."""
+
+    PROCESSES = "processes"  # the nodes are ours to stop and start
+    LINKS = "links"  # proxies stand between them
+    ORDERS = "orders"  # they run as kvjepsen.faulty
+    MOUNTS = "mounts"  # file systems in images can be mounted
+    PACKETS = "packets"  # nftables can drop packets
+
+
+class Capability(NamedTuple):
+    """`why` it is not available; empty if it is."""
+
+    name: Need
+    available: bool
+    why: str
+
+
+def probe(cluster: Cluster | None, *, orders: bool) -> list[Capability]:
+    """What is there for `cluster`, None for one that is not ours to stop and start."""
+    strange = "the cluster was not started by this run" if cluster is None else ""
+    no_links = strange or ("" if cluster is not None and cluster.topology.links else "a cluster of one has no links")
+    no_orders = strange or ("" if orders else "the nodes run as they are published")
+    reasons = {
+        Need.PROCESSES: strange,
+        Need.LINKS: no_links,
+        Need.ORDERS: no_orders,
+        Need.MOUNTS: strange or _no_mounts(),
+        Need.PACKETS: strange or _no_nft(),
+    }
+    return [Capability(need, not why, why) for need, why in reasons.items()]
+
+
+def _no_mounts() -> str:
+    """Why no image can be mounted here: it is tried."""
+    if os.geteuid() != 0:
+        return "mounting needs root"
+    if shutil.which("mkfs.ext4") is None:
+        return "mkfs.ext4 is not installed"
+    with tempfile.TemporaryDirectory(prefix="kv-mount-") as directory:
+        image = Image(Path(directory) / "image", 16 << 20)
+        try:
+            image.make()
+            image.mount(Path(directory))
+            image.unmount(Path(directory))
+        except MountFailed as failed:
+            return str(failed)
+    return ""
+
+
+def _no_nft() -> str:
+    """Why packets cannot be dropped: a table is made, and taken away again."""
+    if os.geteuid() != 0:
+        return "nftables needs root"
+    if shutil.which("nft") is None:
+        return "nftables is not installed"
+    table = f"kv_probe_{os.getpid()}"
+    rules = f"add table inet {table}\nadd chain inet {table} out {{ type filter hook output priority 0; }}\n"
+    tried = subprocess.run(
+        ["nft", "-f", "-"], input=f"{rules}delete table inet {table}\n", capture_output=True, text=True
+    )
+    return "" if tried.returncode == 0 else f"nft says: {tried.stderr.strip()}"
+
+
+def missing(capabilities: list[Capability], needs: frozenset[Need]) -> str:
+    """Why a fault with these needs cannot be injected; empty if it can."""
+    there = {capability.name: capability for capability in capabilities}
+    return "; ".join(sorted({there[need].why for need in needs if not there[need].available}))

@@ -1,0 +1,53 @@
+"""No room on the disk of a minority, or of all. By order to `kvjepsen.faulty`: allocation fails with ENOSPC."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from kvjepsen import faulty
+from kvjepsen.capabilities import Need
+from kvjepsen.nemesis.fault import Fault, Field, Struck
+from kvstore.client import AsyncClient
+from kvstore.errors import KvError, LocalError, StorageFull
+
+_ALL_SHARE: Final = 0.4
+_KEY: Final = b"nemesis/filler"
+_WRITES_MAX: Final = 40
+_WRITE_BYTES: Final = 1 << 19
+
+
+class DiskFull(Fault):
+    """It writes until a segment is full, so that room is asked for."""
+
+    name = "disk-full"
+    title = "the disks of some nodes, or of all, have no room"
+    needs = frozenset({Need.PROCESSES, Need.ORDERS})
+    nodes_min = 1
+
+    @asynccontextmanager
+    async def strike(self, field: Field) -> AsyncIterator[Struck]:
+        victims = field.names if field.rng.random() < _ALL_SHARE else field.minority()
+        struck = Struck(victims, effects=[f"no room at {', '.join(victims)}"])
+        try:
+            for name in victims:
+                await field.blocking(faulty.order, field.cluster, name, full=True)
+            yield struck
+            refused = await _fill(field)
+            if refused:
+                struck.effects.append("507 storage_full")
+        finally:
+            for name in victims:
+                await field.blocking(faulty.order, field.cluster, name, full=False)
+
+
+async def _fill(field: Field) -> bool:
+    """Write until it is refused, or enough: whether it was."""
+    async with AsyncClient(field.cluster.topology.endpoints, timeout_s=1.0) as client:
+        for _ in range(_WRITES_MAX):
+            try:
+                await client.put(_KEY, field.rng.randbytes(_WRITE_BYTES))
+            except StorageFull:
+                return True
+            except (KvError, LocalError):
+                continue
+    return False

@@ -1,0 +1,150 @@
+"""Who inflicts faults: one at a time, with quiet times between, each kind once before any comes again.
+
+A fault counts once its effect was seen: an election, another process id, connections reset, bytes held up, writes that
+were refused, or what the fault itself has watched. One without any effect has shown nothing.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from kvcluster import faults, probe
+from kvcluster.faults import NoProxies
+from kvjepsen.nemesis.fault import HELD_S, READY_S_MAX, Fault, Field, Struck
+from kvjepsen.nemesis.kinds import FAULTS
+
+_FOUND_S_MAX: Final = 5.0
+
+
+@dataclass
+class Injury:
+    """One fault as it was inflicted; times are those of `time.monotonic_ns`, `to_ns` 0 while it lasts."""
+
+    fault: str
+    title: str
+    nodes: list[str]
+    detail: str
+    from_ns: int
+    to_ns: int = 0
+    effects: list[str] = field(default_factory=list)
+
+
+class _Signs(NamedTuple):
+    """What can be seen from outside, before and after a fault."""
+
+    term: int
+    leader: str | None
+    pids: dict[str, int | None]
+    resets: int
+    held_bytes: int
+    unserved: int
+
+
+class Nemesis:
+    """`done` counts the faults by name, `injuries` tells of each. `watch` hears of each when it begins and ends."""
+
+    def __init__(
+        self,
+        field: Field,
+        *,
+        watch: Callable[[Injury], None] = lambda injury: None,
+        unserved: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """`unserved`: how many operations were refused, or got no answer, so far."""
+        self.done: Counter[str] = Counter()
+        self.injuries: list[Injury] = []
+        self._field = field
+        self._watch = watch
+        self._unserved = unserved
+
+    async def run(self, names: Sequence[str], calm_s: tuple[float, float], stop: asyncio.Event) -> None:
+        """Faults and quiet times in turn until `stop` is set. Raises NotReady if the cluster does not recover."""
+        rng = self._field.rng
+        left: list[str] = []
+        while not stop.is_set():
+            try:
+                await asyncio.wait_for(stop.wait(), rng.uniform(*calm_s))
+            except TimeoutError:
+                left = left or rng.sample(names, len(names))
+                await self.inflict(left.pop(), stop)
+
+    async def inflict(self, name: str, stop: asyncio.Event | None = None) -> Injury:
+        """One fault, from its beginning until every node is ready again; shorter if `stop` is set. Raises NotReady."""
+        fault, before = FAULTS[name], await self._signs()
+        injury: Injury | None = None
+        struck = Struck([])
+        try:
+            async with fault.strike(self._field) as struck:
+                injury = self._begin(fault, struck, before.leader)
+                held_s = self._field.rng.uniform(*HELD_S) if struck.held_s is None else struck.held_s
+                with suppress(TimeoutError):
+                    await asyncio.wait_for((stop or asyncio.Event()).wait(), held_s)
+        finally:
+            if injury is not None:
+                injury.to_ns = time.monotonic_ns()
+        cluster = self._field.cluster
+        await self._field.blocking(cluster.wait_ready, cluster.topology.names, READY_S_MAX)
+        injury.effects = [*struck.effects, *_seen(before, await self._signs())]
+        self.done[name] += 1
+        self._watch(injury)
+        return injury
+
+    def _begin(self, fault: Fault, struck: Struck, leader: str | None) -> Injury:
+        named = [f"{node} (leader)" if node == leader else node for node in struck.nodes]
+        detail = ", ".join([*named, struck.detail] if struck.detail else named)
+        injury = Injury(fault.name, fault.title, struck.nodes, detail, time.monotonic_ns())
+        self.injuries.append(injury)
+        self._field.progress(f"{fault.name} {detail}")
+        self._watch(injury)
+        return injury
+
+    async def _signs(self) -> _Signs:
+        cluster = self._field.cluster
+        deadline = time.monotonic() + _FOUND_S_MAX
+        views = await self._views()
+        while not any(view.get("leader") for view in views) and time.monotonic() < deadline:
+            views = await self._views()
+        newest = max(views, key=lambda view: int(view["term"]), default=None)
+        pids = {}
+        for name in cluster.topology.names:
+            process = cluster.process(name)
+            pids[name] = None if process is None else process.pid
+        counts = {"resets_total": 0, "held_bytes_total": 0}
+        if cluster.topology.links:
+            with suppress(NoProxies):
+                counts = await self._field.blocking(faults.link_counts, cluster.topology)
+        return _Signs(
+            0 if newest is None else int(newest["term"]),
+            None if newest is None else newest["leader"],
+            pids,
+            counts["resets_total"],
+            counts["held_bytes_total"],
+            self._unserved(),
+        )
+
+    async def _views(self) -> list[dict[str, Any]]:
+        nodes = self._field.cluster.topology.nodes
+        answers = await asyncio.gather(*(asyncio.to_thread(probe.cluster_view, node) for node in nodes))
+        return [view for view in answers if view is not None]
+
+
+def _seen(before: _Signs, after: _Signs) -> list[str]:
+    seen = []
+    if after.term > before.term:
+        seen.append(f"election: term {before.term} to {after.term}")
+    if after.leader != before.leader and after.leader is not None:
+        seen.append(f"{after.leader} leads instead of {before.leader or 'nobody'}")
+    renewed = [name for name, pid in after.pids.items() if pid != before.pids.get(name)]
+    if renewed:
+        seen.append(f"another process: {', '.join(renewed)}")
+    if after.resets > before.resets:
+        seen.append(f"{after.resets - before.resets:,} connections reset")
+    if after.held_bytes > before.held_bytes:
+        seen.append(f"{after.held_bytes - before.held_bytes:,} bytes held up")
+    if after.unserved > before.unserved:
+        seen.append(f"{after.unserved - before.unserved:,} operations refused or unanswered")
+    return seen

@@ -1,0 +1,84 @@
+"""What every fault is made of. A new kind is one file with a class, and its name in `kinds.py`."""
+
+import asyncio
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import ClassVar, Final, ParamSpec, TypeVar
+
+from kvcluster import probe
+from kvcluster.supervisor import Cluster
+from kvjepsen.capabilities import Need
+from kvjepsen.frame import Progress
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+HELD_S: Final = (0.2, 2.0)
+READY_S_MAX: Final = 30.0
+
+
+class Field:
+    """A cluster, as faults see it: who is there, who leads, and chance, which a seed decides."""
+
+    def __init__(self, cluster: Cluster, rng: random.Random, progress: Progress = lambda line: None) -> None:
+        self.cluster = cluster
+        self.rng = rng
+        self.progress = progress
+
+    @property
+    def names(self) -> list[str]:
+        """All nodes."""
+        return self.cluster.topology.names
+
+    async def blocking(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Calls of the supervisor block."""
+        return await asyncio.to_thread(function, *args, **kwargs)
+
+    async def leader(self) -> str | None:
+        """Who leads now."""
+        return await self.blocking(self.cluster.leader)
+
+    async def leader_or_any(self) -> str:
+        """Who leads now, or somebody."""
+        return await self.leader() or self.any()
+
+    def any(self) -> str:
+        """Somebody."""
+        return self.rng.choice(self.names)
+
+    def minority(self) -> list[str]:
+        """Fewer than half of the nodes, one at least."""
+        return self.rng.sample(self.names, max(1, self.rng.randint(1, max(1, (len(self.names) - 1) // 2))))
+
+    async def metric(self, name: str, sample: str) -> float:
+        """A sample of a node's metrics; 0 if it cannot be had."""
+        return await self.blocking(probe.metric, self.cluster.topology.node(name), sample) or 0.0
+
+
+@dataclass
+class Struck:
+    """What was hit: nodes, and one phrase for people. A fault adds `effects` that it saw itself.
+
+    `sure`: its effect needs no other sign; `held_s`: how long it lasts, None for as long as the nemesis wants.
+    """
+
+    nodes: list[str]
+    detail: str = ""
+    effects: list[str] = field(default_factory=list)
+    held_s: float | None = None
+
+
+class Fault(ABC):
+    """One kind of fault."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    needs: ClassVar[frozenset[Need]] = frozenset()
+    nodes_min: ClassVar[int] = 2
+
+    @abstractmethod
+    def strike(self, field: Field) -> AbstractAsyncContextManager[Struck]:
+        """The fault lasts as long as the `async with`. On leaving it is over, though nodes may not be ready yet."""

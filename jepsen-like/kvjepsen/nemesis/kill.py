@@ -1,0 +1,58 @@
+"""SIGKILL: for anybody, for whoever leads, for all at once. They are started again."""
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from kvjepsen.capabilities import Need
+from kvjepsen.nemesis.fault import Fault, Field, Struck
+
+
+class _Killing(Fault):
+    needs = frozenset({Need.PROCESSES})
+    nodes_min = 1
+
+    @abstractmethod
+    async def victims(self, field: Field) -> list[str]:
+        """Who is killed."""
+
+    @asynccontextmanager
+    async def strike(self, field: Field) -> AsyncIterator[Struck]:
+        victims = await self.victims(field)
+        try:
+            for victim in victims:
+                await field.blocking(field.cluster.kill, victim)
+            yield Struck(victims)
+        finally:
+            for victim in victims:
+                await field.blocking(field.cluster.start, victim)
+
+
+class Kill(_Killing):
+    """A minority, so that the others can go on."""
+
+    name = "kill"
+    title = "SIGKILL for a minority of the nodes, started again after a while"
+
+    async def victims(self, field: Field) -> list[str]:
+        return field.minority()
+
+
+class KillLeader(_Killing):
+    """Whoever leads."""
+
+    name = "kill-leader"
+    title = "SIGKILL for the leader, started again after a while"
+
+    async def victims(self, field: Field) -> list[str]:
+        return [await field.leader_or_any()]
+
+
+class KillAll(_Killing):
+    """The whole cluster: only what is on the disks remains."""
+
+    name = "kill-all"
+    title = "SIGKILL for every node, all started again"
+
+    async def victims(self, field: Field) -> list[str]:
+        return field.rng.sample(field.names, len(field.names))

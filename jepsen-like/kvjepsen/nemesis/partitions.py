@@ -1,0 +1,115 @@
+"""Partitions of every shape, by the link proxies. Clients still reach every node.
+
+What is cut is stalled (connections stay up, and what was sent arrives late) or reset, as chance has it.
+"""
+
+from abc import abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from kvcluster import faults
+from kvcluster.partition import Pair, cut_pairs
+from kvjepsen.capabilities import Need
+from kvjepsen.nemesis.fault import Fault, Field, Struck
+
+
+class _Partition(Fault):
+    needs = frozenset({Need.PROCESSES, Need.LINKS})
+
+    @abstractmethod
+    async def cut(self, field: Field) -> tuple[list[str], list[Pair], str]:
+        """The nodes concerned, the directed links that are cut, and what to call it."""
+
+    @asynccontextmanager
+    async def strike(self, field: Field) -> AsyncIterator[Struck]:
+        topology = field.cluster.topology
+        nodes, pairs, shape = await self.cut(field)
+        way = field.rng.choice((faults.stall, faults.reset))
+        try:
+            await field.blocking(way, topology, pairs)
+            yield Struck(nodes, f"{shape}, {way.__name__}")
+        finally:
+            await field.blocking(faults.heal, topology)
+
+
+class Halves(_Partition):
+    """Two parts, of which one has a majority."""
+
+    name = "halves"
+    title = "the cluster is split into a majority and a minority"
+
+    async def cut(self, field: Field) -> tuple[list[str], list[Pair], str]:
+        order = field.rng.sample(field.names, len(field.names))
+        few = order[: (len(order) - 1) // 2] or order[:1]
+        groups = [few, [name for name in order if name not in few]]
+        return sorted(few), cut_pairs(groups), "|".join(",".join(sorted(group)) for group in groups)
+
+
+class Isolate(_Partition):
+    """One node alone."""
+
+    name = "isolate"
+    title = "one node is cut off from all others"
+
+    async def victim(self, field: Field) -> str:
+        return field.any()
+
+    async def cut(self, field: Field) -> tuple[list[str], list[Pair], str]:
+        victim = await self.victim(field)
+        return [victim], cut_pairs([[victim], [name for name in field.names if name != victim]]), "alone"
+
+
+class IsolateLeader(Isolate):
+    """The leader alone: it has to notice that it leads nobody."""
+
+    name = "isolate-leader"
+    title = "the leader is cut off from all others"
+
+    async def victim(self, field: Field) -> str:
+        return await field.leader_or_any()
+
+
+class Bridge(_Partition):
+    """Two halves that only one node sees both of."""
+
+    name = "bridge"
+    title = "two halves, and one node between them that reaches both"
+    nodes_min = 3
+
+    async def cut(self, field: Field) -> tuple[list[str], list[Pair], str]:
+        bridge, *others = field.rng.sample(field.names, len(field.names))
+        groups = [others[: len(others) // 2], others[len(others) // 2 :]]
+        return [bridge], cut_pairs(groups), "|".join(",".join(sorted(group)) for group in groups)
+
+
+class Ring(_Partition):
+    """Majorities ring: everybody sees a majority, nobody sees the same one."""
+
+    name = "ring"
+    title = "every node reaches a majority, and each another one"
+    nodes_min = 4
+
+    async def cut(self, field: Field) -> tuple[list[str], list[Pair], str]:
+        order = field.rng.sample(field.names, len(field.names))
+        count, reach = len(order), len(order) // 2 // 2 or 1
+        pairs = [
+            (order[i], order[j])
+            for i in range(count)
+            for j in range(count)
+            if i != j and min((i - j) % count, (j - i) % count) > reach
+        ]
+        return order, pairs, "-".join(order)
+
+
+class OneWay(_Partition):
+    """What one node says is not heard, though it hears, or the other way round."""
+
+    name = "one-way"
+    title = "one node is not heard by the others, or does not hear them"
+
+    async def cut(self, field: Field) -> tuple[list[str], list[Pair], str]:
+        victim = await field.leader_or_any() if field.rng.random() < 0.5 else field.any()
+        others = [name for name in field.names if name != victim]
+        deaf = field.rng.random() < 0.5
+        groups = [others, [victim]] if deaf else [[victim], others]
+        return [victim], cut_pairs(groups, one_way=True), "deaf" if deaf else "mute"

@@ -1,0 +1,27 @@
+"""Stall and late release: nothing passes between any two nodes, no connection breaks, and then all of it arrives."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from kvcluster import faults
+from kvjepsen.capabilities import Need
+from kvjepsen.nemesis.fault import Fault, Field, Struck
+
+
+class Stall(Fault):
+    """A random half of the directed links."""
+
+    name = "stall"
+    title = "links stand still without breaking, and release everything late"
+    needs = frozenset({Need.PROCESSES, Need.LINKS})
+
+    @asynccontextmanager
+    async def strike(self, field: Field) -> AsyncIterator[Struck]:
+        topology, rng = field.cluster.topology, field.rng
+        links = [(link.source, link.target) for link in topology.links]
+        chosen = rng.sample(links, max(1, len(links) // 2))
+        try:
+            await field.blocking(faults.stall, topology, chosen)
+            yield Struck(field.names, f"{len(chosen)} of {len(links)} links")
+        finally:
+            await field.blocking(faults.heal, topology)

@@ -1,0 +1,104 @@
+"""What a run is to do: nodes, workloads, faults, time, seed. From options, or from a scenario's file.
+
+title = "The leader dies again and again"
+nodes = 5
+workloads = ["register", "append"]
+faults = ["kill-leader"]
+seconds = 20
+seed = 4
+rate_hz = 200
+expected = "passed"
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+
+from kvjepsen.nemesis import FAULTS
+from kvjepsen.workloads import WORKLOADS
+from kvstore import limits
+from kvstore.errors import LocalError
+
+SCENARIOS: Final = Path(__file__).parent / "scenarios"
+
+DEFAULT_WORKLOADS: Final = ("register", "set", "append", "counter", "levels", "mixed")
+DEFAULT_FAULTS: Final = (
+    "kill",
+    "kill-leader",
+    "pause-leader",
+    "halves",
+    "isolate-leader",
+    "one-way",
+    "delay",
+    "stall",
+    "slow-fsync",
+    "transfer",
+)
+
+
+class BadPlan(LocalError):
+    """A scenario or an option that does not make sense."""
+
+    exit_code = 2
+
+
+class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`rate_hz` operations a second, over all workloads. `expected`: what the verdict has to be, of a mutant say."""
+
+    title: str = "What the options say"
+    nodes: int = 5
+    workloads: tuple[str, ...] = DEFAULT_WORKLOADS
+    faults: tuple[str, ...] = DEFAULT_FAULTS
+    seconds: float = 60.0
+    seed: int = 1
+    rate_hz: float = 300.0
+    expected: Literal["passed", "failed"] = "passed"
+
+    def checked(self) -> "Plan":
+        """Itself. Raises BadPlan."""
+        for what, names, known in (("workload", self.workloads, WORKLOADS), ("fault", self.faults, FAULTS)):
+            for name in names:
+                if name not in known:
+                    raise BadPlan(f"there is no {what} {name!r}; there are {', '.join(known)}")
+            if len(set(names)) < len(names):
+                raise BadPlan(f"a {what} is named twice")
+        if not self.workloads:
+            raise BadPlan("name at least one workload")
+        if not 1 <= self.nodes <= limits.MEMBERS_MAX:
+            raise BadPlan(f"{self.nodes} nodes: 1 to {limits.MEMBERS_MAX} are possible")
+        if not 1 <= self.seconds <= limits.CHAOS_RUN_S_MAX:
+            raise BadPlan(f"{self.seconds:g} s: a run takes 1 to {limits.CHAOS_RUN_S_MAX:,} seconds")
+        if not 0 < self.rate_hz <= limits.CHAOS_RATE_HZ_MAX:
+            raise BadPlan(f"{self.rate_hz:g} operations a second: up to {limits.CHAOS_RATE_HZ_MAX:,} are possible")
+        return self
+
+    def command(self) -> str:
+        """What replays it."""
+        faults = ",".join(self.faults) or "none"
+        return (
+            f"kv chaos run --nodes {self.nodes} --workload {','.join(self.workloads)} --nemesis {faults} "
+            f"--time {self.seconds:g} --seed {self.seed} --rate {self.rate_hz:g}"
+        )
+
+
+def scenario_names() -> list[str]:
+    """Those that come with the harness."""
+    return sorted(path.stem for path in SCENARIOS.glob("*.toml"))
+
+
+def read_scenario(name: str, over: Mapping[str, Any]) -> Plan:
+    """The scenario of that name, or in that file, with some of its values replaced. Raises BadPlan."""
+    path = Path(name) if name.endswith(".toml") else SCENARIOS / f"{name}.toml"
+    try:
+        document = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise BadPlan(f"there is no scenario {name!r}; there are {', '.join(scenario_names())}") from None
+    except (OSError, ValueError) as broken:
+        raise BadPlan(f"{path} cannot be read: {broken}") from broken
+    try:
+        return msgspec.convert({**document, **over}, Plan).checked()
+    except msgspec.ValidationError as wrong:
+        raise BadPlan(f"{path}: {wrong}") from wrong

@@ -1,0 +1,320 @@
+"""A run against real processes: load, faults in the middle, healing, final reads, checks, a folder with all of it.
+
+    OUT/results.json    what was done, seen and judged
+    OUT/history.jsonl   every operation, fault and observation (docs/history-format.md)
+    OUT/cluster/        data and logs of the nodes, deleted after a pass
+
+Phases: `before` (15 % of the time, calm), `faults` (70 %), `after` (15 %, healed), `final`.
+"""
+
+import asyncio
+import json
+import platform
+import random
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Literal
+
+from kvcluster.lifecycle import bring_up, purge
+from kvcluster.supervisor import Cluster
+from kvjepsen import capabilities, faulty, judge
+from kvjepsen.capabilities import Capability
+from kvjepsen.convergence import NotConverged, converge
+from kvjepsen.formats import read_history
+from kvjepsen.judge import Phase, RunVerdict
+from kvjepsen.nemesis import FAULTS, Field, Injury, Nemesis
+from kvjepsen.observer import Observer
+from kvjepsen.plan import Plan
+from kvjepsen.records import Recorder
+from kvjepsen.workloads import WORKLOADS, Arena, Workload
+from kvstore import __version__
+from kvstore.client import AsyncClient
+from kvstore.errors import KvError, LocalError
+
+RESULTS: Final = "results.json"
+HISTORY: Final = "history.jsonl"
+
+# Small logs and snapshots, so that both happen within seconds.
+SETTINGS: Final = {"KV_SNAPSHOT_LOG_BYTES": str(1 << 18), "KV_LOG_KEEP_BYTES": str(1 << 16)}
+
+_CALM_SHARE: Final = 0.15
+_CALM_S: Final = (0.2, 1.2)
+_STATUS_S: Final = 0.25
+_LAST_WRITE_S_MAX: Final = 20.0
+
+
+@dataclass
+class Status:
+    """What goes on now, for whoever looks."""
+
+    phase: str = "starting"
+    elapsed_s: float = 0.0
+    ok: int = 0
+    refused: int = 0
+    unknown: int = 0
+    fault: str = ""
+    faults: int = 0
+    leader: str | None = None
+
+
+@dataclass
+class _Run:
+    """What a run leaves behind."""
+
+    started: datetime
+    skipped: list[tuple[str, str]]
+    capabilities: list[Capability]
+    phases: list[Phase] = field(default_factory=list)
+    injuries: list[Injury] = field(default_factory=list)
+    last_write: bool = False
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Told:
+    """What came out, and where it is. `document` is results.json."""
+
+    verdict: RunVerdict
+    directory: Path
+    document: dict[str, Any]
+
+
+def run(
+    plan: Plan,
+    out: Path,
+    *,
+    watch: Callable[[Status], None] = lambda status: None,
+    say: Callable[[str], None] = lambda line: None,
+    endpoints: tuple[str, ...] = (),
+    program: str = faulty.PROGRAM,
+) -> Told:
+    """Start a cluster in `out`, or take the one behind `endpoints`, which must be all its nodes; and do what the plan
+    says. Raises BadPlan, NotReady, OSError. `program`: as for Cluster.
+    """
+    plan.checked()
+    out.mkdir(parents=True, exist_ok=True)
+    cluster: Cluster | None = None
+    home = out / "cluster"
+    if not endpoints:
+        try:
+            cluster = bring_up(home, plan.nodes, env=SETTINGS, proxy=True, program=program)
+        except BaseException:
+            if (home / "cluster.json").exists():
+                Cluster.open(home).down()
+            raise
+    told: Told | None = None
+    try:
+        told = asyncio.run(_conduct(plan, out, cluster, _nodes(cluster, endpoints), watch, say))
+    finally:
+        if cluster is not None and told is not None and told.verdict == "passed":
+            purge(cluster)
+        elif cluster is not None:
+            cluster.down()
+    return told
+
+
+def _nodes(cluster: Cluster | None, endpoints: tuple[str, ...]) -> dict[str, str]:
+    """URLs by name; what others have started goes by its address."""
+    if cluster is None:
+        return {endpoint.removeprefix("http://"): endpoint for endpoint in endpoints}
+    return {node.name: node.http for node in cluster.topology.nodes}
+
+
+async def _conduct(
+    plan: Plan,
+    out: Path,
+    cluster: Cluster | None,
+    nodes: dict[str, str],
+    watch: Callable[[Status], None],
+    say: Callable[[str], None],
+) -> Told:
+    there = capabilities.probe(cluster, orders=True)
+    faults, skipped = _possible(plan, there, len(nodes))
+    for name, why in skipped:
+        say(f"skipped: {name}, because {why}")
+    begun = time.monotonic()
+    left = _Run(datetime.now(UTC), skipped, there)
+    with (out / HISTORY).open("wb") as sink:
+        await _Conductor(plan, cluster, nodes, sink, left, watch, say).run(faults)
+    say("checking")
+    history = read_history(out / HISTORY)
+    workloads = [WORKLOADS[name](Arena(_no_recorder(), {}, 0, asyncio.Event()), 1.0) for name in plan.workloads]
+    found = judge.checks(history, workloads)
+    doubts = judge.too_little(
+        history, left.phases, left.injuries, faults_wanted=bool(plan.faults), last_write=left.last_write
+    )
+    verdict = judge.verdict(found, doubts, left.problem)
+    document = {
+        "version": 1,
+        "verdict": verdict,
+        "title": plan.title,
+        "command": plan.command(),
+        "seed": plan.seed,
+        "kvstore": __version__,
+        "python": platform.python_version(),
+        "nodes": list(nodes),
+        "workloads": list(plan.workloads),
+        "started": left.started.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "seconds": round(time.monotonic() - begun, 1),
+        "expected": plan.expected,
+        "capabilities": [
+            {"name": str(capability.name), "available": capability.available, "why": capability.why}
+            for capability in there
+        ],
+        "phases": [phase._asdict() for phase in left.phases],
+        "operations": {**judge.operations(history), "ok_by_phase": judge.ok_by_phase(history, left.phases)},
+        "faults": [asdict(injury) for injury in left.injuries],
+        "skipped": [{"fault": name, "why": why} for name, why in skipped],
+        "checks": [judge.check_json(workload, check) for workload, check in found],
+        "vacuous": doubts,
+        "problem": left.problem,
+    }
+    (out / RESULTS).write_text(json.dumps(document, indent=1) + "\n")
+    return Told(verdict, out, document)
+
+
+def _possible(plan: Plan, there: list[Capability], nodes: int) -> tuple[list[str], list[tuple[str, str]]]:
+    """The faults that can be injected, and why the others cannot."""
+    possible, skipped = [], []
+    for name in plan.faults:
+        fault = FAULTS[name]
+        why = capabilities.missing(there, fault.needs)
+        if nodes < fault.nodes_min:
+            why = f"it needs {fault.nodes_min} nodes"
+        if why:
+            skipped.append((name, why))
+        else:
+            possible.append(name)
+    return possible, skipped
+
+
+class _Nowhere:
+    """Takes a history that nobody wants."""
+
+    def write(self, data: bytes) -> int:
+        return len(data)
+
+
+def _no_recorder() -> Recorder:
+    sink: Any = _Nowhere()
+    return Recorder(sink)
+
+
+class _Conductor:
+    """Who does what when."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        cluster: Cluster | None,
+        nodes: dict[str, str],
+        sink: BinaryIO,
+        left: _Run,
+        watch: Callable[[Status], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self._plan = plan
+        self._cluster = cluster
+        self._left = left
+        self._watch = watch
+        self._say = say
+        self._stop = asyncio.Event()
+        self._over = asyncio.Event()
+        self._recorder = Recorder(sink)
+        self._arena = Arena(self._recorder, nodes, plan.seed, self._stop)
+        self._observer = Observer(nodes, self._recorder)
+        rate_hz = plan.rate_hz / len(plan.workloads)
+        self._workloads: list[Workload] = [WORKLOADS[name](self._arena, rate_hz) for name in plan.workloads]
+        self._status = Status()
+        self._begun = time.monotonic()
+
+    async def run(self, faults: list[str]) -> None:
+        async with AsyncExitStack() as stack:
+            tasks = [asyncio.create_task(self._observer.run(self._over)), asyncio.create_task(self._tell())]
+            stack.push_async_callback(self._finish, tasks)
+            load = [asyncio.create_task(workload.run()) for workload in self._workloads]
+            stack.push_async_callback(self._finish, load)
+            try:
+                await self._phases(faults, load)
+                self._status.phase = "final"
+                from_ns = time.monotonic_ns()
+                await self._final()
+                self._left.phases.append(Phase("final", from_ns, time.monotonic_ns()))
+            except (NotConverged, KvError, LocalError) as error:
+                self._left.problem = f"in the phase '{self._status.phase}': {error}"
+
+    async def _finish(self, tasks: list["asyncio.Task[None]"]) -> None:
+        self._stop.set()
+        self._over.set()
+        for end in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(end, BaseException) and self._left.problem is None:
+                self._left.problem = f"the harness itself failed: {end!r}"
+
+    async def _phases(self, faults: list[str], load: list["asyncio.Task[None]"]) -> None:
+        calm_s = self._plan.seconds * _CALM_SHARE
+        await self._phase("before", calm_s, load)
+        if faults and self._cluster is not None:
+            nemesis = Nemesis(
+                Field(self._cluster, random.Random(self._plan.seed), self._say),
+                watch=self._injured,
+                unserved=lambda: self._arena.unserved,
+            )
+            self._left.injuries = nemesis.injuries
+            enough = asyncio.Event()
+            striking = asyncio.create_task(nemesis.run(faults, _CALM_S, enough))
+            await self._phase("faults", self._plan.seconds - 2 * calm_s, [*load, striking])
+            enough.set()
+            await striking
+            last = self._left.phases.pop()
+            self._left.phases.append(last._replace(to_ns=time.monotonic_ns()))
+        else:
+            await self._phase("faults", self._plan.seconds - 2 * calm_s, load)
+        await self._phase("after", calm_s, load)
+        self._stop.set()
+        await asyncio.gather(*load)
+
+    async def _phase(
+        self, name: Literal["before", "faults", "after"], seconds: float, tasks: list["asyncio.Task[None]"]
+    ) -> None:
+        """So long, or until one of `tasks` ends, which is an error."""
+        self._status.phase = name
+        from_ns = time.monotonic_ns()
+        done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        self._left.phases.append(Phase(name, from_ns, time.monotonic_ns()))
+        for task in done:
+            task.result()
+
+    def _injured(self, injury: Injury) -> None:
+        over = bool(injury.to_ns)
+        what = {"detail": injury.detail, "nodes": injury.nodes, "effects": injury.effects}
+        self._recorder.fault(f"{injury.fault} ends" if over else injury.fault, what, ",".join(injury.nodes))
+        self._status.fault = "" if over else f"{injury.fault} {injury.detail}"
+        self._status.faults = len(self._left.injuries)
+
+    async def _final(self) -> None:
+        endpoints = list(self._arena.nodes.values())
+        async with AsyncClient(endpoints, timeout_s=_LAST_WRITE_S_MAX) as client:
+            with suppress(KvError, LocalError):
+                written = await client.put(b"chaos/last", b"1")
+                self._left.last_write = True
+                self._arena.last_revision = max(self._arena.last_revision, written.revision or 0)
+        for workload in self._workloads:
+            await workload.settle()
+        if self._cluster is not None:
+            await converge(self._cluster)
+        for workload in self._workloads:
+            await workload.final()
+
+    async def _tell(self) -> None:
+        while not self._over.is_set():
+            status, counts = self._status, self._arena.counts
+            status.elapsed_s = time.monotonic() - self._begun
+            status.ok, status.refused, status.unknown = counts["ok"], counts["refused"], counts["info"]
+            status.leader = self._observer.leader
+            self._watch(status)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._over.wait(), _STATUS_S)

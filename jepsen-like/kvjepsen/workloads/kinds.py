@@ -1,0 +1,15 @@
+"""All workloads by name."""
+
+from typing import Final
+
+from kvjepsen.workloads.append import Append
+from kvjepsen.workloads.counter import Counters
+from kvjepsen.workloads.levels import Levels
+from kvjepsen.workloads.mixed import Mixed
+from kvjepsen.workloads.register import Register
+from kvjepsen.workloads.set_ import Sets
+from kvjepsen.workloads.workload import Workload
+
+WORKLOADS: Final[dict[str, type[Workload]]] = {
+    workload.name: workload for workload in (Register, Sets, Append, Counters, Levels, Mixed)
+}
