@@ -1,5 +1,5 @@
 # Names for the scripts; what they do is said in the scripts.
-.PHONY: setup quickstart test test-long lock extras
+.PHONY: setup quickstart test test-long chaos lock extras
 
 setup:
 	./cluster/setup.sh dev
@@ -12,6 +12,9 @@ test:
 
 test-long:
 	./tests/run.sh --long
+
+chaos:
+	. .venv/bin/activate && kv chaos suite --out chaos-suite
 
 lock:
 	./.ci/lock

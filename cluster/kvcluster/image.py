@@ -6,6 +6,7 @@ only part of it. A copy of the file, taken while nobody writes, is what a machin
 
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,9 @@ from kvstore.errors import LocalError
 
 # Much longer than a run: so only what is synced gets to the image, or what the kernel must write.
 _OPTIONS: Final = "loop,noatime,commit=600"
+
+_BUSY_S_MAX: Final = 10.0
+_POLL_S: Final = 0.05
 
 
 class MountFailed(LocalError):
@@ -39,8 +43,16 @@ class Image:
         _do("mount", "-o", _OPTIONS, str(self.path), str(at))
 
     def unmount(self, at: Path) -> None:
-        """Raises MountFailed."""
-        _do("umount", str(at))
+        """The kernel closes the files of a killed process a little after its end. Raises MountFailed."""
+        deadline = time.monotonic() + _BUSY_S_MAX
+        while True:
+            try:
+                _do("umount", str(at))
+                return
+            except MountFailed as failed:
+                if "busy" not in str(failed) or time.monotonic() >= deadline:
+                    raise
+                time.sleep(_POLL_S)
 
     def copy(self, path: Path) -> "Image":
         """What the disk holds now, as an image of its own."""

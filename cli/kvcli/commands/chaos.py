@@ -9,7 +9,9 @@ import click
 
 from kvcli import output
 from kvcli.commands.chaos_odds import odds
+from kvcli.commands.chaos_report import report
 from kvcli.commands.chaos_run import run_chaos
+from kvcli.commands.chaos_suite import run_suite
 from kvcli.exit_codes import Exit
 from kvcli.options import global_options, settings
 from kvcli.output import Mode
@@ -34,6 +36,8 @@ def chaos() -> None:
 
 chaos.add_command(odds)
 chaos.add_command(run_chaos)
+chaos.add_command(run_suite)
+chaos.add_command(report)
 
 
 @chaos.command()

@@ -60,7 +60,7 @@ def run_chaos(scenario: str | None, out: Path | None, **options: Any) -> int:
         output.write_rows(["scenario"], [[name] for name in scenario_names()], _mode())
         return Exit.OK
     plan = _plan(scenario, options)
-    line = _Line(plan.seconds)
+    line = StatusLine()
     told = run(plan, _folder(out, plan.seed), watch=line.show, say=line.say, endpoints=given_endpoints())
     line.end()
     tell(told)
@@ -88,7 +88,7 @@ def tell(told: "Told") -> None:
             output.message(f"{check['check']}: {finding['kind']}: {finding['problem']}")
     for reason in [*document["vacuous"], *([document["problem"]] if document["problem"] else [])]:
         output.message(reason)
-    output.message(f"history and results are in {told.directory}")
+    output.message(f"the report is {told.directory / 'report.html'}, history and results are beside it")
 
 
 def _counts(counts: dict[str, Any]) -> str:
@@ -128,11 +128,10 @@ def _mode() -> Mode:
     return settings().output
 
 
-class _Line:
+class StatusLine:
     """Where the run stands: one line that is written over on a terminal, else a line now and then."""
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self) -> None:
         self._spoken = -_LINE_S
         self._terminal = sys.stderr.isatty()
 
@@ -149,12 +148,12 @@ class _Line:
     def show(self, status: "Status") -> None:
         """Called a few times a second."""
         line = (
-            f"{status.phase:<7}{status.elapsed_s:5.0f} s of {self._seconds:.0f}  {status.ok:,} ok, "
+            f"{status.phase:<7}{status.elapsed_s:5.0f} s  {status.ok:,} ok, "
             f"{status.refused:,} refused, {status.unknown:,} unknown  leader {status.leader or '-'}  "
             f"faults {status.faults}{': ' + status.fault if status.fault else ''}"
         )
         if self._terminal:
             click.echo(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}", err=True, nl=False)
-        elif status.elapsed_s - self._spoken >= _LINE_S:
+        elif not 0 <= status.elapsed_s - self._spoken < _LINE_S:
             self._spoken = status.elapsed_s
             output.message(line)

@@ -7,13 +7,13 @@ from typing import Final
 from kvjepsen import faulty
 from kvjepsen.capabilities import Need
 from kvjepsen.nemesis.fault import Fault, Field, Struck
+from kvstore import limits
 from kvstore.client import AsyncClient
 from kvstore.errors import KvError, LocalError, StorageFull
 
 _ALL_SHARE: Final = 0.4
 _KEY: Final = b"nemesis/filler"
-_WRITES_MAX: Final = 40
-_WRITE_BYTES: Final = 1 << 19
+_WRITES_MAX: Final = 80
 
 
 class DiskFull(Fault):
@@ -45,7 +45,7 @@ async def _fill(field: Field) -> bool:
     async with AsyncClient(field.cluster.topology.endpoints, timeout_s=1.0) as client:
         for _ in range(_WRITES_MAX):
             try:
-                await client.put(_KEY, field.rng.randbytes(_WRITE_BYTES))
+                await client.put(_KEY, field.rng.randbytes(limits.VALUE_BYTES_MAX))
             except StorageFull:
                 return True
             except (KvError, LocalError):

@@ -43,8 +43,10 @@ class Power(Fault):
             struck.effects.append(f"{sum(lost)} nodes started on what had been synced")
             await field.blocking(field.cluster.wait_ready, field.names, READY_S_MAX)
         finally:
-            for socket in sockets:
-                await socket.unplug()
+            ends = await asyncio.gather(*(socket.unplug() for socket in sockets), return_exceptions=True)
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
 
 
 class _Socket:

@@ -1,6 +1,7 @@
 """A run against real processes: load, faults in the middle, healing, final reads, checks, a folder with all of it.
 
     OUT/results.json    what was done, seen and judged
+    OUT/report.html     the same for people
     OUT/history.jsonl   every operation, fault and observation (docs/history-format.md)
     OUT/cluster/        data and logs of the nodes, deleted after a pass
 
@@ -21,7 +22,7 @@ from typing import Any, BinaryIO, Final, Literal
 
 from kvcluster.lifecycle import bring_up, purge
 from kvcluster.supervisor import Cluster
-from kvjepsen import capabilities, faulty, judge
+from kvjepsen import capabilities, faulty, judge, report
 from kvjepsen.capabilities import Capability
 from kvjepsen.convergence import NotConverged, converge
 from kvjepsen.formats import read_history
@@ -174,6 +175,7 @@ async def _conduct(
         "problem": left.problem,
     }
     (out / RESULTS).write_text(json.dumps(document, indent=1) + "\n")
+    report.write(out)
     return Told(verdict, out, document)
 
 
