@@ -86,6 +86,9 @@ ALARMS_MAX: Final = 64
 
 # The odds of clusters that need not exist (availability.py: above 1,000 the choices do not fit into a double).
 ODDS_NODES_MAX: Final = 999
+# Those of clusters that are made for it, and of those of which every subset is failed on real processes.
+ODDS_TRIAL_NODES_MAX: Final = 9
+ODDS_EXHAUSTIVE_NODES_MAX: Final = 5
 
 # Disk.
 SEGMENT_BYTES: Final = 16 << 20
