@@ -190,7 +190,9 @@ class Engine(Protocol):
         """Voters without a connection, or (on the leader) without an answer for an election timeout."""
 
     def answers(self, name: str) -> bool:
-        """Whether this leader is connected to `name` and has heard from it within an election timeout."""
+        """Whether this leader is connected to `name` and has heard from it within an election timeout, in answer to
+        something that it sent since it leads and `name` is a member.
+        """
 
     def peer(self, name: str) -> Peer | None:
         """The handshake of the present outgoing connection to `name`, or None while there is none."""

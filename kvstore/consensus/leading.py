@@ -94,6 +94,11 @@ class Leadership:
         """Seconds since `peer` last answered."""
         return self._context.now_s - self._context.core.heard_at(peer)
 
+    def has_answered(self, peer: str) -> bool:
+        """Whether `peer` has answered an append of this leadership since it is a member."""
+        progress = self.progress.get(peer)
+        return progress is not None and progress.confirmed_s > float("-inf")
+
     def confirmed_s(self) -> float:
         """When a majority had last confirmed this leadership at least, in monotonic seconds; minus infinity if never,
         or while nothing of this term is committed: then earlier acknowledged entries may lie above the commit index.

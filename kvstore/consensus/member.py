@@ -147,6 +147,7 @@ class Member(Outlook):
 
     def change(self, members: tuple[Seat, ...], done: ProposalDone) -> Objection | None:
         """Append a configuration with these members, effective at once (M1); why not, if it cannot begin (M2, M3)."""
+        self._enter()
         why_not = self._seats.change(members, self._pending, done, leads=self.leads)
         self.kick()
         return why_not

@@ -7,8 +7,9 @@ M3  No change begins while the one before is not committed, nor before the leade
     (dissertation 4.1 and the correction of 2015 to it).
 M4  Who joins begins as a learner: it gets the log, but counts in no quorum until it has caught up. So adding a member
     never makes the cluster less available.
-M5  A member is a name and the identity of a data directory. The leader binds the identities of the first members as
-    soon as it has met them; another directory under the same name is refused from then on.
+M5  A member is a name and the identity of a data directory. The leader binds the identity of a member as soon as it has
+    answered something that was sent since it is a member; another directory under the same name is refused from then
+    on. A connection alone proves nothing: it may be a former member's of that name whose host is gone without a word.
 M6  An empty directory votes only in the first election of a new cluster, and only once its node has heard from every
     other first member that it has no log either (founding.py).
 

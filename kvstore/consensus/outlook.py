@@ -135,11 +135,14 @@ class Outlook:
         ]
 
     def answers(self, name: str) -> bool:
-        """Whether this leader is connected to `name` and has heard from it within an election timeout."""
+        """Whether this leader is connected to `name` and has heard from it within an election timeout, in answer to
+        something that it sent since it leads and `name` is a member.
+        """
         self._enter()
         lead = self.leadership
         return (
             lead is not None
+            and lead.has_answered(name)
             and self._context.transport.peer(name) is not None
             and lead.lag_s(name) <= self._settings.election_s_min
         )

@@ -1,7 +1,7 @@
 """Members added, removed and promoted, leadership transferred: from any node, carried out by the leader.
 
-The leader also does two things by itself, whenever no change is under way: it binds the identities of the first members
-once it has met them (rule M5), and promotes a learner that has caught up (M4).
+The leader also does two things by itself, whenever no change is under way: it binds the identities of members once they
+have answered it (rule M5), and promotes a learner that has caught up (M4).
 """
 
 import asyncio
@@ -222,7 +222,7 @@ class Membership:
         present = self._engine.configuration
         known = {self._engine.name: self._identity}
         for member in present.members:
-            if (peer := self._engine.peer(member.name)) is not None:
+            if (peer := self._engine.peer(member.name)) is not None and self._engine.answers(member.name):
                 known[member.name] = peer.identity
         wanted = membership.with_identities(present, known)
         if wanted == present.members:

@@ -246,6 +246,23 @@ def test_a_learner_that_has_fallen_silent_is_not_promoted(monkeypatch):
     cluster.close()
 
 
+def test_a_member_that_is_added_again_is_bound_to_the_directory_that_answers(cluster):
+    """Its host is lost without a word, so the leader still has the connection to the directory that is gone."""
+    leader, lost = cluster.leader(), follower(cluster)
+    cluster.wipe(lost)
+    removal = cluster.call(leader, lambda node: node.membership.remove(lost, 2.0, force=True))
+    cluster.run(removal)
+    cluster.run(cluster.call(leader, lambda node: node.membership.add(lost, f"{lost}:8481", 2.0)))
+    assert cluster.node(leader).engine.peer(lost) is not None, "as far as the leader's host knows"
+    cluster.run_for(0.3)
+    assert members(cluster, leader).member(lost).identity == "", "nobody has answered"
+    cluster.start(lost)
+    cluster.run_for(8.0)
+    assert members(cluster, leader).member(lost).identity == cluster.processes[lost].transport._hub.hello.identity
+    assert lost in members(cluster, leader).voters
+    assert cluster.converged()
+
+
 def restart_empty(cluster: SimCluster, *names: str) -> None:
     """These members lose their disks, all of them before any comes back, and come back with their old flags."""
     for name in names:

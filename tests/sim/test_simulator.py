@@ -11,8 +11,11 @@ from kvjepsen.campaign import campaign, write_report
 from kvjepsen.level_mutants import LEVEL_MUTANTS
 from kvjepsen.mutants import MUTANTS, OCCASIONS
 from kvjepsen.runners.sim import Result, Run, run, simulate
-from kvjepsen.schedule import make_schedule
+from kvjepsen.runners.sim_faults import Faults
+from kvjepsen.schedule import Fault, make_schedule
 from kvjepsen.shrink import shrink
+from kvstore.testing import SimCluster
+from kvstore.testing.process import silence_logs
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = 500
@@ -92,11 +95,30 @@ def test_all_promises_hold_for_ten_thousand_seeds():
 
 
 # Seeds of the track record in jepsen-like/README.md that still draw the plan which found something.
-FAILED_ONCE = [301630, 305700]
+FAILED_ONCE = [301630, 305700, 505552]
+FAILED_ONCE_WITH_MEMBERS = [600258, 600386, 600477, 601004, 601241]
 
 
 def test_what_failed_once_holds_now() -> None:
     assert problems([simulate(seed) for seed in FAILED_ONCE]) == {}
+    assert problems([simulate(seed, members=True) for seed in FAILED_ONCE_WITH_MEMBERS]) == {}
+
+
+def test_a_node_that_takes_longer_to_stop_than_it_was_to_be_away_comes_back() -> None:
+    silence_logs()
+    cluster = SimCluster(("n1", "n2", "n3"), seed=1)
+    faults = Faults(cluster, cluster.first_names)
+    cluster.start_all()
+    cluster.run_for(2.0)
+    leader = str(cluster.leader())
+    faults.strike(Fault(2.0, 2.001, "stop", (leader,), 0))
+    cluster.run_for(0.002)
+    assert leader in cluster.processes, "it hands over first"
+    assert cluster.starts[leader] == 1
+    cluster.run_for(3.0)
+    assert cluster.starts[leader] == 2
+    assert cluster.converged()
+    cluster.close()
 
 
 @pytest.mark.parametrize("mutant", FOUND_BY)

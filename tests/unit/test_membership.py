@@ -72,6 +72,17 @@ def change(node: LabNode, new: tuple[Member, ...]) -> list[object]:
     return outcome
 
 
+def test_the_patience_with_a_new_member_begins_when_it_becomes_one(lab: Lab) -> None:
+    leader = lab.elect()
+    leader.propose(b"before")
+    lab.settle()
+    lab.now += 0.02  # not a step since then
+    change(leader, membership.with_learner(leader.member.configuration, "n4", ""))
+    assert leader.member.leadership is not None
+    assert leader.member.leadership.lag_s("n4") == 0.0
+    assert not leader.member.answers("n4"), "it has not answered anything"
+
+
 def test_a_learner_gets_the_log_counts_in_no_quorum_and_never_campaigns(lab: Lab) -> None:
     leader = lab.elect()
     leader.propose(b"before")

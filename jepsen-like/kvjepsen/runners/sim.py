@@ -170,6 +170,7 @@ class Run:
         cluster = self.cluster
         until = cluster.time.now + HEAL_S_MAX
         voters = await self._members(until)
+        self.faults.started &= set(voters)
         for name in [name for name in cluster.processes if name not in voters]:
             cluster.kill(name)
         for number, name in enumerate(voters):

@@ -4,6 +4,7 @@ do to one node or link at once ends with the last of them. Changes of members ar
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from kvjepsen.schedule import Fault
@@ -56,6 +57,15 @@ class Faults:
         self.cluster.resume(name)
         if name in self.started:
             self.cluster.start(name)
+
+    def _stop(self, fault: Fault) -> None:
+        """As by SIGTERM. A process may take longer to end than its fault lasts: it is started again once it has."""
+        for name in fault.nodes:
+            self._down[name] += 1
+            self.cluster.stop(name).add_done_callback(partial(self._stopped, name))
+
+    def _stopped(self, name: str, _ended: "asyncio.Future[None]") -> None:
+        self._let_run(name)
 
     def _crash(self, fault: Fault) -> None:
         self._take_down(fault, lambda name: self.cluster.crash_in(name, fault.amount))
@@ -192,7 +202,7 @@ _STRIKES: dict[str, Callable[[Faults, Fault], Any]] = {
     "power": lambda faults, fault: faults._take_down(fault, faults.cluster.power_off),
     "crash": Faults._crash,
     "blackout": lambda faults, fault: faults._take_down(fault, faults.cluster.power_off),
-    "stop": lambda faults, fault: faults._take_down(fault, faults.cluster.stop),
+    "stop": Faults._stop,
     "pause": lambda faults, fault: faults._take_down(fault, faults.cluster.pause),
     "isolate": lambda faults, fault: _isolate(faults, fault, 1),
     "halves": lambda faults, fault: faults._cut(fault, 1),
