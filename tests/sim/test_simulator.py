@@ -92,11 +92,13 @@ def test_all_promises_hold_for_ten_thousand_seeds():
 
 
 # Seeds of the track record in jepsen-like/README.md that still draw the plan which found something.
-FAILED_ONCE = [301630, 305700]
+FAILED_ONCE = [301630, 305700, 504055, 506993]
+FAILED_ONCE_WITH_MEMBERS = [600087, 600170, 600568]
 
 
 def test_what_failed_once_holds_now() -> None:
     assert problems([simulate(seed) for seed in FAILED_ONCE]) == {}
+    assert problems([simulate(seed, members=True) for seed in FAILED_ONCE_WITH_MEMBERS]) == {}
 
 
 @pytest.mark.parametrize("mutant", FOUND_BY)
