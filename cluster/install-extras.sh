@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that only some measurements need: wrk (load generator) and etcd-server (the store that the
-# speed is compared with). Without root or apt it says so and ends well: what needs them is then reported as skipped.
+# Installs the Debian packages that only some measurements and tests need: wrk (load generator), etcd-server (the store
+# that the speed is compared with) and chromium (looks at the harness's reports). Without root or apt it says so and ends
+# well: what needs them is then reported as skipped.
 set -euo pipefail
 
 missing=()
 command -v wrk >/dev/null 2>&1 || missing+=(wrk)
 command -v etcd >/dev/null 2>&1 || missing+=(etcd-server)
+command -v chromium >/dev/null 2>&1 || missing+=(chromium)
 
 if [ ${#missing[@]} -eq 0 ]; then
-    echo "wrk and etcd are here already."
+    echo "wrk, etcd and chromium are here already."
 elif ! command -v apt-get >/dev/null 2>&1; then
     echo "Skipped: ${missing[*]} not installed, because this system has no apt-get."
 elif [ "$(id -u)" -ne 0 ]; then

@@ -86,6 +86,9 @@ ALARMS_MAX: Final = 64
 
 # The odds of clusters that need not exist (availability.py: above 1,000 the choices do not fit into a double).
 ODDS_NODES_MAX: Final = 999
+# Those of clusters that are made for it, and of those of which every subset is failed on real processes.
+ODDS_TRIAL_NODES_MAX: Final = 9
+ODDS_EXHAUSTIVE_NODES_MAX: Final = 5
 
 # Disk.
 SEGMENT_BYTES: Final = 16 << 20
@@ -144,3 +147,15 @@ WITNESS_S_MAX: Final = 5.0
 # A run of the fault-injection harness.
 CHAOS_RUN_S_MAX: Final = 86_400
 CHAOS_RATE_HZ_MAX: Final = 10_000
+
+# The report of a run: what is read, what is drawn, and how large the page can get, whatever was recorded.
+RESULTS_BYTES_MAX: Final = 64 << 20
+REPORT_BYTES_MAX: Final = 16 << 20
+REPORT_TEXT_CHARS_MAX: Final = 400
+REPORT_COMMAND_CHARS_MAX: Final = 4_096
+REPORT_ROWS_MAX: Final = 300
+REPORT_POINTS_MAX: Final = 4_000
+REPORT_BUCKETS_MAX: Final = 240
+REPORT_NODES_MAX: Final = 32
+REPORT_WINDOWS_MAX: Final = 10
+REPORT_WINDOW_OPS_MAX: Final = 40

@@ -15,6 +15,7 @@ from kvcli.output import printable
 from kvjepsen.checker import Linearizability
 from kvjepsen.checking.verdict import Verdict
 from kvjepsen.records import NEVER, History, Operation
+from kvjepsen.wording import answered, asked
 
 WORDS: Final = {
     Verdict.VALID: ("linearizable", Exit.OK),
@@ -97,8 +98,8 @@ def _rows(history: History, ops: Sequence[Operation], timed: bool) -> list[list[
                 op.node or "-",
                 begins,
                 ends,
-                _asked(op),
-                _answered(op),
+                asked(op, _value),
+                answered(op, _value),
                 _bar(op, moments),
             ]
         )
@@ -115,24 +116,6 @@ def _bar(op: Operation, moments: Sequence[int]) -> str:
     left = round(moments.index(op.i) * step)
     right = round(len(moments) * step) if op.ended == NEVER else max(left + 1, round(moments.index(op.ended) * step))
     return " " * left + "[" + "=" * (right - left - 1) + (">" if op.ended == NEVER else "]")
-
-
-def _asked(op: Operation) -> str:
-    if op.f == "cas":
-        what = f"cas {_value(op.value[0])} to {_value(op.value[1])}"
-    else:
-        what = op.f if op.value is None else f"{op.f} {_value(op.value)}"
-    condition = "" if op.asked_revision is None else f" if at revision {op.asked_revision}"
-    return what + condition
-
-
-def _answered(op: Operation) -> str:
-    at = "" if op.revision is None else f" at revision {op.revision}"
-    if op.outcome == "ok":
-        return (_value(op.shown) if op.f == "read" else "ok") + at
-    if op.outcome == "fail":
-        return f"failed: {op.error}" if op.error else "failed"
-    return f"unknown: {op.error}" if op.error else "unknown"
 
 
 def _value(value: Any) -> str:

@@ -19,7 +19,7 @@ BATCH_SEEDS: Final = 10
 
 
 @contextmanager
-def _collected_by_hand() -> Iterator[None]:
+def collected_by_hand() -> Iterator[None]:
     """A run leaves one big heap of cycles: collecting it once is far cheaper than looking at it all the time."""
     enabled = gc.isenabled()
     gc.disable()
@@ -33,7 +33,7 @@ def _collected_by_hand() -> Iterator[None]:
 
 
 def _batch(seeds: list[int], members: bool, mutant: str | None) -> list[Result]:
-    with _collected_by_hand():
+    with collected_by_hand():
         results = [simulate(seed, members=members, mutant=mutant) for seed in seeds]
     gc.collect()
     return results

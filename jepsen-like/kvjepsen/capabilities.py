@@ -42,13 +42,13 @@ def probe(cluster: Cluster | None, *, orders: bool) -> list[Capability]:
         Need.PROCESSES: strange,
         Need.LINKS: no_links,
         Need.ORDERS: no_orders,
-        Need.MOUNTS: strange or _no_mounts(),
-        Need.PACKETS: strange or _no_nft(),
+        Need.MOUNTS: strange or no_mounts(),
+        Need.PACKETS: strange or no_nft(),
     }
     return [Capability(need, not why, why) for need, why in reasons.items()]
 
 
-def _no_mounts() -> str:
+def no_mounts() -> str:
     """Why no image can be mounted here: it is tried."""
     if os.geteuid() != 0:
         return "mounting needs root"
@@ -65,7 +65,7 @@ def _no_mounts() -> str:
     return ""
 
 
-def _no_nft() -> str:
+def no_nft() -> str:
     """Why packets cannot be dropped: a table is made, and taken away again."""
     if os.geteuid() != 0:
         return "nftables needs root"

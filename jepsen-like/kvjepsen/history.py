@@ -40,7 +40,7 @@ class Answered:
 
     `ones` is how many writes at level ONE had been acknowledged when it began, `all_began_s` when the last write at
     level ALL began that was acknowledged by then. `seen` is the revision that the node asked had applied, the lowest if
-    several were asked; `receipt` is what it answered at level ONE; `sent_to` are all nodes that got the request.
+    several were asked; `receipt` is what it answered at level ONE; `sent` says which nodes got the request, and when.
     """
 
     __slots__ = (
@@ -59,7 +59,7 @@ class Answered:
         "receipt",
         "revision",
         "seen",
-        "sent_to",
+        "sent",
         "shown",
         "start",
         "value",
@@ -78,7 +78,7 @@ class Answered:
         self.seen = limits.REVISION_MAX
         self.all_began_s = float("-inf")
         self.receipt: str | None = None
-        self.sent_to = {node}
+        self.sent: list[tuple[str, float]] = []
 
     def __str__(self) -> str:
         return (

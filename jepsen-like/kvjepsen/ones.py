@@ -5,7 +5,9 @@
    node had seen, it is above that. If several nodes have it under one key, the first copy in the log decides, so what
    counts is what the one of them had applied that had applied least.
 3. A read at level ONE shows a pending write of its own node (and process) where that will win; and none that was
-   acknowledged before a write at level ALL began, if that was acknowledged before the read.
+   acknowledged before a write at level ALL began, if that was acknowledged before the read (and its node was a voter
+   then). A key shown as absent may be a pending deletion: a later one that this node was sent, be it the second copy of
+   one that another node acknowledged, or one that came while the read waited, unless its key had been decided by then.
 4. A read at level ALL shows a state with every write at level ONE that was acknowledged before it began.
 5. A receipt says at the end what the log says.
 6. The stamp of a key's record only rises, but for a record that was deleted in between.
@@ -120,7 +122,7 @@ class Ones:
 
     def _all_of(self, read: "Answered", key: bytes) -> "list[Answered]":
         """Every write at level ONE that was sent to the node of `read`, acknowledged or not."""
-        return [each for each in self.attempts if each.key == key and read.node in each.sent_to]
+        return [each for each in self.attempts if each.key == key and read.node in dict(each.sent)]
 
     def _hidden(self) -> str | None:
         """A read that did not show a write of its own node and process, acknowledged before and not applied yet,
@@ -128,9 +130,25 @@ class Ones:
         """
         for read, one, shown_stamp in self._shown_without:
             fate = self._fates.get(one.receipt or "")
-            if fate is not None and fate.index > read.applied_index and fate.stamp > shown_stamp:
+            if fate is None or fate.index <= read.applied_index or fate.stamp <= shown_stamp:
+                continue
+            if not (read.shown[one.key] is None and self._deleted_since(read, one)):
                 return f"a read at level one without a write of its own node: {read} / {one}"
         return None
+
+    def _deleted_since(self, read: "Answered", one: "Answered") -> bool:
+        """Whether a deletion may have been pending at the node of `read` that is newer than `one`. It cannot, if the
+        read's state had it already: what another copy of it decided changes nothing any more.
+        """
+        for each in self._all_of(read, one.key):
+            if each is one or each.kind != "delete":
+                continue
+            fate = self._fates.get(each.receipt or "")
+            decided = fate is not None and fate.index <= read.applied_index
+            sent = any(node == read.node and one.began_s <= at_s <= read.at_s for node, at_s in each.sent)
+            if sent and not decided:
+                return True
+        return False
 
     def problem(
         self,

@@ -48,7 +48,7 @@ class BadPlan(LocalError):
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`rate_hz` operations a second, over all workloads. `expected`: what the verdict has to be, of a mutant say."""
 
-    title: str = "What the options say"
+    title: str = ""
     nodes: int = 5
     workloads: tuple[str, ...] = DEFAULT_WORKLOADS
     faults: tuple[str, ...] = DEFAULT_FAULTS
@@ -74,6 +74,13 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not 0 < self.rate_hz <= limits.CHAOS_RATE_HZ_MAX:
             raise BadPlan(f"{self.rate_hz:g} operations a second: up to {limits.CHAOS_RATE_HZ_MAX:,} are possible")
         return self
+
+    @property
+    def name(self) -> str:
+        """The title, or what is done."""
+        counts = (self.nodes, "node"), (len(self.workloads), "workload"), (len(self.faults), "kind")
+        told = [f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts]
+        return self.title or f"{told[0]}, {told[1]}, {told[2]} of faults"
 
     def command(self) -> str:
         """What replays it."""

@@ -222,8 +222,7 @@ class IntentLog:
         first, _ = self._spans.get(intent.epoch, (intent.sequence, 0))
         self._spans[intent.epoch] = (first, intent.sequence)
         op, once = intent.op, intent.once
-        if once is None or not self._machine().remembers(once):  # a repetition will change nothing
-            self.overlay.add(op[1], Pending(intent.position, intent.stamp, op[2] if op[0] == OP_PUT else None))
+        self.overlay.add(op[1], Pending(intent.position, intent.stamp, op[2] if op[0] == OP_PUT else None, once))
         if once is not None:
             self._by_once[once] = intent
 

@@ -1,9 +1,12 @@
 """What this node has acknowledged at level ONE and not applied yet, by key: reads at level ONE are laid over with it.
 
 An intent is shown where it would win if it were applied now: where its stamp is not below that of the key's record, of
-its tombstone, or of the floor (rule 8 of the state machine). The answer then is a forecast; it has no revision yet.
+its tombstone, or of the floor (rule 8 of the state machine), and where its idempotency key is not remembered: another
+node may have the same write under that key, and once the copy of that node was applied, the one here changes nothing.
+What it lay over shows again. The answer is a forecast; it has no revision yet.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -15,36 +18,46 @@ from kvstore.state.machine import Machine
 
 
 class Pending(NamedTuple):
-    """The newest pending intent of a key; `value` is None for a delete."""
+    """One pending intent of a key; `value` is None for a delete, `once` its idempotency key."""
 
     position: int
     stamp: Stamp
     value: bytes | None
+    once: bytes | None = None
 
 
 class Overlay:
-    """Key -> its newest pending intent."""
+    """Key -> its pending intents, oldest first."""
 
     def __init__(self) -> None:
-        self._keys: SortedDict[bytes, Pending] = SortedDict()
+        self._keys: SortedDict[bytes, deque[Pending]] = SortedDict()
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def add(self, key: bytes, pending: Pending) -> None:
         """An intent became durable. They come in the order of their stamps."""
-        self._keys[key] = pending
+        of_key = self._keys.get(key)
+        if of_key is None:
+            of_key = self._keys[key] = deque()
+        of_key.append(pending)
 
     def remove(self, key: bytes, position: int) -> None:
-        """The intent at `position` was applied; a newer one of its key stays."""
-        pending = self._keys.get(key)
-        if pending is not None and pending.position == position:
+        """All up to `position` were applied, or have a new place; newer ones of the key stay."""
+        of_key = self._keys.get(key)
+        if of_key is None:
+            return
+        while of_key and of_key[0].position <= position:
+            of_key.popleft()
+        if not of_key:
             del self._keys[key]
 
     def over(self, machine: Machine, key: bytes) -> Pending | None:
         """The pending intent that a read of `key` shows instead of the applied state, or None."""
-        pending = self._keys.get(key)
-        return pending if pending is not None and pending.stamp >= machine.stamp_of(key) else None
+        for pending in reversed(self._keys.get(key, ())):
+            if pending.once is None or not machine.remembers(pending.once):
+                return pending if pending.stamp >= machine.stamp_of(key) else None
+        return None
 
     def within(self, machine: Machine, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, Pending]]:
         """Those that a read of the range shows, keys rising."""

@@ -56,7 +56,9 @@ def golden(name: str, text: str) -> None:
 
 
 class TestHelp:
-    @pytest.mark.parametrize("command", ["", *OWN_COMMANDS, "bench put", "bench failover", "chaos check"])
+    @pytest.mark.parametrize(
+        "command", ["", *OWN_COMMANDS, "bench put", "bench failover", "chaos check", "chaos odds", "chaos report"]
+    )
     def test_help(self, command: str) -> None:
         shown = kv(*command.split(), "--help")
         assert (shown.returncode, shown.stderr) == (0, b"")

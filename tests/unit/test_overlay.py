@@ -7,7 +7,7 @@ from kvstore.model.results import Record
 from kvstore.model.stamp import Stamp
 from kvstore.node.overlay import Overlay, Pending, as_record
 from kvstore.state.machine import Machine
-from tests.support.machines import apply, apply_intents, intent_put, small_machine
+from tests.support.machines import apply, apply_intents, intent_delete, intent_put, small_machine
 
 
 def pending(position: int, ms: int, value: bytes | None = b"mine", node: str = "n1") -> Pending:
@@ -74,6 +74,21 @@ def test_the_very_stamp_of_the_record_is_still_shown_as_the_state_machine_would_
     assert overlay.over(machine, b"k") is not None
     overlay.add(b"k", Pending(2, Stamp(10, 0, "n0", 99), b"mine"))
     assert overlay.over(machine, b"k") is None
+
+
+def test_a_copy_under_a_key_that_another_nodes_copy_has_decided_lies_over_nothing() -> None:
+    """n2's deletion was applied, so that of n1 under the same idempotency key changes nothing, and its put is next."""
+    machine, overlay = Machine(), Overlay()
+    overlay.add(b"k", pending(2, 10, b"mine"))
+    overlay.add(b"k", Pending(3, Stamp(12, 0, "n1", 3), None, b"once"))
+    assert overlay.over(machine, b"k").value is None
+    apply_intents(machine, Origin("n2", 1, 0, 1), intent_delete(b"k", 9, once=b"once"), at=20)
+    assert overlay.over(machine, b"k").value == b"mine"
+    assert [key for key, _ in overlay.within(machine, b"", None)] == [b"k"]
+    apply_intents(
+        machine, Origin("n1", 1, 0, 1), intent_put(b"k", b"mine", 10), intent_delete(b"k", 12, once=b"once"), at=21
+    )
+    assert machine.get(b"k").value == b"mine"
 
 
 @pytest.mark.parametrize(

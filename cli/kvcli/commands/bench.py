@@ -89,8 +89,8 @@ def failover(directory: Path, kills: int, pauses: int, writers: int, attempt_s: 
     """
     import asyncio
 
-    from kvcli.failover import Failover
     from kvcluster.supervisor import Cluster
+    from kvjepsen.failover import Failover
 
     measured = Failover(Cluster.open(directory), writers, attempt_s, output.message)
     asyncio.run(measured.run(kills, pauses))

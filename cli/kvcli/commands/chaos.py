@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from kvcli import output
+from kvcli.commands.chaos_odds import odds
+from kvcli.commands.chaos_report import report
 from kvcli.commands.chaos_run import run_chaos
 from kvcli.commands.chaos_suite import run_suite
 from kvcli.exit_codes import Exit
@@ -32,8 +34,10 @@ def chaos() -> None:
     """Break things on purpose, and check what the store promises."""
 
 
+chaos.add_command(odds)
 chaos.add_command(run_chaos)
 chaos.add_command(run_suite)
+chaos.add_command(report)
 
 
 @chaos.command()

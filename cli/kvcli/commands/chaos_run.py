@@ -30,13 +30,14 @@ _LINE_S: Final = 5.0
 @click.option("--seed", type=click.IntRange(0), help="Decides faults and operations.  [default: 1]")
 @click.option("--rate", "rate_hz", type=float, metavar="HZ", help="Operations a second.  [default: 300]")
 @click.option("--scenario", metavar="NAME|FILE", help="A plan to begin with.  ['help' lists them]")
+@click.option("--mutant", metavar="NAME", help="Build a bug into the nodes: it has to be found.  ['help' lists them]")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for history and report.  [default: chaos-SEED, with a number if that is there]",
 )
 @global_options
-def run_chaos(scenario: str | None, out: Path | None, **options: Any) -> int:
+def run_chaos(scenario: str | None, mutant: str | None, out: Path | None, **options: Any) -> int:
     """Start a cluster, put load on it, break it again and again, and check everything that was answered.
 
     Writes a folder with the history and a report, and prints the verdict: passed, failed (exit code 1), or vacuous,
@@ -59,9 +60,12 @@ def run_chaos(scenario: str | None, out: Path | None, **options: Any) -> int:
     if scenario == "help":
         output.write_rows(["scenario"], [[name] for name in scenario_names()], _mode())
         return Exit.OK
-    plan = _plan(scenario, options)
+    if mutant == "help":
+        output.write_rows(["mutant", "what is wrong"], _mutants(), _mode())
+        return Exit.OK
+    plan = _plan(scenario, _hunted(mutant, options))
     line = StatusLine()
-    told = run(plan, _folder(out, plan.seed), watch=line.show, say=line.say, endpoints=given_endpoints())
+    told = run(plan, _folder(out, plan.seed), watch=line.show, say=line.say, endpoints=given_endpoints(), mutant=mutant)
     line.end()
     tell(told)
     return _CODES[told.verdict]
@@ -88,12 +92,31 @@ def tell(told: "Told") -> None:
             output.message(f"{check['check']}: {finding['kind']}: {finding['problem']}")
     for reason in [*document["vacuous"], *([document["problem"]] if document["problem"] else [])]:
         output.message(reason)
-    output.message(f"history and results are in {told.directory}")
+    output.message(f"the report is {told.directory / 'report.html'}, history and results are beside it")
 
 
 def _counts(counts: dict[str, Any]) -> str:
     shown = [f"{name.replace('_', ' ')} {number:,}" for name, number in counts.items() if isinstance(number, int)]
     return ", ".join(shown[:4])
+
+
+def _mutants() -> list[list[str]]:
+    from kvjepsen.server_mutants import MUTANTS
+
+    return [[name, (mutant.__doc__ or "").split("\n")[0]] for name, (mutant, _) in MUTANTS.items()]
+
+
+def _hunted(mutant: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    """What a mutant is looked for with, unless the options say otherwise."""
+    from kvjepsen.server_mutants import MUTANTS
+
+    if mutant is None:
+        return options
+    if mutant not in MUTANTS:
+        raise click.UsageError(f"the mutants are {', '.join(MUTANTS)}")
+    hunt = MUTANTS[mutant][1]
+    usual = {"workloads": ",".join(hunt.workloads), "faults": ",".join(hunt.faults), "nodes": hunt.nodes}
+    return {name: usual.get(name) if value is None else value for name, value in options.items()}
 
 
 def _plan(scenario: str | None, options: dict[str, Any]) -> "Plan":

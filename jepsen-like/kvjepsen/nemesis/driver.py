@@ -22,7 +22,7 @@ _FOUND_S_MAX: Final = 5.0
 
 @dataclass
 class Injury:
-    """One fault as it was inflicted; times are those of `time.monotonic_ns`, `to_ns` 0 while it lasts."""
+    """One fault as it was inflicted, until every node was ready again (`to_ns`, 0 before), by `time.monotonic_ns`."""
 
     fault: str
     title: str
@@ -83,11 +83,11 @@ class Nemesis:
                 held_s = self._field.rng.uniform(*HELD_S) if struck.held_s is None else struck.held_s
                 with suppress(TimeoutError):
                     await asyncio.wait_for((stop or asyncio.Event()).wait(), held_s)
+            cluster = self._field.cluster
+            await self._field.blocking(cluster.wait_ready, cluster.topology.names, READY_S_MAX)
         finally:
             if injury is not None:
                 injury.to_ns = time.monotonic_ns()
-        cluster = self._field.cluster
-        await self._field.blocking(cluster.wait_ready, cluster.topology.names, READY_S_MAX)
         injury.effects = [*struck.effects, *_seen(before, await self._signs())]
         self.done[name] += 1
         self._watch(injury)

@@ -91,7 +91,7 @@ class Ring(_Partition):
 
     async def cut(self, field: Field) -> tuple[list[str], list[Pair], str]:
         order = field.rng.sample(field.names, len(field.names))
-        count, reach = len(order), len(order) // 2 // 2 or 1
+        count, reach = len(order), (len(order) // 2 + 1) // 2
         pairs = [
             (order[i], order[j])
             for i in range(count)

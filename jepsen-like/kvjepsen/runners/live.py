@@ -1,6 +1,7 @@
 """A run against real processes: load, faults in the middle, healing, final reads, checks, a folder with all of it.
 
     OUT/results.json    what was done, seen and judged
+    OUT/report.html     the same for people
     OUT/history.jsonl   every operation, fault and observation (docs/history-format.md)
     OUT/cluster/        data and logs of the nodes, deleted after a pass
 
@@ -21,7 +22,7 @@ from typing import Any, BinaryIO, Final, Literal
 
 from kvcluster.lifecycle import bring_up, purge
 from kvcluster.supervisor import Cluster
-from kvjepsen import capabilities, faulty, judge
+from kvjepsen import capabilities, faulty, judge, mutated, report
 from kvjepsen.capabilities import Capability
 from kvjepsen.convergence import NotConverged, converge
 from kvjepsen.formats import read_history
@@ -90,10 +91,10 @@ def run(
     watch: Callable[[Status], None] = lambda status: None,
     say: Callable[[str], None] = lambda line: None,
     endpoints: tuple[str, ...] = (),
-    program: str = faulty.PROGRAM,
+    mutant: str | None = None,
 ) -> Told:
     """Start a cluster in `out`, or take the one behind `endpoints`, which must be all its nodes; and do what the plan
-    says. Raises BadPlan, NotReady, OSError. `program`: as for Cluster.
+    says. Raises BadPlan, NotReady, OSError. `mutant`: a bug to build in.
     """
     plan.checked()
     out.mkdir(parents=True, exist_ok=True)
@@ -101,7 +102,9 @@ def run(
     home = out / "cluster"
     if not endpoints:
         try:
-            cluster = bring_up(home, plan.nodes, env=SETTINGS, proxy=True, program=program)
+            env = SETTINGS if mutant is None else {**SETTINGS, mutated.VARIABLE: mutant}
+            program = faulty.PROGRAM if mutant is None else mutated.PROGRAM
+            cluster = bring_up(home, plan.nodes, env=env, proxy=True, program=program)
         except BaseException:
             if (home / "cluster.json").exists():
                 Cluster.open(home).down()
@@ -151,7 +154,7 @@ async def _conduct(
     document = {
         "version": 1,
         "verdict": verdict,
-        "title": plan.title,
+        "title": plan.name,
         "command": plan.command(),
         "seed": plan.seed,
         "kvstore": __version__,
@@ -174,6 +177,7 @@ async def _conduct(
         "problem": left.problem,
     }
     (out / RESULTS).write_text(json.dumps(document, indent=1) + "\n")
+    report.write(out)
     return Told(verdict, out, document)
 
 

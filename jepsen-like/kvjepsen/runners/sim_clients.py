@@ -76,7 +76,7 @@ class Clients:
         cluster, key = self._cluster, operation.key.encode()
         answered = self._history.begin(operation.kind, key, value, operation.node, operation.level, cluster.time.now)
         if operation.node not in self._voters():
-            answered.floor_all = 0
+            answered.floor_all, answered.all_began_s = 0, float("-inf")  # level ALL is a promise of the voters
         once: Once | None = None
         if operation.kind in (PUT, DELETE):
             if operation.again is not None:
@@ -131,7 +131,7 @@ class Clients:
         self, operation: Operation, name: str, answered: Answered, condition: int | None, once: Once | None
     ) -> tuple[str, Any, int]:
         cluster = self._cluster
-        answered.sent_to.add(name)
+        answered.sent.append((name, cluster.time.now))
         start = cluster.starts[name]
         send = self._request(operation, answered, condition, once)
 

@@ -8,6 +8,7 @@ from kvjepsen.checking import levels, staleness
 from kvjepsen.records import History
 from kvjepsen.workloads.linear import linearizable
 from kvjepsen.workloads.workload import READ_S_MAX, WRITE_S_MAX, Arena, Check, Slots, Worker, Workload, check_of
+from kvstore.client import AsyncClient
 
 _LEVELS: Final = ("one", "quorum", "all")
 _SLOTS: Final = 4
@@ -16,7 +17,8 @@ _STALENESS_MS: Final = (500, 2_000)
 
 
 class Levels(Workload):
-    """Eight clients; a key is written at one level, and read at every one."""
+    """Eight clients; a key is written at one level, and read at every one. After a write at ONE or ALL another node is
+    read at once, at the opposite level."""
 
     name = "levels"
     title = "reads and writes at ONE, QUORUM and ALL"
@@ -47,6 +49,8 @@ class Levels(Workload):
                 level=wrote,
             )
             self.accepted(worker, result)
+            if result is not None and wrote != "quorum":
+                await self._look_elsewhere(worker, key, "one" if wrote == "all" else "all")
             return
         level = rng.choice(_LEVELS)
         bound = rng.choice(_STALENESS_MS) if level == "one" and rng.random() < 0.3 else None
@@ -57,6 +61,14 @@ class Levels(Workload):
             level=level,
             max_staleness_ms=bound,
         )
+
+    async def _look_elsewhere(self, worker: Worker, key: str, level: str) -> None:
+        """What was written is shown by the opposite level at once, at any node."""
+        node = worker.rng.choice([name for name in self.arena.nodes if name != worker.node] or [worker.node])
+        async with AsyncClient([self.arena.nodes[node]], sessions=False) as client:
+            hand = Worker(self.arena, f"{self.name}-at-{node}", node, client, worker.rng)
+            raw = key.encode()
+            await hand.read(key, lambda: client.get(raw, level=level, timeout_s=READ_S_MAX), self.show, level=level)
 
     def checks(self, history: History) -> list[Check]:
         return [

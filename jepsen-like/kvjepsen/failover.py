@@ -21,6 +21,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import Any, Final, Literal
 
 from kvcluster.supervisor import Cluster, NotReady
+from kvjepsen.threads import in_thread
 from kvstore.client import AsyncClient
 from kvstore.errors import KvError, LocalError, NotFound
 
@@ -97,11 +98,11 @@ class Failover:
         await self._until_caught_up(client)
         # At any moment between two heartbeats, and not while connections are still being made.
         await asyncio.sleep(random.uniform(*_SETTLE_S))
-        leader = await asyncio.to_thread(self._cluster.leader)
+        leader = await in_thread(self._cluster.leader)
         if leader is None:
             raise NotReady("no node says that there is a leader")
         since = time.monotonic()
-        await asyncio.to_thread(self._cluster.kill if fault == "kill" else self._cluster.pause, leader)
+        await in_thread(self._cluster.kill if fault == "kill" else self._cluster.pause, leader)
         # What was begun before the node had certainly stopped may still have been its own.
         self._stopped, self._awaited = time.monotonic(), asyncio.get_running_loop().create_future()
         try:
@@ -111,10 +112,10 @@ class Failover:
             raise NotReady(f"no write was acknowledged {_GAP_S_MAX:g} s after {leader} had failed") from None
         finally:
             if fault == "pause":
-                await asyncio.to_thread(self._cluster.resume, leader)
+                await in_thread(self._cluster.resume, leader)
         self.gaps_s[fault].append(acknowledged - since)
         if fault == "kill":
-            await asyncio.to_thread(self._cluster.restart, leader)
+            await in_thread(self._cluster.restart, leader)
 
     async def _write(self, client: AsyncClient, key: bytes) -> None:
         while True:
@@ -132,7 +133,7 @@ class Failover:
         """Wait until every node is ready and has what was in the log when the wait began."""
         names = self._cluster.topology.names
         deadline = time.monotonic() + _CAUGHT_UP_S_MAX
-        await asyncio.to_thread(self._cluster.wait_ready, names, _CAUGHT_UP_S_MAX)
+        await in_thread(self._cluster.wait_ready, names, _CAUGHT_UP_S_MAX)
         floor: int | None = None
         while True:
             with suppress(KvError, LocalError):

@@ -1,0 +1,180 @@
+"""`kv chaos odds`: fails subsets of the nodes of real or simulated clusters, and holds what is served then against the
+formulas."""
+
+import asyncio
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from kvcli import output
+from kvcli.exit_codes import Exit
+from kvcli.options import global_options, settings
+from kvcli.output import Mode
+from kvcli.progress import Progress
+from kvstore import limits
+
+if TYPE_CHECKING:
+    from kvjepsen.odds.observation import Results
+    from kvjepsen.odds.plan import Fault, Trial
+
+REFUTED: Final = 1
+_FAILOVER_NODES_MIN: Final = 3
+_EXIT_CODES: Final[dict[str, int]] = {"confirmed": Exit.OK, "refuted": REFUTED, "incomplete": Exit.UNKNOWN}
+
+
+def _nodes(context: click.Context, parameter: click.Parameter, text: str) -> list[int]:
+    try:
+        nodes = sorted({int(word) for word in text.split(",")})
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a list like 3,4") from None
+    if not 1 <= nodes[0] <= nodes[-1] <= limits.ODDS_TRIAL_NODES_MAX:
+        raise click.BadParameter(f"{text!r}: from 1 to {limits.ODDS_TRIAL_NODES_MAX} nodes")
+    return nodes
+
+
+def _chances(context: click.Context, parameter: click.Parameter, text: str) -> list[float]:
+    try:
+        chances = sorted({float(word) for word in text.split(",")})
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a list like 0.1,0.3") from None
+    if not 0 <= chances[0] <= chances[-1] <= 1:
+        raise click.BadParameter(f"{text!r}: chances are from 0 to 1")
+    return chances
+
+
+@click.command(short_help="Fail subsets of the nodes, and hold what is served against the formulas.")
+@click.option("--nodes", default="3,4", show_default=True, metavar="N,...", callback=_nodes, help="Sizes of clusters.")
+@click.option(
+    "--p", "ps", default="0.1,0.3,0.5", show_default=True, metavar="P,...", callback=_chances,
+    help="Chances that a node is down: for trials that are drawn, and for what all subsets say together.",
+)  # fmt: skip
+@click.option("--trials", type=click.IntRange(0), default=0, show_default=True, help="Drawn trials for each N and P.")
+@click.option(
+    "--exhaustive", is_flag=True, help="Every subset, with the leader inside and outside. [default without --trials]"
+)
+@click.option(
+    "--fault", type=click.Choice(("kill", "pause", "isolate")), default="kill", show_default=True,
+    help="SIGKILL, SIGSTOP, or cut off from the other nodes and from clients.",
+)  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Decides what is drawn.")
+@click.option("--jobs", type=click.IntRange(1, 64), default=2, show_default=True, help="Clusters at a time.")
+@click.option(
+    "--budget", type=click.FloatRange(1), default=150.0, show_default=True, metavar="SECONDS",
+    help="When to stop; what was not reached is listed.",
+)  # fmt: skip
+@click.option(
+    "--failovers",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="How often to measure apart how long nobody can write after the leader was killed.",
+)
+@click.option("--simulate", is_flag=True, help="On simulated clusters: virtual time, thousands of trials.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+    help="Where trials.jsonl, odds.json and odds.html go. What is there already is not done again.",
+)  # fmt: skip
+@global_options
+def odds(
+    nodes: list[int], ps: list[float], trials: int, exhaustive: bool, fault: "Fault", seed: int, jobs: int,
+    budget: float, failovers: int, simulate: bool, out: Path | None,
+) -> int:  # fmt: skip
+    """Fail subsets of the nodes of clusters made for it, and hold what is served then against the formulas.
+
+    A trial fails some nodes, waits for the longest election, and writes at each level, trying every node. How many are
+    alive says what must be served: one, a majority, all. One mismatch refutes. OBSERVED is the share of the drawn
+    trials; from all subsets it is their sum, weighed with their chances. docs/availability.md explains it.
+
+    Exit code 0 when the exact formulas are confirmed, 1 when refuted, 5 when trials were not reached within the budget.
+    """
+    from kvjepsen.odds.observation import Results
+    from kvjepsen.odds.plan import plan
+
+    everything = exhaustive or not trials
+    if everything and not simulate and nodes[-1] > limits.ODDS_EXHAUSTIVE_NODES_MAX:
+        raise click.UsageError(
+            f"every subset of {nodes[-1]} nodes takes too long on real clusters (at most "
+            f"{limits.ODDS_EXHAUSTIVE_NODES_MAX}); use --trials, or --simulate"
+        )
+    if failovers and (simulate or nodes[-1] < _FAILOVER_NODES_MIN):
+        raise click.UsageError("--failovers needs real clusters of three nodes or more")
+    wanted = plan(nodes, ps, trials, seed, every=everything)
+    results = Results(out, seed=seed, fault=fault, simulated=simulate)
+    begun = time.monotonic()
+    if simulate:
+        _simulate(wanted, results, fault, seed, jobs, budget)
+    else:
+        asyncio.run(_make(wanted, results, fault, jobs, budget, failovers, nodes[-1]))
+    return _tell(wanted, results, ps, out, seed, fault, simulate, time.monotonic() - begun)
+
+
+def _simulate(wanted: "list[Trial]", results: "Results", fault: "Fault", seed: int, jobs: int, budget_s: float) -> None:
+    from kvjepsen.odds.running import unreached
+    from kvjepsen.odds.simulated import run
+
+    with Progress("simulated", len(unreached(wanted, results)), unit="trials") as progress:
+        run(wanted, results, fault, seed, jobs=jobs, budget_s=budget_s, each=progress.advance)
+
+
+async def _make(
+    wanted: "list[Trial]", results: "Results", fault: "Fault", jobs: int, budget_s: float, failovers: int, largest: int
+) -> None:
+    from kvjepsen.odds.clusters import live_benches
+    from kvjepsen.odds.failovers import measure
+    from kvjepsen.odds.running import run, unreached
+
+    until = time.monotonic() + budget_s
+    benches = live_benches(fault, output.message)
+    with Progress("made", len(unreached(wanted, results)), unit="trials") as progress:
+        await run(wanted, results, benches, jobs=jobs, budget_s=budget_s, each=lambda _observation: progress.advance())
+    await measure(results, benches, largest, failovers, until - time.monotonic(), output.message)
+
+
+def _tell(
+    wanted: "list[Trial]",
+    results: "Results",
+    ps: list[float],
+    out: Path | None,
+    seed: int,
+    fault: "Fault",
+    simulated: bool,
+    seconds: float,
+) -> int:
+    from kvcluster.topology import write_atomically
+    from kvjepsen.odds import failovers
+    from kvjepsen.odds.page import page
+    from kvjepsen.odds.report import COLUMNS, document, rows, summary
+    from kvjepsen.odds.running import unreached
+    from kvjepsen.odds.verdict import judge
+
+    left = unreached(wanted, results)
+    judged = judge(results.observations, ps, left, results.problems)
+    failover_s = failovers.summary(results.failovers_s)
+    found = document(
+        judged,
+        command=shlex.join(["kv", *sys.argv[1:]]),
+        seed=seed,
+        fault=fault,
+        simulated=simulated,
+        trials=len(results.observations),
+        unreached=left,
+        seconds=seconds,
+        failover_s=failover_s,
+    )
+    if out is not None:
+        write_atomically(out / "odds.json", json.dumps(found, indent=1) + "\n")
+        write_atomically(out / "odds.html", page(found))
+    mode = settings().output
+    if mode in (Mode.JSON, Mode.RAW):
+        output.write_json(found)
+    else:
+        output.write_rows(COLUMNS, rows(judged.cells), mode)
+        output.flush()
+        for line in summary(judged, len(results.observations), left, seconds, failover_s):
+            output.message(line)
+    return _EXIT_CODES[judged.verdict]

@@ -1,0 +1,232 @@
+"""Servers with a bug: each takes one promise away from a node of `kv`, and a run of the harness has to find it.
+
+A mutant is a context manager that changes this process only. `kvjepsen.mutated` starts a node inside of one.
+`MUTANTS` says with which workloads and faults each is looked for: those that it concerns. The seed is not chosen.
+"""
+
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Final, NamedTuple
+from unittest import mock
+
+from kvjepsen.level_mutants import all_at_a_majority, quorum_read_here, sessions_without_answers
+from kvjepsen.mutants import vote_forgotten
+from kvstore.consensus import raft
+from kvstore.consensus.disk import OsFile
+from kvstore.consensus.journal import Journal
+from kvstore.consensus.leading import Leadership
+from kvstore.consensus.member import Member
+from kvstore.model.results import APPLIED
+from kvstore.node.reads import QuorumReads
+from kvstore.state import machine
+from kvstore.state.digest import RawStamp
+from kvstore.state.machine import Machine
+
+Mutant = Callable[[], AbstractContextManager[None]]
+
+# Bugs that strike some writes only are decided by the value, so that every replica has the same one.
+_LOST_IN: Final = 40
+_SWAPPED_IN: Final = 40
+_TAIL: Final = 3
+
+
+class Hunt(NamedTuple):
+    """How a mutant is looked for."""
+
+    workloads: tuple[str, ...]
+    faults: tuple[str, ...]
+    nodes: int = 3
+
+
+@contextmanager
+def stale_read() -> Iterator[None]:
+    """A leader answers reads without asking whether it leads still."""
+
+    def read_index(self: Member, done: Any) -> None:
+        if self.leadership is None:
+            whole(self, done)
+        else:
+            done(self._core.applied_index, None)
+
+    whole = Member.read_index
+    with mock.patch.object(Member, "read_index", read_index):
+        yield
+
+
+@contextmanager
+def lost_write() -> Iterator[None]:
+    """Of many writes one is acknowledged, and not made."""
+
+    def written(self: Machine, key: bytes, value: bytes, old: Any, *others: Any) -> Any:
+        result = whole(self, key, value, old, *others)
+        if old is not None and _strikes(key, value, _LOST_IN):
+            self._contents.records.put(key, old)
+        return result
+
+    whole = Machine._write
+    with mock.patch.object(Machine, "_write", written):
+        yield
+
+
+@contextmanager
+def lost_tail() -> Iterator[None]:
+    """A node that starts forgets the last entries of its log."""
+
+    def opened(*arguments: Any, **named: Any) -> Journal:
+        journal = whole(*arguments, **named)
+        first, last = journal.entries[0][1], journal.entries[-1][1]
+        if named.get("segment_bytes") and last - _TAIL > first:
+            journal._commit_index = min(journal._commit_index, last - _TAIL)
+            journal.truncate(last - _TAIL + 1)
+        return journal
+
+    whole = Journal.open
+    with mock.patch.object(Journal, "open", opened):
+        yield
+
+
+@contextmanager
+def commit_alone() -> Iterator[None]:
+    """A leader takes every follower to have what it has itself: two leaders acknowledge side by side."""
+
+    def match(self: Any, _node: Any) -> int:
+        index: int = self._store.durable_index
+        return index
+
+    with mock.patch.object(raft._MatchIndex, "__getitem__", match):
+        yield
+
+
+@contextmanager
+def dirty_read() -> Iterator[None]:
+    """A write whose condition does not hold is refused, and made."""
+
+    def put(self: Machine, key: bytes, value: bytes, condition: int | None, stamp: RawStamp, hashed: Any) -> Any:
+        result = whole(self, key, value, condition, stamp, hashed)
+        if result.status != APPLIED:
+            self._write(key, value, self._contents.records.get(key), stamp, hashed)
+        return result
+
+    whole = Machine._put
+    with mock.patch.object(Machine, "_put", put):
+        yield
+
+
+@contextmanager
+def condition_ignored() -> Iterator[None]:
+    """A compare and set does not compare."""
+    with mock.patch.object(machine, "_holds", return_value=True):
+        yield
+
+
+@contextmanager
+def delete_undone() -> Iterator[None]:
+    """What was deleted is there again after some more writes."""
+
+    def buried(self: Machine, key: bytes, old: Any, *others: Any) -> Any:
+        if old is not None:
+            grave.append([key, old, 5])
+        return bury(self, key, old, *others)
+
+    def written(self: Machine, *arguments: Any) -> Any:
+        for entry in list(grave):
+            entry[2] -= 1
+            if entry[2] <= 0:
+                grave.remove(entry)
+                if self._contents.records.get(entry[0]) is None:
+                    self._contents.records.put(entry[0], entry[1])
+        return write(self, *arguments)
+
+    grave: list[list[Any]] = []
+    bury, write = Machine._bury, Machine._write
+    with mock.patch.object(Machine, "_bury", buried), mock.patch.object(Machine, "_write", written):
+        yield
+
+
+@contextmanager
+def keys_swapped() -> Iterator[None]:
+    """Of many writes one gets the value of the write before it, to another key."""
+
+    def written(self: Machine, key: bytes, value: bytes, *others: Any) -> Any:
+        struck = before and _strikes(key, value, _SWAPPED_IN)
+        said, before[:] = (before[0] if struck else value), [value]
+        return whole(self, key, said, *others)
+
+    before: list[bytes] = []
+    whole = Machine._write
+    with mock.patch.object(Machine, "_write", written):
+        yield
+
+
+@contextmanager
+def all_but_one() -> Iterator[None]:
+    """Level ALL is acknowledged when one voter is missing."""
+
+    def behind(self: Leadership, index: int) -> list[str]:
+        return whole(self, index)[1:]
+
+    whole = Leadership.behind
+    with mock.patch.object(Leadership, "behind", behind):
+        yield
+
+
+@contextmanager
+def no_fsync() -> Iterator[None]:
+    """Everything is acknowledged before it is on the disk."""
+    with mock.patch.object(OsFile, "sync", return_value=None):
+        yield
+
+
+@contextmanager
+def forgetful_session() -> Iterator[None]:
+    """Every other QUORUM read is answered from here and now: a client sees what is older than what it saw."""
+
+    async def index(self: QuorumReads, at: float) -> int:
+        turns[0] += 1
+        return self._engine.applied_index if turns[0] % 2 else await whole(self, at)
+
+    turns = [0]
+    whole = QuorumReads.index
+    with mock.patch.object(QuorumReads, "index", index):
+        yield
+
+
+@contextmanager
+def diverging_replica() -> Iterator[None]:
+    """One node, the second, leaves some writes out."""
+
+    def written(self: Machine, key: bytes, value: bytes, old: Any, *others: Any) -> Any:
+        result = whole(self, key, value, old, *others)
+        if "n2" in sys.argv and old is not None and _strikes(key, value, _LOST_IN):
+            self._contents.records.put(key, old)
+        return result
+
+    whole = Machine._write
+    with mock.patch.object(Machine, "_write", written):
+        yield
+
+
+def _strikes(key: bytes, value: bytes, one_in: int) -> bool:
+    return zlib.crc32(key + b"=" + value) % one_in == 0
+
+
+MUTANTS: Final[dict[str, tuple[Mutant, Hunt]]] = {
+    "stale-read": (stale_read, Hunt(("register", "levels"), ("isolate-leader", "pause-leader"))),
+    "lost-write": (lost_write, Hunt(("register", "append"), ("kill",))),
+    "lost-tail": (lost_tail, Hunt(("register", "set", "counter"), ("kill-all",))),
+    "two-leaders": (commit_alone, Hunt(("register", "set"), ("isolate-leader",))),
+    "dirty-read": (dirty_read, Hunt(("register", "append"), ("kill",))),
+    "double-apply": (sessions_without_answers, Hunt(("counter", "register"), ("kill-leader", "isolate-leader"))),
+    "condition-ignored": (condition_ignored, Hunt(("register", "append"), ("kill",))),
+    "delete-undone": (delete_undone, Hunt(("register", "mixed"), ("kill",))),
+    "keys-swapped": (keys_swapped, Hunt(("register", "mixed"), ("kill",))),
+    "all-at-a-majority": (all_at_a_majority, Hunt(("levels",), ("delay", "slow-fsync"))),
+    "all-but-one": (all_but_one, Hunt(("levels",), ("delay", "slow-fsync"))),
+    "no-fsync": (no_fsync, Hunt(("register", "set"), ("power",))),
+    "vote-forgotten": (vote_forgotten, Hunt(("register", "set"), ("kill-all", "kill-leader"), 5)),
+    "follower-read": (quorum_read_here, Hunt(("register", "levels"), ("isolate", "delay"))),
+    "forgetful-session": (forgetful_session, Hunt(("register", "levels"), ("isolate", "delay"))),
+    "diverging-replica": (diverging_replica, Hunt(("register", "mixed"), ("kill",))),
+}

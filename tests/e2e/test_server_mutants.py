@@ -1,0 +1,33 @@
+"""Servers with a bug built in: a run of the harness accuses each. One in every run of the tests, all in long ones."""
+
+from pathlib import Path
+
+import pytest
+
+from kvjepsen import capabilities
+from kvjepsen.plan import Plan
+from kvjepsen.runners.live import run
+from kvjepsen.server_mutants import MUTANTS
+
+SEEDS = (101, 102, 103)
+
+
+def hunted(mutant: str, seed: int, seconds: float, out: Path) -> str:
+    """The verdict of one run against nodes with the bug."""
+    hunt = MUTANTS[mutant][1]
+    plan = Plan(
+        nodes=hunt.nodes, workloads=hunt.workloads, faults=hunt.faults, seconds=seconds, seed=seed, expected="failed"
+    )
+    return run(plan, out, mutant=mutant, say=print).verdict
+
+
+def test_a_compare_and_set_that_does_not_compare_is_found(tmp_path: Path) -> None:
+    assert hunted("condition-ignored", SEEDS[0], 6, tmp_path / "out") == "failed"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_every_server_with_a_bug_is_found_within_three_runs(mutant: str, tmp_path: Path) -> None:
+    if "power" in MUTANTS[mutant][1].faults and (why := capabilities.no_mounts()):
+        pytest.skip(f"{mutant} shows by power loss only: {why}")
+    assert "failed" in (hunted(mutant, seed, 15, tmp_path / f"{seed}") for seed in SEEDS)

@@ -1,0 +1,105 @@
+"""Plans of runs, and the scenarios that come with the harness."""
+
+from pathlib import Path
+
+import click
+import pytest
+
+from kvcli import main
+from kvcli.commands.chaos_run import run_chaos
+from kvjepsen.nemesis import FAULTS
+from kvjepsen.plan import BadPlan, Plan, read_scenario, scenario_names
+from kvjepsen.suite import plans
+from kvjepsen.workloads import WORKLOADS
+
+
+def test_there_are_twenty_scenarios_and_each_makes_sense() -> None:
+    names = scenario_names()
+    assert len(names) >= 20
+    read = [read_scenario(name, {}) for name in names]
+    assert len({plan.seed for plan in read}) == len(read)
+    assert len({plan.title for plan in read}) == len(read)
+
+
+def test_together_the_scenarios_use_every_fault_and_every_workload() -> None:
+    read = [read_scenario(name, {}) for name in scenario_names() if name != "everything"]
+    assert {fault for plan in read for fault in plan.faults} == set(FAULTS)
+    assert {workload for plan in read for workload in plan.workloads} == set(WORKLOADS)
+    assert {plan.nodes for plan in read} == {3, 4, 5}
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"workloads": ("registre",)}, "there is no workload 'registre'"),
+        ({"faults": ("kil",)}, "there is no fault 'kil'"),
+        ({"faults": ("kill", "kill")}, "named twice"),
+        ({"workloads": ()}, "at least one workload"),
+        ({"nodes": 0}, "0 nodes"),
+        ({"seconds": 0.5}, "0.5 s"),
+        ({"rate_hz": 0.0}, "0 operations a second"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(values: dict, said: str) -> None:
+    with pytest.raises(BadPlan, match=said):
+        Plan(**values).checked()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("nodes = 'three'", "nodes"), ("nodse = 3", "nodse"), ("nodes = [", "cannot be read")],
+)
+def test_a_scenario_that_cannot_be_used_says_why(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(BadPlan, match=said):
+        read_scenario(str(path), {})
+
+
+def test_a_scenario_of_one_s_own_can_be_replaced_in_parts(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('title = "Mine"\nnodes = 3\nfaults = ["kill"]\n')
+    plan = read_scenario(str(path), {"nodes": 4, "seed": 9})
+    assert (plan.title, plan.nodes, plan.faults, plan.seed) == ("Mine", 4, ("kill",), 9)
+
+
+def test_an_unknown_scenario_names_those_that_there_are() -> None:
+    with pytest.raises(BadPlan, match="leader-dies"):
+        read_scenario("no-such", {})
+
+
+def test_the_command_of_a_plan_makes_the_same_plan() -> None:
+    plan = Plan(nodes=3, workloads=("set",), faults=(), seconds=7.5, seed=4, rate_hz=50.0)
+    words = plan.command().split()
+    assert words[:3] == ["kv", "chaos", "run"]
+    with click.Context(run_chaos, info_name="run") as above:
+        given = run_chaos.make_context("run", words[3:], parent=above).params
+    assert (given["nodes"], given["workloads"], given["faults"], given["seconds"], given["seed"], given["rate_hz"]) == (
+        3,
+        "set",
+        "none",
+        7.5,
+        4,
+        50.0,
+    )
+
+
+def test_every_round_of_a_suite_has_other_seeds_and_folders() -> None:
+    wanted = list(plans(["leader-dies", "split"], 3, {"seconds": 5.0}))
+    assert [name for name, _ in wanted][:2] == ["leader-dies-1", "split-7"]
+    assert len({name for name, _ in wanted}) == len({plan.seed for _, plan in wanted}) == 6
+    assert {plan.seconds for _, plan in wanted} == {5.0}
+
+
+@pytest.mark.parametrize("option", ["--workload", "--nemesis", "--scenario"])
+def test_help_lists_what_there_is(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["chaos", "run", option, "help"]) == 0
+    known = {"--workload": WORKLOADS, "--nemesis": FAULTS, "--scenario": scenario_names()}[option]
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in known)
+
+
+def test_a_folder_that_holds_something_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "something").write_text("kept")
+    assert main.run(["chaos", "run", "--out", str(tmp_path)]) == 2
+    assert "not empty" in capsys.readouterr().err
