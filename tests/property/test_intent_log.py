@@ -243,9 +243,10 @@ class IntentLogOnABadDisk(RuleBasedStateMachine):
         for place, each in enumerate(self.written[: self.synced][-30:], max(self.synced - 30, 0)):
             assert log.is_pending(each.epoch, each.sequence) == (place >= self.dropped)
         newest = {each.key: each for each in pending}
-        assert {key: (shown.value, shown.stamp[:2]) for key, shown in log.overlay._keys.items()} == {
+        assert {key: (of_key[-1].value, of_key[-1].stamp[:2]) for key, of_key in log.overlay._keys.items()} == {
             key: (each.value, each.stamp) for key, each in newest.items()
         }
+        assert sum(map(len, log.overlay._keys.values())) == len(pending)
         assert self.opened.clock.highest()[:2] >= self.highest
         assert log.last_position <= log.drained_position or pending
         assert not self.opened.failures

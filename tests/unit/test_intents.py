@@ -51,7 +51,7 @@ def test_a_restart_finds_all_that_was_acknowledged_in_its_order_with_its_stamps(
     again = OpenLog(disk.after_crash(fate), incarnation=2)
     assert again.pending() == acknowledged
     assert again.log.overlay._keys[b"k0"][-1].value is None
-    assert again.log.overlay._keys[b"k1"].value == b"7"
+    assert again.log.overlay._keys[b"k1"][-1].value == b"7"
     assert again.log.is_pending(*acknowledged[3][1:3])
 
 
@@ -232,8 +232,10 @@ def test_settling_prunes_exactly_what_is_covered_and_the_overlay_follows(covered
     for place, intent in enumerate(everything):
         assert opened.log.is_pending(intent.epoch, intent.sequence) == (place >= covered)
     newest = {what(intent.op)[0]: intent for intent in left}
-    shown = {key: pending.position for key, pending in opened.log.overlay._keys.items()}
+    shown = {key: of_key[-1].position for key, of_key in opened.log.overlay._keys.items()}
     assert shown == {key: intent.position for key, intent in newest.items()}
+    kept = sorted(pending.position for of_key in opened.log.overlay._keys.values() for pending in of_key)
+    assert kept == [intent.position for intent in left]
     assert set(opened.log._by_once) == {intent.once for intent in left if intent.once is not None}
     assert opened.log.drained_position == (everything[covered - 1].position if covered else 1)
     # Told once more, as every applied entry does, it changes nothing; nor does an older word.
@@ -463,7 +465,7 @@ def test_a_repetition_of_what_the_state_remembers_is_not_shown() -> None:
     opened = OpenLog(node_disk())
     opened.machine.keys.add(b"once")
     opened.add(b"k", b"again", b"once")
-    assert len(opened.log.overlay) == 0
+    assert opened.log.overlay.over(opened.machine, b"k") is None
     assert len(opened.pending()) == 1
 
 
