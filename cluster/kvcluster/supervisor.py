@@ -115,14 +115,14 @@ class Cluster:
 
     def describe(self) -> dict[str, Any]:
         """Directory, endpoints and nodes with their pids (null when dead), as `kv cluster up` prints them."""
-        return self._describe(self._views())
+        return self._describe(self.views())
 
     def status(self) -> dict[str, Any]:
         """`describe`, and for every node its state and the role it says it has (null unless it answers).
 
         With link proxies also `links`: those with a fault on them, null if the proxies do not answer.
         """
-        views = self._views()
+        views = self.views()
         answer = self._describe(views)
         for node in answer["nodes"]:
             member = probe.own_member(views.get(node["name"]))
@@ -137,7 +137,7 @@ class Cluster:
 
     def leader(self) -> str | None:
         """The node that leads, as the running node with the highest term says."""
-        views = [view for view in self._views().values() if view is not None and view["leader"] is not None]
+        views = [view for view in self.views().values() if view is not None and view["leader"] is not None]
         return max(views, key=lambda view: int(view["term"]))["leader"] if views else None
 
     def log_tail(self, name: str) -> str:
@@ -241,7 +241,8 @@ class Cluster:
         directory = str(self.topology.directory)
         return {"dir": directory, "cluster_id": cluster_id, "endpoints": self.topology.endpoints, "nodes": nodes}
 
-    def _views(self) -> dict[str, dict[str, Any] | None]:
+    def views(self) -> dict[str, dict[str, Any] | None]:
+        """What each running node says about the cluster, None where it does not answer."""
         running = [node for node in self.topology.nodes if self.state(node.name) == "running"]
         if not running:
             return {}

@@ -33,7 +33,7 @@ class Phase(NamedTuple):
     to_ns: int
 
 
-def checks(history: History, workloads: Sequence[Workload]) -> list[tuple[str | None, Check]]:
+def checks(history: History, workloads: Sequence[type[Workload]]) -> list[tuple[str | None, Check]]:
     """What each workload promises, and what holds for all of them together (None)."""
     found: list[tuple[str | None, Check]] = []
     for workload in workloads:

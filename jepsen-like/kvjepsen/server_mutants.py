@@ -7,7 +7,7 @@ A mutant is a context manager that changes this process only. `kvjepsen.mutated`
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final, NamedTuple
 from unittest import mock
 
@@ -195,16 +195,8 @@ def forgetful_session() -> Iterator[None]:
 
 @contextmanager
 def diverging_replica() -> Iterator[None]:
-    """One node, the second, leaves some writes out."""
-
-    def written(self: Machine, key: bytes, value: bytes, old: Any, *others: Any) -> Any:
-        result = whole(self, key, value, old, *others)
-        if "n2" in sys.argv and old is not None and _strikes(key, value, _LOST_IN):
-            self._contents.records.put(key, old)
-        return result
-
-    whole = Machine._write
-    with mock.patch.object(Machine, "_write", written):
+    """One node, the second, loses some writes."""
+    with lost_write() if "n2" in sys.argv else nullcontext():
         yield
 
 

@@ -14,8 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from kvjepsen.plan import Plan, read_scenario
-from kvjepsen.runners.live import RESULTS, Status, run
+from kvjepsen.report.results import RESULTS
+from kvjepsen.runners.live import Status, run
 
 SUMMARY: Final = "summary.json"
 
@@ -76,7 +79,7 @@ def plans(names: Sequence[str], rounds: int, over: dict[str, Any]) -> Iterator[t
         for name in names:
             plan = read_scenario(name, over)
             seed = plan.seed + turn * _SEEDS_PER_ROUND
-            yield f"{Path(name).stem}-{seed}", read_scenario(name, {**over, "seed": seed})
+            yield f"{Path(name).stem}-{seed}", msgspec.structs.replace(plan, seed=seed)
 
 
 def suite(

@@ -1,6 +1,5 @@
 """The verdict of a run: failed before unknown before vacuous, and a pass only if enough was done."""
 
-import asyncio
 import io
 
 import pytest
@@ -11,7 +10,7 @@ from kvjepsen.judge import OK_PER_PHASE_MIN, Phase
 from kvjepsen.nemesis import Injury
 from kvjepsen.records import FINAL, History, Recorder
 from kvjepsen.workloads import WORKLOADS
-from kvjepsen.workloads.workload import Arena, Check
+from kvjepsen.workloads.workload import Check
 from tests.support.recorded import lines_of
 
 PHASES = [Phase("before", 0, 100), Phase("faults", 100, 200), Phase("after", 200, 300), Phase("final", 300, 400)]
@@ -87,7 +86,7 @@ def test_a_lost_write_is_found_and_named_with_its_key() -> None:
         recorder.invoke(1, "write", key="register/3", value=1, client="c", level="quorum"), revision=5, version=1
     )
     recorder.ok(recorder.invoke(2, "read", key="register/3", client=FINAL, level="quorum", node="n1"), value=None)
-    found = judge.checks(lines_of(sink), [WORKLOADS["register"](_arena(), 1.0)])
+    found = judge.checks(lines_of(sink), [WORKLOADS["register"]])
     wrong = {check.name: judge.check_json(workload, check) for workload, check in found}
     for name in ("linearizable", "durability"):
         assert wrong[name]["verdict"] == "invalid"
@@ -106,7 +105,3 @@ def test_a_finding_is_written_with_everything_that_shows_it() -> None:
         "broken": 2,
         "findings": [{"kind": "lost", "problem": "gone", "key": "set/1", "ops": [4, 7]}],
     }
-
-
-def _arena() -> Arena:
-    return Arena(Recorder(io.BytesIO()), {}, 0, asyncio.Event())

@@ -119,6 +119,6 @@ def test_what_cannot_be_injected_says_why() -> None:
 
 
 def test_a_cluster_that_is_not_ours_leaves_only_what_is_asked_for_over_http() -> None:
-    there = capabilities.probe(None, orders=True)
+    there = capabilities.probe(None)
     possible = {name for name, fault in FAULTS.items() if not capabilities.missing(there, fault.needs)}
     assert possible == {"transfer"}

@@ -1,10 +1,10 @@
 """Wall clocks that jump, or run too fast or too slow. Monotonic time is left alone. By order to `kvjepsen.faulty`."""
 
+from abc import abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from kvjepsen import faulty
 from kvjepsen.capabilities import Need
 from kvjepsen.nemesis.fault import Fault, Field, Struck
 
@@ -16,22 +16,20 @@ class _Clocks(Fault):
     needs = frozenset({Need.PROCESSES, Need.ORDERS})
     nodes_min = 1
 
+    @abstractmethod
     def wrong(self, field: Field) -> tuple[float, float]:
         """How far ahead the clock is, in ms, and how fast it runs."""
-        raise NotImplementedError
 
     @asynccontextmanager
     async def strike(self, field: Field) -> AsyncIterator[Struck]:
-        victims = [await field.leader_or_any()] if field.rng.random() < 0.5 else field.minority()
+        victims = await field.leader_or_minority()
         offset_ms, rate = self.wrong(field)
         try:
-            for name in victims:
-                await field.blocking(faulty.order, field.cluster, name, clock=[offset_ms, rate])
+            await field.order(victims, clock=[offset_ms, rate])
             told = f"{offset_ms / 1_000:+.1f} s" if offset_ms else f"{rate - 1:+.0%}"
             yield Struck(victims, told, effects=[f"the clock of {', '.join(victims)} was wrong"])
         finally:
-            for name in victims:
-                await field.blocking(faulty.order, field.cluster, name, clock=[0.0, 1.0])
+            await field.order(victims, clock=[0.0, 1.0])
 
 
 class ClockJump(_Clocks):

@@ -22,7 +22,7 @@ class Delay(Fault):
     async def strike(self, field: Field) -> AsyncIterator[Struck]:
         topology = field.cluster.topology
         milliseconds, victim = field.rng.randint(*_DELAY_MS), field.any()
-        pairs = [(link.source, link.target) for link in topology.links if victim in (link.source, link.target)]
+        pairs = [pair for pair in field.links if victim in pair]
         everywhere = field.rng.random() < 0.5
         try:
             await field.blocking(faults.delay, topology, None if everywhere else pairs, milliseconds)

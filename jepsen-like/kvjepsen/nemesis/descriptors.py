@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
-from kvjepsen import faulty
 from kvjepsen.capabilities import Need
 from kvjepsen.nemesis.fault import Fault, Field, Struck
 from kvjepsen.plain import Connection
@@ -27,8 +26,7 @@ class Descriptors(Fault):
         victims = field.minority()
         struck = Struck(victims)
         try:
-            for name in victims:
-                await field.blocking(faulty.order, field.cluster, name, descriptors=_LEFT)
+            await field.order(victims, descriptors=_LEFT)
             unanswered = 0
             for name in victims:
                 unanswered += await _knock(field.cluster.topology.node(name).http_port)
@@ -36,8 +34,7 @@ class Descriptors(Fault):
                 struck.effects.append(f"{unanswered} new connections were not served")
             yield struck
         finally:
-            for name in victims:
-                await field.blocking(faulty.order, field.cluster, name, descriptors=None)
+            await field.order(victims, descriptors=None)
 
 
 async def _knock(port: int) -> int:

@@ -4,15 +4,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from kvjepsen import faulty
 from kvjepsen.capabilities import Need
-from kvjepsen.nemesis.fault import Fault, Field, Struck
+from kvjepsen.nemesis.fault import FILLER_KEY, Fault, Field, Struck
 from kvstore import limits
 from kvstore.client import AsyncClient
 from kvstore.errors import KvError, LocalError, StorageFull
 
 _ALL_SHARE: Final = 0.4
-_KEY: Final = b"nemesis/filler"
 _WRITES_MAX: Final = 80
 
 
@@ -29,15 +27,13 @@ class DiskFull(Fault):
         victims = field.names if field.rng.random() < _ALL_SHARE else field.minority()
         struck = Struck(victims, effects=[f"no room at {', '.join(victims)}"])
         try:
-            for name in victims:
-                await field.blocking(faulty.order, field.cluster, name, full=True)
+            await field.order(victims, full=True)
             yield struck
             refused = await _fill(field)
             if refused:
                 struck.effects.append("507 storage_full")
         finally:
-            for name in victims:
-                await field.blocking(faulty.order, field.cluster, name, full=False)
+            await field.order(victims, full=False)
 
 
 async def _fill(field: Field) -> bool:
@@ -45,7 +41,7 @@ async def _fill(field: Field) -> bool:
     async with AsyncClient(field.cluster.topology.endpoints, timeout_s=1.0) as client:
         for _ in range(_WRITES_MAX):
             try:
-                await client.put(_KEY, field.rng.randbytes(limits.VALUE_BYTES_MAX))
+                await client.put(FILLER_KEY, field.rng.randbytes(limits.VALUE_BYTES_MAX))
             except StorageFull:
                 return True
             except (KvError, LocalError):

@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from kvcluster import faults, probe
+from kvcluster import faults
 from kvcluster.faults import NoProxies
 from kvjepsen.nemesis.fault import HELD_S, READY_S_MAX, Fault, Field, Struck
 from kvjepsen.nemesis.kinds import FAULTS
@@ -105,10 +105,10 @@ class Nemesis:
     async def _signs(self) -> _Signs:
         cluster = self._field.cluster
         deadline = time.monotonic() + _FOUND_S_MAX
-        views = await self._views()
-        while not any(view.get("leader") for view in views) and time.monotonic() < deadline:
-            views = await self._views()
-        newest = max(views, key=lambda view: int(view["term"]), default=None)
+        views = await self._field.blocking(cluster.views)
+        while not any(view and view["leader"] for view in views.values()) and time.monotonic() < deadline:
+            views = await self._field.blocking(cluster.views)
+        newest = max(filter(None, views.values()), key=lambda view: int(view["term"]), default=None)
         pids = {}
         for name in cluster.topology.names:
             process = cluster.process(name)
@@ -125,11 +125,6 @@ class Nemesis:
             counts["held_bytes_total"],
             self._unserved(),
         )
-
-    async def _views(self) -> list[dict[str, Any]]:
-        nodes = self._field.cluster.topology.nodes
-        answers = await asyncio.gather(*(asyncio.to_thread(probe.cluster_view, node) for node in nodes))
-        return [view for view in answers if view is not None]
 
 
 def _seen(before: _Signs, after: _Signs) -> list[str]:

@@ -1,23 +1,28 @@
 """What every fault is made of. A new kind is one file with a class, and its name in `kinds.py`."""
 
-import asyncio
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import ClassVar, Final, ParamSpec, TypeVar
+from typing import Any, ClassVar, Final, ParamSpec, TypeVar
 
 from kvcluster import probe
+from kvcluster.partition import Pair
 from kvcluster.supervisor import Cluster
+from kvjepsen import faulty
 from kvjepsen.capabilities import Need
 from kvjepsen.frame import Progress
+from kvjepsen.threads import in_thread
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 HELD_S: Final = (0.2, 2.0)
 READY_S_MAX: Final = 30.0
+
+# What faults write themselves, to make logs grow.
+FILLER_KEY: Final = b"nemesis/filler"
 
 
 class Field:
@@ -35,7 +40,7 @@ class Field:
 
     async def blocking(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Calls of the supervisor block."""
-        return await asyncio.to_thread(function, *args, **kwargs)
+        return await in_thread(function, *args, **kwargs)
 
     async def leader(self) -> str | None:
         """Who leads now."""
@@ -52,6 +57,20 @@ class Field:
     def minority(self) -> list[str]:
         """Fewer than half of the nodes, one at least."""
         return self.rng.sample(self.names, max(1, self.rng.randint(1, max(1, (len(self.names) - 1) // 2))))
+
+    async def leader_or_minority(self) -> list[str]:
+        """Whoever leads, or fewer than half of the nodes, as chance has it."""
+        return [await self.leader_or_any()] if self.rng.random() < 0.5 else self.minority()
+
+    @property
+    def links(self) -> list[Pair]:
+        """All directed links."""
+        return [(link.source, link.target) for link in self.cluster.topology.links]
+
+    async def order(self, names: list[str], **what: Any) -> None:
+        """Have each of these nodes do it: see kvjepsen.faulty."""
+        for name in names:
+            await self.blocking(faulty.order, self.cluster, name, **what)
 
     async def metric(self, name: str, sample: str) -> float:
         """A sample of a node's metrics; 0 if it cannot be had."""
@@ -82,3 +101,18 @@ class Fault(ABC):
     @abstractmethod
     def strike(self, field: Field) -> AbstractAsyncContextManager[Struck]:
         """The fault lasts as long as the `async with`. On leaving it is over, though nodes may not be ready yet."""
+
+
+class Aimed(Fault):
+    """A fault for some nodes: a minority, so that the others can go on, unless its kind says otherwise."""
+
+    async def victims(self, field: Field) -> list[str]:
+        """Who is hit."""
+        return field.minority()
+
+
+class AtLeader(Aimed):
+    """For whoever leads."""
+
+    async def victims(self, field: Field) -> list[str]:
+        return [await field.leader_or_any()]

@@ -1,20 +1,15 @@
 """SIGKILL: for anybody, for whoever leads, for all at once. They are started again."""
 
-from abc import abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from kvjepsen.capabilities import Need
-from kvjepsen.nemesis.fault import Fault, Field, Struck
+from kvjepsen.nemesis.fault import Aimed, AtLeader, Field, Struck
 
 
-class _Killing(Fault):
+class _Killing(Aimed):
     needs = frozenset({Need.PROCESSES})
     nodes_min = 1
-
-    @abstractmethod
-    async def victims(self, field: Field) -> list[str]:
-        """Who is killed."""
 
     @asynccontextmanager
     async def strike(self, field: Field) -> AsyncIterator[Struck]:
@@ -29,23 +24,17 @@ class _Killing(Fault):
 
 
 class Kill(_Killing):
-    """A minority, so that the others can go on."""
+    """A minority."""
 
     name = "kill"
     title = "SIGKILL for a minority of the nodes, started again after a while"
 
-    async def victims(self, field: Field) -> list[str]:
-        return field.minority()
 
-
-class KillLeader(_Killing):
+class KillLeader(AtLeader, _Killing):
     """Whoever leads."""
 
     name = "kill-leader"
     title = "SIGKILL for the leader, started again after a while"
-
-    async def victims(self, field: Field) -> list[str]:
-        return [await field.leader_or_any()]
 
 
 class KillAll(_Killing):

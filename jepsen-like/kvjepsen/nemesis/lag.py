@@ -11,13 +11,12 @@ from typing import Final
 
 from kvcluster.supervisor import NotReady
 from kvjepsen.capabilities import Need
-from kvjepsen.nemesis.fault import READY_S_MAX, Fault, Field, Struck
+from kvjepsen.nemesis.fault import FILLER_KEY, READY_S_MAX, Fault, Field, Struck
 from kvstore import limits
 from kvstore.client import AsyncClient
 
 _LAG_S_MAX: Final = 60.0
 _POLL_S: Final = 0.05
-_FILLER_KEY: Final = b"nemesis/filler"
 _FILLER_BYTES: Final = 3 * limits.SEGMENT_BYTES
 _TAKEN: Final = "kv_snapshots_taken_total"
 _INSTALLED: Final = "kv_snapshots_installed_total"
@@ -51,11 +50,11 @@ class Lag(Fault):
         endpoints = [field.cluster.topology.node(name).http for name in others]
         async with AsyncClient(endpoints, timeout_s=_LAG_S_MAX) as client:
             for _ in range(_FILLER_BYTES // limits.VALUE_BYTES_MAX):
-                await client.put(_FILLER_KEY, field.rng.randbytes(limits.VALUE_BYTES_MAX))
+                await client.put(FILLER_KEY, field.rng.randbytes(limits.VALUE_BYTES_MAX))
             before = [await field.metric(name, _TAKEN) for name in others]
             for name, taken in zip(others, before, strict=True):
                 await self._until_above(field, name, _TAKEN, taken, "no snapshot was taken")
-            await client.put(_FILLER_KEY, b"")
+            await client.put(FILLER_KEY, b"")
 
     async def _until_above(self, field: Field, name: str, sample: str, bound: float, otherwise: str) -> None:
         """Ask again and again: a metric is no event to wait for."""

@@ -1,19 +1,14 @@
 """SIGSTOP and SIGCONT: a process that stands still, and believes afterwards that no time has passed."""
 
-from abc import abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from kvjepsen.capabilities import Need
-from kvjepsen.nemesis.fault import Fault, Field, Struck
+from kvjepsen.nemesis.fault import Aimed, AtLeader, Field, Struck
 
 
-class _Pausing(Fault):
+class _Pausing(Aimed):
     needs = frozenset({Need.PROCESSES})
-
-    @abstractmethod
-    async def victims(self, field: Field) -> list[str]:
-        """Who is paused."""
 
     @asynccontextmanager
     async def strike(self, field: Field) -> AsyncIterator[Struck]:
@@ -32,15 +27,9 @@ class Pause(_Pausing):
     name = "pause"
     title = "SIGSTOP for a minority of the nodes, SIGCONT after a while"
 
-    async def victims(self, field: Field) -> list[str]:
-        return field.minority()
 
-
-class PauseLeader(_Pausing):
+class PauseLeader(AtLeader, _Pausing):
     """Whoever leads: it wakes up and still thinks so."""
 
     name = "pause-leader"
     title = "SIGSTOP for the leader, SIGCONT after a while"
-
-    async def victims(self, field: Field) -> list[str]:
-        return [await field.leader_or_any()]

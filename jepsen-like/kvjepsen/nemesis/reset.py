@@ -14,7 +14,7 @@ _PAUSE_S: Final = 0.08
 
 
 class Reset(Fault):
-    """Some links, a few times."""
+    """Some field.links, a few times."""
 
     name = "reset"
     title = "connections between nodes are reset, many times in a row"
@@ -25,8 +25,7 @@ class Reset(Fault):
         topology, rng = field.cluster.topology, field.rng
         times = rng.randint(*_TIMES)
         yield Struck(field.names, f"{times} times", held_s=0.0)
-        links = [(link.source, link.target) for link in topology.links]
         for _ in range(times):
-            await field.blocking(faults.reset, topology, rng.sample(links, rng.randint(1, len(links))))
+            await field.blocking(faults.reset, topology, rng.sample(field.links, rng.randint(1, len(field.links))))
             await field.blocking(faults.heal, topology)
             await asyncio.sleep(rng.uniform(0, 2 * _PAUSE_S))

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from kvjepsen import faulty
 from kvjepsen.capabilities import Need
 from kvjepsen.nemesis.fault import Fault, Field, Struck
 
@@ -22,16 +21,14 @@ class SlowSync(Fault):
 
     @asynccontextmanager
     async def strike(self, field: Field) -> AsyncIterator[Struck]:
-        victims = [await field.leader_or_any()] if field.rng.random() < 0.5 else field.minority()
+        victims = await field.leader_or_minority()
         struck = Struck(victims)
         before = [await field.metric(name, _SUM) for name in victims]
         try:
-            for name in victims:
-                await field.blocking(faulty.order, field.cluster, name, slow_sync_ms=list(_SLOW_MS))
+            await field.order(victims, slow_sync_ms=list(_SLOW_MS))
             yield struck
         finally:
-            for name in victims:
-                await field.blocking(faulty.order, field.cluster, name, slow_sync_ms=[0, 0])
+            await field.order(victims, slow_sync_ms=[0, 0])
         spent = sum([await field.metric(name, _SUM) for name in victims]) - sum(before)
         if spent > _SLOW_MS[0] / 1_000:
             struck.effects.append(f"{spent:.2f} s spent in fsync")

@@ -18,10 +18,9 @@ class Stall(Fault):
     @asynccontextmanager
     async def strike(self, field: Field) -> AsyncIterator[Struck]:
         topology, rng = field.cluster.topology, field.rng
-        links = [(link.source, link.target) for link in topology.links]
-        chosen = rng.sample(links, max(1, len(links) // 2))
+        chosen = rng.sample(field.links, max(1, len(field.links) // 2))
         try:
             await field.blocking(faults.stall, topology, chosen)
-            yield Struck(field.names, f"{len(chosen)} of {len(links)} links")
+            yield Struck(field.names, f"{len(chosen)} of {len(field.links)} links")
         finally:
             await field.blocking(faults.heal, topology)

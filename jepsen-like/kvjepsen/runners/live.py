@@ -31,13 +31,12 @@ from kvjepsen.nemesis import FAULTS, Field, Injury, Nemesis
 from kvjepsen.observer import Observer
 from kvjepsen.plan import Plan
 from kvjepsen.records import Recorder
+from kvjepsen.report.results import RESULTS
+from kvjepsen.report.run import HISTORY
 from kvjepsen.workloads import WORKLOADS, Arena, Workload
 from kvstore import __version__
 from kvstore.client import AsyncClient
 from kvstore.errors import KvError, LocalError
-
-RESULTS: Final = "results.json"
-HISTORY: Final = "history.jsonl"
 
 # Small logs and snapshots, so that both happen within seconds.
 SETTINGS: Final = {"KV_SNAPSHOT_LOG_BYTES": str(1 << 18), "KV_LOG_KEEP_BYTES": str(1 << 16)}
@@ -135,7 +134,7 @@ async def _conduct(
     watch: Callable[[Status], None],
     say: Callable[[str], None],
 ) -> Told:
-    there = capabilities.probe(cluster, orders=True)
+    there = capabilities.probe(cluster)
     faults, skipped = _possible(plan, there, len(nodes))
     for name, why in skipped:
         say(f"skipped: {name}, because {why}")
@@ -145,8 +144,7 @@ async def _conduct(
         await _Conductor(plan, cluster, nodes, sink, left, watch, say).run(faults)
     say("checking")
     history = read_history(out / HISTORY)
-    workloads = [WORKLOADS[name](Arena(_no_recorder(), {}, 0, asyncio.Event()), 1.0) for name in plan.workloads]
-    found = judge.checks(history, workloads)
+    found = judge.checks(history, [WORKLOADS[name] for name in plan.workloads])
     doubts = judge.too_little(
         history, left.phases, left.injuries, faults_wanted=bool(plan.faults), last_write=left.last_write
     )
@@ -194,18 +192,6 @@ def _possible(plan: Plan, there: list[Capability], nodes: int) -> tuple[list[str
         else:
             possible.append(name)
     return possible, skipped
-
-
-class _Nowhere:
-    """Takes a history that nobody wants."""
-
-    def write(self, data: bytes) -> int:
-        return len(data)
-
-
-def _no_recorder() -> Recorder:
-    sink: Any = _Nowhere()
-    return Recorder(sink)
 
 
 class _Conductor:

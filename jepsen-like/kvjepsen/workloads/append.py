@@ -40,7 +40,8 @@ class Append(Workload):
         element = self._elements
         await worker.write("append", key, element, lambda: _append(worker, raw, element), level="quorum")
 
-    def checks(self, history: History) -> list[Check]:
+    @staticmethod
+    def checks(history: History) -> list[Check]:
         promise = "what was appended is there once, in one order for everybody, and stays"
         return [check_of("append", promise, appends.check(history), history)]
 

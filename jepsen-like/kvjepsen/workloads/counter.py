@@ -40,7 +40,8 @@ class Counters(Workload):
             key, lambda: worker.client.get(raw, level=level, min_revision=floor), _stands, level=level, revision=floor
         )
 
-    def checks(self, history: History) -> list[Check]:
+    @staticmethod
+    def checks(history: History) -> list[Check]:
         promise = "every increment that was acknowledged counts once, however often it was sent"
         return [check_of("counter", promise, counter.check(history), history)]
 

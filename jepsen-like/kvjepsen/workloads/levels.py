@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from typing import Final
 
 from kvjepsen.checking import levels, staleness
@@ -29,6 +30,14 @@ class Levels(Workload):
         super().__init__(arena, rate_hz)
         self._slots = {level: Slots(f"{self.name}/{level}", _SLOTS, _OPS_PER_KEY) for level in _LEVELS}
         self._values = 0
+        self._readers: dict[str, AsyncClient] = {}
+
+    async def run(self) -> None:
+        async with AsyncExitStack() as stack:
+            for name, endpoint in self.arena.nodes.items():
+                reader = AsyncClient([endpoint], sessions=False)
+                self._readers[name] = await stack.enter_async_context(reader)
+            await super().run()
 
     def keys(self) -> Iterable[str]:
         return [key for slots in self._slots.values() for key in slots.keys]
@@ -65,12 +74,12 @@ class Levels(Workload):
     async def _look_elsewhere(self, worker: Worker, key: str, level: str) -> None:
         """What was written is shown by the opposite level at once, at any node."""
         node = worker.rng.choice([name for name in self.arena.nodes if name != worker.node] or [worker.node])
-        async with AsyncClient([self.arena.nodes[node]], sessions=False) as client:
-            hand = Worker(self.arena, f"{self.name}-at-{node}", node, client, worker.rng)
-            raw = key.encode()
-            await hand.read(key, lambda: client.get(raw, level=level, timeout_s=READ_S_MAX), self.show, level=level)
+        hand = Worker(self.arena, f"{self.name}-at-{node}", node, self._readers[node], worker.rng)
+        raw = key.encode()
+        await hand.read(key, lambda: hand.client.get(raw, level=level, timeout_s=READ_S_MAX), self.show, level=level)
 
-    def checks(self, history: History) -> list[Check]:
+    @staticmethod
+    def checks(history: History) -> list[Check]:
         return [
             linearizable(history),
             check_of("levels", "what one level has written, the opposite level shows", levels.check(history), history),

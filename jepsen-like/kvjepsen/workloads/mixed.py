@@ -86,5 +86,6 @@ class Mixed(Workload):
 
         await asyncio.gather(*(one(hand, key) for hand, key in hands))
 
-    def checks(self, history: History) -> list[Check]:
+    @staticmethod
+    def checks(history: History) -> list[Check]:
         return [linearizable(history)]

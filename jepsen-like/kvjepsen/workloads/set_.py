@@ -53,7 +53,8 @@ class Sets(Workload):
     async def final_read(self, worker: Worker, key: str, level: str, floor: int | None) -> None:
         await self._look(worker, key, level, READ_S_MAX)
 
-    def checks(self, history: History) -> list[Check]:
+    @staticmethod
+    def checks(history: History) -> list[Check]:
         promise = "an element that was added stays, is there once, and every later read shows it"
         return [check_of("set", promise, set_full.check(history), history)]
 

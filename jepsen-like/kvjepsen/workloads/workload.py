@@ -247,8 +247,9 @@ class Workload(ABC):
     async def work(self, worker: Worker) -> None:
         """One operation."""
 
+    @staticmethod
     @abstractmethod
-    def checks(self, history: History) -> list[Check]:
+    def checks(history: History) -> list[Check]:
         """What must hold, of the part of the history that is this workload's."""
 
 
