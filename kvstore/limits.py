@@ -17,6 +17,14 @@ RANGE_LIMIT_MAX: Final = 10_000
 RANGE_PAGE_BYTES_MAX: Final = 8 << 20
 CURSOR_CHARS_MAX: Final = 8_192
 
+# Transactions: comparisons and operations of all lists together. What one may read or change is replicated.
+TXN_OPS_MAX: Final = 128
+
+# Leases.
+LEASE_TTL_MS_MIN: Final = 1_000
+LEASE_TTL_MS_MAX: Final = 366 * 86_400_000
+LEASES_EXPIRED_AT_ONCE_MAX: Final = 1_024
+
 # Requests.
 TIMEOUT_MS_DEFAULT: Final = 5_000
 TIMEOUT_MS_MAX: Final = 600_000

@@ -15,9 +15,10 @@ from kvstore.node.hybrid_clock import HybridClock
 from kvstore.node.intents import IntentLog
 from kvstore.node.overlay import Overlay
 from kvstore.node.reads import QuorumReads
+from kvstore.state import changes
+from kvstore.state.contents import Contents
 from kvstore.state.digest import RawStamp
 from kvstore.state.idempotency import IdempotencyKeys
-from kvstore.state.machine import Machine
 from kvstore.state.origins import Origins, _Runs
 from kvstore.state.sessions import Sessions
 
@@ -39,10 +40,10 @@ def one_before_fsync() -> Iterator[None]:
 def never_superseded() -> Iterator[None]:
     """A write at level ONE wins, however late it comes."""
 
-    def stamp_of(_self: Machine, _key: bytes, _record: Any) -> RawStamp:
+    def stamp_of(_contents: Contents, _key: bytes, _record: Any) -> RawStamp:
         return (0, 0, "", 0)
 
-    with mock.patch.object(Machine, "_stamp_of", stamp_of):
+    with mock.patch.object(changes, "stamp_of", stamp_of):
         yield
 
 

@@ -18,11 +18,11 @@ from kvstore.consensus.disk import OsFile
 from kvstore.consensus.journal import Journal
 from kvstore.consensus.leading import Leadership
 from kvstore.consensus.member import Member
+from kvstore.model.commands import OP_PUT
 from kvstore.model.results import APPLIED
 from kvstore.node.reads import QuorumReads
-from kvstore.state import machine
-from kvstore.state.digest import RawStamp
-from kvstore.state.machine import Machine
+from kvstore.state import changes, operations
+from kvstore.state.contents import Contents
 
 Mutant = Callable[[], AbstractContextManager[None]]
 
@@ -59,14 +59,14 @@ def stale_read() -> Iterator[None]:
 def lost_write() -> Iterator[None]:
     """Of many writes one is acknowledged, and not made."""
 
-    def written(self: Machine, key: bytes, value: bytes, old: Any, *others: Any) -> Any:
-        result = whole(self, key, value, old, *others)
+    def written(contents: Contents, revision: int, key: bytes, value: bytes, old: Any, *others: Any) -> Any:
+        version = whole(contents, revision, key, value, old, *others)
         if old is not None and _strikes(key, value, _LOST_IN):
-            self._contents.records.put(key, old)
-        return result
+            contents.records.put(key, old)
+        return version
 
-    whole = Machine._write
-    with mock.patch.object(Machine, "_write", written):
+    whole = changes.write
+    with mock.patch.object(changes, "write", written):
         yield
 
 
@@ -103,21 +103,22 @@ def commit_alone() -> Iterator[None]:
 def dirty_read() -> Iterator[None]:
     """A write whose condition does not hold is refused, and made."""
 
-    def put(self: Machine, key: bytes, value: bytes, condition: int | None, stamp: RawStamp, hashed: Any) -> Any:
-        result = whole(self, key, value, condition, stamp, hashed)
+    def put(contents: Contents, entry: operations.Entry, bound: str, key: bytes, value: bytes, *others: Any) -> Any:
+        result = whole(contents, entry, bound, key, value, *others)
         if result.status != APPLIED:
-            self._write(key, value, self._contents.records.get(key), stamp, hashed)
+            old = contents.records.get(key)
+            changes.write(contents, contents.revision + 1, key, value, old, entry.stamp, entry.record_hash)
         return result
 
-    whole = Machine._put
-    with mock.patch.object(Machine, "_put", put):
+    whole = operations._DO[OP_PUT]
+    with mock.patch.dict(operations._DO, {OP_PUT: put}):
         yield
 
 
 @contextmanager
 def condition_ignored() -> Iterator[None]:
     """A compare and set does not compare."""
-    with mock.patch.object(machine, "_holds", return_value=True):
+    with mock.patch.object(operations, "_holds", return_value=True):
         yield
 
 
@@ -125,23 +126,23 @@ def condition_ignored() -> Iterator[None]:
 def delete_undone() -> Iterator[None]:
     """What was deleted is there again after some more writes."""
 
-    def buried(self: Machine, key: bytes, old: Any, *others: Any) -> Any:
+    def buried(contents: Contents, revision: int, key: bytes, old: Any, *others: Any) -> None:
         if old is not None:
             grave.append([key, old, 5])
-        return bury(self, key, old, *others)
+        bury(contents, revision, key, old, *others)
 
-    def written(self: Machine, *arguments: Any) -> Any:
+    def written(contents: Contents, *arguments: Any) -> Any:
         for entry in list(grave):
             entry[2] -= 1
             if entry[2] <= 0:
                 grave.remove(entry)
-                if self._contents.records.get(entry[0]) is None:
-                    self._contents.records.put(entry[0], entry[1])
-        return write(self, *arguments)
+                if contents.records.get(entry[0]) is None:
+                    contents.records.put(entry[0], entry[1])
+        return write(contents, *arguments)
 
     grave: list[list[Any]] = []
-    bury, write = Machine._bury, Machine._write
-    with mock.patch.object(Machine, "_bury", buried), mock.patch.object(Machine, "_write", written):
+    bury, write = changes.bury, changes.write
+    with mock.patch.object(changes, "bury", buried), mock.patch.object(changes, "write", written):
         yield
 
 
@@ -149,14 +150,14 @@ def delete_undone() -> Iterator[None]:
 def keys_swapped() -> Iterator[None]:
     """Of many writes one gets the value of the write before it, to another key."""
 
-    def written(self: Machine, key: bytes, value: bytes, *others: Any) -> Any:
+    def written(contents: Contents, revision: int, key: bytes, value: bytes, *others: Any) -> Any:
         struck = before and _strikes(key, value, _SWAPPED_IN)
         said, before[:] = (before[0] if struck else value), [value]
-        return whole(self, key, said, *others)
+        return whole(contents, revision, key, said, *others)
 
     before: list[bytes] = []
-    whole = Machine._write
-    with mock.patch.object(Machine, "_write", written):
+    whole = changes.write
+    with mock.patch.object(changes, "write", written):
         yield
 
 

@@ -1,17 +1,39 @@
 """Which commands this build knows how to apply: every part of an envelope is checked before any of it is applied."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
-from kvstore.limits import IDEMPOTENCY_KEY_BYTES_MAX, NAME_CHARS_MAX
+from kvstore.limits import (
+    IDEMPOTENCY_KEY_BYTES_MAX,
+    KEY_BYTES_MAX,
+    LEASE_TTL_MS_MAX,
+    LEASE_TTL_MS_MIN,
+    NAME_CHARS_MAX,
+    REVISION_MAX,
+    VALUE_BYTES_MAX,
+)
+from kvstore.model import transactions
 from kvstore.model.commands import (
+    FIELDS,
+    KEEP_LEASE,
     KIND_INTENTS,
     KIND_OPS,
     MUST_EXIST,
+    NO_LEASE,
     OP_CLOSE_SESSION,
+    OP_COMPACT,
     OP_DELETE,
+    OP_DELETE_RANGE,
+    OP_EXPIRE,
+    OP_GRANT,
     OP_OPEN_SESSION,
     OP_PUT,
+    OP_PUT_LEASED,
+    OP_REVOKE,
+    OP_TXN,
+    TAKES_ONCE,
     Command,
+    Op,
     UnknownCommand,
 )
 
@@ -37,9 +59,9 @@ def check(command: Command) -> None:
         and origin.first_sequence
     ):
         raise UnknownCommand(f"malformed origin {origin!r}")
-    known = _known if origin is None else known_intent
+    fits = known if origin is None else known_intent
     for op in ops:
-        if not known(op):
+        if not fits(op):
             raise UnknownCommand(f"malformed or unknown operation {str(op)[:200]}")
 
 
@@ -51,30 +73,74 @@ def _stamps(*numbers: Any) -> bool:
     return _counts(*numbers) and max(numbers) <= _STAMP_MAX
 
 
-def _known(op: Any) -> bool:
+def known(op: Any) -> bool:
     """A client's operation; see `kvstore.model.commands`."""
     if type(op) is not tuple or not op:
         return False
     kind, size = op[0], len(op)
-    if kind == OP_PUT:
-        if not 4 <= size <= 5 or type(op[1]) is not bytes or type(op[2]) is not bytes:
-            return False
-        condition = op[3]
-        # Most operations end here, tens of thousands a second.
-        if size == 4 and condition is None:
-            return True
-        once = op[4:]
-    elif kind == OP_DELETE:
-        if not 3 <= size <= 4 or type(op[1]) is not bytes:
-            return False
-        condition, once = op[2], op[3:]
-    elif kind == OP_OPEN_SESSION:
-        return size == 1
-    else:
-        return bool(kind == OP_CLOSE_SESSION and size == 2 and _counts(op[1]))
-    if once and not _known_once(once[0]):
+    # Most operations end here, tens of thousands a second.
+    if kind == OP_PUT and size == 4 and op[3] is None:
+        return type(op[1]) is bytes and type(op[2]) is bytes
+    fits = _KNOWN.get(kind) if type(kind) is int else None
+    if fits is None:
         return False
+    fields = FIELDS[kind]
+    if size != fields and not (size == fields + 1 and kind in TAKES_ONCE and _known_once(op[fields])):
+        return False
+    return fits(*op[1:fields])
+
+
+def within_limits(op: Op) -> bool:
+    """Whether an operation of a known shape is within the bounds that doors keep. Who applies it does not ask: what is
+    in the log has been acknowledged, whatever bounds held then.
+    """
+    kind = op[0]
+    if kind in (OP_PUT, OP_PUT_LEASED):
+        return _is_key(op[1]) and len(op[2]) <= VALUE_BYTES_MAX and (op[3] or 0) <= REVISION_MAX
+    if kind == OP_DELETE:
+        return _is_key(op[1]) and (op[2] or 0) <= REVISION_MAX
+    if kind == OP_DELETE_RANGE:
+        return len(op[1]) <= KEY_BYTES_MAX and (op[2] is None or _is_key(op[2]))
+    if kind == OP_GRANT:
+        return bool(LEASE_TTL_MS_MIN <= op[1] <= LEASE_TTL_MS_MAX)
+    return True
+
+
+def _is_key(key: bytes) -> bool:
+    return 0 < len(key) <= KEY_BYTES_MAX
+
+
+def _condition(condition: Any) -> bool:
     return condition is None or (type(condition) is int and condition >= MUST_EXIST)
+
+
+def _transaction(comparisons: Any, then: Any, otherwise: Any) -> bool:
+    try:
+        transactions.check(comparisons, then, otherwise)
+    except transactions.BadTransaction:
+        return False
+    return True
+
+
+_KNOWN: Final[dict[int, Callable[..., bool]]] = {
+    OP_PUT: lambda key, value, condition: type(key) is type(value) is bytes and _condition(condition),
+    OP_DELETE: lambda key, condition: type(key) is bytes and _condition(condition),
+    OP_OPEN_SESSION: lambda: True,
+    OP_CLOSE_SESSION: lambda session: _counts(session),
+    OP_PUT_LEASED: lambda key, value, condition, lease: (
+        type(key) is type(value) is bytes
+        and _condition(condition)
+        and (lease == KEEP_LEASE or _stamps(lease))
+        and lease != NO_LEASE
+    ),
+    OP_TXN: _transaction,
+    OP_DELETE_RANGE: lambda start, end: type(start) is bytes and (end is None or type(end) is bytes),
+    OP_GRANT: lambda ttl_ms: _stamps(ttl_ms) and ttl_ms > 0,
+    OP_REVOKE: lambda lease: _counts(lease),
+    OP_EXPIRE: lambda term, leases: type(leases) is tuple and _counts(term, *leases),
+    OP_COMPACT: lambda revision: _counts(revision),
+}
+"""Of each kind: whether its fields are of their types and within their bounds."""
 
 
 def _known_once(once: Any) -> bool:

@@ -10,7 +10,15 @@ and gets a revision of its own. They are plain tuples, because tens of thousands
     (OP_DELETE, key: bytes, condition: int | None [, once])
     (OP_OPEN_SESSION,)                  its result's revision is the new session's number
     (OP_CLOSE_SESSION, session: int)
+    (OP_PUT_LEASED, key: bytes, value: bytes, condition, lease: int [, once])
+    (OP_TXN, comparisons, then, otherwise [, once])         see `kvstore.model.transactions`
+    (OP_DELETE_RANGE, start: bytes, end: bytes | None [, once])
+    (OP_GRANT, ttl_ms: int [, once])                        its result's revision is the new lease's id
+    (OP_REVOKE, lease: int [, once])
+    (OP_EXPIRE, term: int, leases: tuple of int)            void unless the entry is of that term
+    (OP_COMPACT, revision: int)                             forget the history up to it
 
+`lease`: an id, 0 for none, -1 to keep the one that the key has. A plain put gives the key none.
 `condition`: None for none; 0, the key must be absent; -1, it must exist; n > 0, its mod_revision must be n.
 `once` lets a repetition be known: an opaque idempotency key (bytes), or (session, sequence, floor), where `floor` is
 the lowest sequence that the session's owner still waits for.
@@ -40,6 +48,32 @@ OP_PUT: Final = 0
 OP_DELETE: Final = 1
 OP_OPEN_SESSION: Final = 2
 OP_CLOSE_SESSION: Final = 3
+OP_PUT_LEASED: Final = 4
+OP_TXN: Final = 5
+OP_DELETE_RANGE: Final = 6
+OP_GRANT: Final = 7
+OP_REVOKE: Final = 8
+OP_EXPIRE: Final = 9
+OP_COMPACT: Final = 10
+
+NO_LEASE: Final = 0
+KEEP_LEASE: Final = -1
+
+# How many fields an operation has, without `once`; and which kinds take that.
+FIELDS: Final = {
+    OP_PUT: 4,
+    OP_DELETE: 3,
+    OP_OPEN_SESSION: 1,
+    OP_CLOSE_SESSION: 2,
+    OP_PUT_LEASED: 5,
+    OP_TXN: 4,
+    OP_DELETE_RANGE: 3,
+    OP_GRANT: 2,
+    OP_REVOKE: 2,
+    OP_EXPIRE: 3,
+    OP_COMPACT: 2,
+}
+TAKES_ONCE: Final = frozenset({OP_PUT, OP_DELETE, OP_PUT_LEASED, OP_TXN, OP_DELETE_RANGE, OP_GRANT, OP_REVOKE})
 
 MUST_BE_ABSENT: Final = 0
 MUST_EXIST: Final = -1
@@ -49,6 +83,8 @@ Once = bytes | tuple[int, int, int]
 """An opaque idempotency key, or (session, sequence, floor)."""
 
 _OP_OVERHEAD_BYTES: Final = 32
+_PART_BYTES: Final = 12
+_FREEING: Final = frozenset({OP_DELETE, OP_CLOSE_SESSION, OP_DELETE_RANGE, OP_REVOKE, OP_EXPIRE, OP_COMPACT})
 
 
 class UnknownCommand(Exception):
@@ -78,14 +114,21 @@ class Command(NamedTuple):
     origin: Origin | None = None
 
 
-def put(key: bytes, value: bytes, condition: int | None = None, once: Once | None = None) -> Op:
+def put(key: bytes, value: bytes, condition: int | None = None, once: Once | None = None, lease: int = NO_LEASE) -> Op:
     """A put of `value` under `key`."""
-    return (OP_PUT, key, value, condition) if once is None else (OP_PUT, key, value, condition, once)
+    if lease != NO_LEASE:
+        return _with((OP_PUT_LEASED, key, value, condition, lease), once)
+    return _with((OP_PUT, key, value, condition), once)
 
 
 def delete(key: bytes, condition: int | None = None, once: Once | None = None) -> Op:
     """A delete of `key`."""
-    return (OP_DELETE, key, condition) if once is None else (OP_DELETE, key, condition, once)
+    return _with((OP_DELETE, key, condition), once)
+
+
+def delete_range(start: bytes, end: bytes | None, once: Once | None = None) -> Op:
+    """A delete of all keys from `start` up to `end` (exclusive; None: no upper bound), at one revision."""
+    return _with((OP_DELETE_RANGE, start, end), once)
 
 
 def open_session() -> Op:
@@ -98,21 +141,62 @@ def close_session(session: int) -> Op:
     return (OP_CLOSE_SESSION, session)
 
 
+def grant(ttl_ms: int, once: Once | None = None) -> Op:
+    """A new lease."""
+    return _with((OP_GRANT, ttl_ms), once)
+
+
+def revoke(lease: int, once: Once | None = None) -> Op:
+    """The end of a lease, and of the keys that are attached to it."""
+    return _with((OP_REVOKE, lease), once)
+
+
+def expire(term: int, leases: Sequence[int]) -> Op:
+    """The end of leases that the leader of `term` has not heard of for too long."""
+    return (OP_EXPIRE, term, tuple(leases))
+
+
+def compact(revision: int) -> Op:
+    """History up to `revision` may be forgotten."""
+    return (OP_COMPACT, revision)
+
+
+def _with(op: Op, once: Once | None) -> Op:
+    return op if once is None else (*op, once)
+
+
+def split_once(op: Op) -> tuple[Op, Once | None]:
+    """An operation without its `once`, and that."""
+    fields = FIELDS[op[0]]
+    return (op, None) if len(op) == fields else (op[:fields], op[fields])
+
+
 def op_bytes(op: Op) -> int:
     """The size that `op` counts for against the bounds on entries and queues, in bytes."""
     kind = op[0]
-    if kind > OP_DELETE:
-        return _OP_OVERHEAD_BYTES
-    size = _OP_OVERHEAD_BYTES + len(op[1]) + (len(op[2]) if kind == OP_PUT else 0)
-    if len(op) > (4 if kind == OP_PUT else 3):
+    fields = FIELDS[kind]
+    if kind <= OP_DELETE:
+        size = _OP_OVERHEAD_BYTES + len(op[1]) + (len(op[2]) if kind == OP_PUT else 0)
+    else:
+        size = _size(op[:fields])
+    if len(op) > fields:
         once = op[-1]
         size += _OP_OVERHEAD_BYTES + (len(once) if type(once) is bytes else 0)
     return size
 
 
+def _size(part: Any) -> int:
+    """Bytes of everything within, with an allowance for each part."""
+    if type(part) is bytes:
+        return _PART_BYTES + len(part)
+    if isinstance(part, (tuple, list)):
+        return _OP_OVERHEAD_BYTES + sum(map(_size, part))
+    return _PART_BYTES
+
+
 def frees_room(op: Op) -> bool:
     """Whether `op` may be applied while a majority has no room for more."""
-    return op[0] in (OP_DELETE, OP_CLOSE_SESSION)
+    return op[0] in _FREEING
 
 
 def request_digest(kind: int, key: bytes, value: bytes, condition: int | None) -> int:
@@ -121,6 +205,16 @@ def request_digest(kind: int, key: bytes, value: bytes, condition: int | None) -
     state.update(key)
     state.update(value)
     return int.from_bytes(state.digest(), "little")
+
+
+def op_digest(op: Op) -> int:
+    """The same for an operation of any kind, without its `once`."""
+    kind = op[0]
+    if kind == OP_PUT:
+        return request_digest(OP_PUT, op[1], op[2], op[3])
+    if kind == OP_DELETE:
+        return request_digest(OP_DELETE, op[1], b"", op[2])
+    return int.from_bytes(blake2b(msgpack.packb(op), digest_size=8).digest(), "little")
 
 
 def encode(ops: list[Op], stamp: Stamp) -> bytes:

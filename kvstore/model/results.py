@@ -18,6 +18,10 @@ FULL: Final = 6
 DUPLICATE: Final = 7
 GAP: Final = 8
 WRONG_EPOCH: Final = 9
+TOO_LARGE: Final = 10
+LEASE_NOT_FOUND: Final = 11
+STALE_TERM: Final = 12
+COMPACTED: Final = 13
 
 
 class OpResult(NamedTuple):
@@ -29,12 +33,20 @@ class OpResult(NamedTuple):
     SUPERSEDED (a level ONE write that is older than what the key has): nothing changed; `revision` and `version` 0.
     ONCE_CONFLICT: another request used this idempotency key or sequence. EXPIRED: the session has, or its answer was
     told before. FULL: too many sessions, answers or keys are kept. DUPLICATE, GAP (`revision` is the mark) and
-    WRONG_EPOCH: see kvstore.state.origins. None of these changed anything.
+    WRONG_EPOCH: see kvstore.state.origins. TOO_LARGE: it would change, attach or read more than one operation may;
+    `version` says how many or how much. LEASE_NOT_FOUND: a lease that it names is not there. STALE_TERM: the leader
+    that wanted it leads no more. COMPACTED (`revision` is how far): a compaction to where nothing is left, or nothing
+    is yet. None of these changed anything.
+
+    Where the operation is not of one key: `version` is how many keys a range delete or a revoked lease took with it,
+    and 1 or 0 for a transaction whose comparisons held or did not; `detail` has a transaction's answers
+    (`kvstore.model.transactions`).
     """
 
     status: int
     revision: int
     version: int
+    detail: bytes = b""
 
 
 class Record(NamedTuple):

@@ -7,7 +7,6 @@ What it lay over shows again. The answer is a forecast; it has no revision yet.
 """
 
 from collections import deque
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from sortedcontainers import SortedDict
@@ -59,12 +58,14 @@ class Overlay:
                 return pending if pending.stamp >= machine.stamp_of(key) else None
         return None
 
-    def within(self, machine: Machine, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, Pending]]:
-        """Those that a read of the range shows, keys rising."""
+    def shown(self, machine: Machine, start: bytes, end: bytes | None) -> dict[bytes, Record | None]:
+        """What a read of the range shows of some keys instead of their records: see `Machine.range`."""
+        found: dict[bytes, Record | None] = {}
         for key in self._keys.irange(start, end, inclusive=(True, False)):
             pending = self.over(machine, key)
             if pending is not None:
-                yield key, pending
+                found[key] = as_record(pending)
+        return found
 
 
 def as_record(pending: Pending) -> Record | None:

@@ -31,6 +31,7 @@ from kvstore.model.results import (
     RangeAnswer,
     ReadAnswer,
     Receipt,
+    Record,
     WriteAnswer,
 )
 from kvstore.model.stamp import Stamp
@@ -40,7 +41,6 @@ from kvstore.node.freshness import Freshness
 from kvstore.node.hybrid_clock import HybridClock
 from kvstore.node.intents import IntentLog
 from kvstore.node.overlay import as_record
-from kvstore.node.pages import with_overlay
 from kvstore.node.reads import AppliedWaits, QuorumReads
 from kvstore.node.receipts import Receipts, receipt_id
 from kvstore.node.retirement import Retirement
@@ -186,12 +186,12 @@ class Requests:
         await self._freshen(level, None, None, self._site.in_s(timeout_s))
         machine = self._machine
         overlay = self._intents.overlay
+        shown: dict[bytes, Record | None] = {}
         if level is Level.ONE and len(overlay):
-            records, count, following = with_overlay(machine, overlay, start, end, limit, after, reverse)
-        else:
-            records, count, following = machine.range(
-                start, end, limit=limit, after=after, bytes_max=RANGE_PAGE_BYTES_MAX, reverse=reverse
-            )
+            shown = overlay.shown(machine, start, end)
+        records, count, following = machine.range(
+            start, end, limit=limit, after=after, bytes_max=RANGE_PAGE_BYTES_MAX, reverse=reverse, shown=shown
+        )
         return RangeAnswer(
             machine.revision,
             count,

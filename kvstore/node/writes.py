@@ -15,7 +15,8 @@ from kvstore import limits, outcomes
 from kvstore.consensus.configuration import majority
 from kvstore.errors import BadRequest, KvError, NoLeader, Overloaded
 from kvstore.model import commands
-from kvstore.model.commands import Once, Op
+from kvstore.model.command_shapes import known, within_limits
+from kvstore.model.commands import Op
 from kvstore.model.levels import Level
 from kvstore.model.results import APPLIED, OpResult
 from kvstore.node.calls import NotSent, PeerGone
@@ -176,9 +177,9 @@ class Writes:
     def _told(self, leader: str, answer: list[Any]) -> Written:
         """What the leader answered. Whoever is told of the write here is told a stamp that is not below it."""
         match answer:
-            case [int(status), int(revision), int(version), int(required), int(acked), int(ms), int(counter)]:
+            case [[int(), int(), int(), bytes()] as result, int(required), int(acked), int(ms), int(counter)]:
                 self._clock.resume(ms, counter)
-                return Written(OpResult(status, revision, version), required, acked)
+                return Written(OpResult(*result), required, acked)
         raise outcomes.error(outcomes.LEADER_GONE, f"the leader {leader} answered in a form that is not known here")
 
     async def _serve(self, _peer: str, body: list[Any]) -> list[Any]:
@@ -196,7 +197,7 @@ class Writes:
         finally:
             self._release(size)
         highest = self._clock.highest()
-        return [*written.result, written.required, written.acked, highest.ms, highest.counter]
+        return [list(written.result), written.required, written.acked, highest.ms, highest.counter]
 
 
 def parse_write_call(body: list[Any]) -> tuple[Op, Level, int]:
@@ -212,32 +213,12 @@ def parse_write_call(body: list[Any]) -> tuple[Op, Level, int]:
 
 
 def _forwarded_op(parts: list[Any]) -> Op:
-    value = b""
-    match parts:
-        case [commands.OP_PUT, bytes(key), bytes(value), None | int() as condition, *once]:
-            op = commands.put(key, value, condition, _forwarded_once(once))
-        case [commands.OP_DELETE, bytes(key), None | int() as condition, *once]:
-            op = commands.delete(key, condition, _forwarded_once(once))
-        case [commands.OP_OPEN_SESSION]:
-            return commands.open_session()
-        case [commands.OP_CLOSE_SESSION, int(session)] if session >= 0:
-            return commands.close_session(session)
-        case _:
-            raise BadRequest("a forwarded write is malformed")
-    if condition is not None and not commands.MUST_EXIST <= condition <= limits.REVISION_MAX:
-        raise BadRequest("a forwarded write has an impossible condition")
-    if not 0 < len(key) <= limits.KEY_BYTES_MAX or len(value) > limits.VALUE_BYTES_MAX:
-        raise BadRequest("a forwarded write is out of bounds")
+    op: Op = _as_tuples(parts)
+    if not known(op) or op[0] == commands.OP_EXPIRE or not within_limits(op):
+        raise BadRequest("a forwarded write is malformed or out of bounds")
     return op
 
 
-def _forwarded_once(once: list[Any]) -> Once | None:
-    match once:
-        case []:
-            return None
-        case [bytes(key)] if 0 < len(key) <= limits.IDEMPOTENCY_KEY_BYTES_MAX:
-            return key
-        case [[int(session), int(sequence), int(floor)]] if min(session, sequence, floor) >= 0:
-            return session, sequence, floor
-        case _:
-            raise BadRequest("a forwarded write has a malformed idempotency key")
+def _as_tuples(part: Any) -> Any:
+    """Operations are made of tuples; what came over the wire, of lists."""
+    return tuple(map(_as_tuples, part)) if isinstance(part, list) else part

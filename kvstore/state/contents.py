@@ -1,22 +1,15 @@
-"""Everything that is replicated, as one plain object: what `machine` changes, and what `snapshot` writes and reads.
-
-Records and tombstones are plain tuples of bytes, integers and plain tuples, never NamedTuples: the garbage collector
-stops tracking those, so that its full collections do not walk millions of objects.
-"""
+"""Everything that is replicated, as one plain object: what `machine` changes, and what `snapshot` writes and reads."""
 
 from kvstore.model.stamp import ZERO_STAMP
 from kvstore.state.digest import RawStamp, raw_stamp
+from kvstore.state.history import History
 from kvstore.state.idempotency import IdempotencyKeys
 from kvstore.state.keyspace import Keyspace
+from kvstore.state.leases import Leases
 from kvstore.state.origins import Origins
+from kvstore.state.raw import RawRecord, RawTombstone
 from kvstore.state.sessions import Sessions
 from kvstore.state.settings import default_settings
-
-RawRecord = tuple[bytes, int, int, int, int, RawStamp, int]
-"""(value, create_revision, mod_revision, version, lease, stamp, hash)"""
-
-RawTombstone = tuple[RawStamp, int, int]
-"""(stamp, revision, hash)"""
 
 
 class Contents:
@@ -27,9 +20,11 @@ class Contents:
 
     __slots__ = (
         "digest",
+        "history",
         "idempotency_keys",
         "index",
         "last_stamp",
+        "leases",
         "origins",
         "records",
         "revision",
@@ -50,6 +45,8 @@ class Contents:
         self.digest = 0
         self.records: Keyspace[RawRecord] = Keyspace()
         self.tombstones: Keyspace[RawTombstone] = Keyspace(by_age=True)
+        self.leases = Leases()
+        self.history = History()
         self.sessions = Sessions()
         self.idempotency_keys = IdempotencyKeys()
         self.origins = Origins()

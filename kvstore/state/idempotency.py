@@ -2,7 +2,7 @@
 
 I1. A key is remembered, with the answer of its write, for `idempotency_window_ms` of log time at least.
 I2. While it is remembered, the same request gets the same answer; another request under it is a conflict.
-I3. A full table of younger keys refuses a new one. Nothing is forgotten early.
+I3. A full table of younger keys, or of their answers' bytes, refuses a new one. Nothing is forgotten early.
 I4. A write that was acknowledged at level ONE cannot be refused any more: it is applied and its key is remembered in
     any case. Such keys are counted apart, so that they take no room from others; nodes take in no further write of the
     kind while there are as many as the bound.
@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from kvstore.limits import IDEMPOTENCY_KEY_BYTES_MAX
 from kvstore.model.results import FULL, ONCE_CONFLICT, OpResult
-from kvstore.state.settings import IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_WINDOW_MS
+from kvstore.state.settings import IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_WINDOW_MS, KEPT_ANSWERS_BYTES_MAX
 
-RawKept = tuple[int, int, int, int, int, int]
-"""(ms, request digest, status, revision, version, 1 for a write at level ONE)"""
+RawKept = tuple[int, int, int, int, int, bytes, int]
+"""(ms, request digest, status, revision, version, detail, 1 for a write at level ONE)"""
 
 _CONFLICT: Final = OpResult(ONCE_CONFLICT, 0, 0)
 _FULL: Final = OpResult(FULL, 0, 0)
@@ -26,7 +26,7 @@ _FULL: Final = OpResult(FULL, 0, 0)
 class IdempotencyKeys:
     """Key -> answer, in the order in which the keys came."""
 
-    __slots__ = ("_first", "_kept", "_order", "of_intents")
+    __slots__ = ("_bytes", "_first", "_kept", "_order", "of_intents")
 
     def __init__(self) -> None:
         self._kept: dict[bytes, RawKept] = {}
@@ -34,6 +34,7 @@ class IdempotencyKeys:
         # in it are neither.
         self._order: list[bytes] = []
         self._first = 0
+        self._bytes = 0  # of details
         self.of_intents = 0
 
     def __contains__(self, key: bytes) -> bool:
@@ -47,7 +48,9 @@ class IdempotencyKeys:
         due = now_ms - settings[IDEMPOTENCY_WINDOW_MS]
         order, first = self._order, self._first
         while first < len(order) and self._kept[order[first]][0] <= due:
-            self.of_intents -= self._kept.pop(order[first])[5]
+            *_, detail, intent = self._kept.pop(order[first])
+            self.of_intents -= intent
+            self._bytes -= len(detail)
             first += 1
         if first > 1024 and 2 * first > len(order):
             del order[:first]
@@ -58,14 +61,16 @@ class IdempotencyKeys:
         """What the write is to be answered without being executed, or None: execute it, then call `keep`."""
         kept = self._kept.get(key)
         if kept is not None:
-            return OpResult(*kept[2:5]) if kept[1] == digest else _CONFLICT
+            return OpResult(*kept[2:6]) if kept[1] == digest else _CONFLICT
         full = len(self._kept) - self.of_intents >= settings[IDEMPOTENCY_KEYS_MAX]
+        full = full or self._bytes >= settings[KEPT_ANSWERS_BYTES_MAX]
         return _FULL if bounded and full else None
 
     def keep(self, key: bytes, digest: int, result: OpResult, now_ms: int, *, intent: bool = False) -> None:
         """Remember the answer of a write that was executed; `intent`: of one at level ONE."""
         self._kept[key] = (now_ms, digest, *result, int(intent))
         self.of_intents += intent
+        self._bytes += len(result.detail)
         self._order.append(key)
 
     # -- snapshots
@@ -76,10 +81,11 @@ class IdempotencyKeys:
         copied._kept = self._kept.copy()
         copied._order = self._order[self._first :]
         copied.of_intents = self.of_intents
+        copied._bytes = self._bytes
         return copied
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
-        """(key, ms, digest, status, revision, version, of an intent) of each, oldest first."""
+        """(key, ms, digest, status, revision, version, detail, of an intent) of each, oldest first."""
         for key in islice(self._order, self._first, None):
             yield (key, *self._kept[key])
 
@@ -88,10 +94,13 @@ class IdempotencyKeys:
         key, *kept = row
         if type(key) is not bytes or not 0 < len(key) <= IDEMPOTENCY_KEY_BYTES_MAX or key in self._kept:
             raise ValueError("an idempotency key that cannot be one")
-        if len(kept) != 6 or any(type(number) is not int or number < 0 for number in kept) or kept[5] > 1:
+        ms, digest, status, revision, version, detail, intent = kept
+        numbers = (ms, digest, status, revision, version, intent)
+        if any(type(number) is not int or number < 0 for number in numbers) or intent > 1 or type(detail) is not bytes:
             raise ValueError("the answer of an idempotency key")
-        if self._order and kept[0] < self._kept[self._order[-1]][0]:
+        if self._order and ms < self._kept[self._order[-1]][0]:
             raise ValueError("idempotency keys that are not in the order of their age")
-        self._kept[key] = (kept[0], kept[1], kept[2], kept[3], kept[4], kept[5])
-        self.of_intents += kept[5]
+        self._kept[key] = (ms, digest, status, revision, version, detail, intent)
+        self.of_intents += intent
+        self._bytes += len(detail)
         self._order.append(key)

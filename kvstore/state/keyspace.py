@@ -64,11 +64,7 @@ class Keyspace(Generic[V]):
 
         `after` resumes beyond that key, in the direction of travel.
         """
-        if after is not None:
-            if reverse:
-                end = after if end is None else min(after, end)
-            else:
-                start = max(start, successor(after))
+        start, end = span(start, end, after=after, reverse=reverse)
         return self._keys.irange(start, end, inclusive=(True, False), reverse=reverse)
 
     def walk(self) -> Walk[V]:
@@ -85,3 +81,13 @@ class Keyspace(Generic[V]):
 
     def _walk_ended(self) -> None:
         self._walk = None
+
+
+def span(start: bytes, end: bytes | None, *, after: bytes | None, reverse: bool) -> tuple[bytes, bytes | None]:
+    """What is left of a range beyond `after`, in the direction of travel."""
+    if after is not None:
+        if reverse:
+            end = after if end is None else min(after, end)
+        else:
+            start = max(start, successor(after))
+    return start, end

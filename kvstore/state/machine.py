@@ -1,4 +1,5 @@
-"""The state machine: what a committed command does. All rules of the data model stand in this file.
+"""The state machine: what a committed command does. The rules of the data model; `operations`, `intents`, `changes` and
+`transacting` carry them out.
 
 1. Entries are applied in the order of the log, each index once.
 2. An envelope whose kind or shape is not known changes nothing and raises UnknownCommand: skipping it would let
@@ -15,49 +16,49 @@
    so keep their order, and are above all that was applied before. Below the stamp of the key, of its
    tombstone or, for a key without either, `stamp_floor`, it is superseded: it changes nothing. Else it is applied, and
    a delete leaves a tombstone even for an absent key.
-9. Repetitions are known by session, idempotency key or intent sequence, and answered instead of applied: rules S, I and
+9. A lease ends with its keys, a range is deleted, and a transaction is carried out, at one revision each (`leases`,
+   `transacting`). What one operation changes is bounded, and so is what it reads.
+10. What each revision changed is kept as far back as `history` says. Nothing but reads depends on it.
+11. Repetitions are known by session, idempotency key or intent sequence, and answered instead of applied: rules S, I
+    and
    O of `sessions`, `idempotency` and `origins`. All their times are log time: the milliseconds of the entry's stamp.
 """
 
 from collections.abc import Generator, Mapping
+from heapq import merge
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from kvstore.model import command_shapes
-from kvstore.model.commands import (
-    MUST_BE_ABSENT,
-    MUST_EXIST,
-    OP_DELETE,
-    OP_OPEN_SESSION,
-    OP_PUT,
-    Command,
-    Once,
-    Op,
-    Origin,
-    request_digest,
-)
-from kvstore.model.results import (
-    APPLIED,
-    DUPLICATE,
-    FULL,
-    NOT_FOUND,
-    PRECONDITION_FAILED,
-    SUPERSEDED,
-    OpResult,
-    Record,
-)
+from kvstore.model.commands import Command
+from kvstore.model.results import OpResult, Record
 from kvstore.model.stamp import Stamp
-from kvstore.state.contents import Contents, RawRecord
-from kvstore.state.digest import DIGEST_MASK, RawStamp, RecordHash, raw_stamp, record_hasher, tombstone_hasher
-from kvstore.state.settings import CLOCK_DRIFT_MS_MAX, IDEMPOTENCY_KEYS_MAX, TOMBSTONES_MAX
+from kvstore.state import changes
+from kvstore.state.contents import Contents
+from kvstore.state.digest import RawStamp, raw_stamp, record_hasher, tombstone_hasher
+from kvstore.state.history import RawChange
+from kvstore.state.intents import apply_intents
+from kvstore.state.keyspace import span
+from kvstore.state.leases import Leases
+from kvstore.state.operations import apply_operations
+from kvstore.state.past import Past
+from kvstore.state.raw import record_of
+from kvstore.state.settings import CLOCK_DRIFT_MS_MAX, IDEMPOTENCY_KEYS_MAX
 from kvstore.state.snapshot import SnapshotLoader, snapshot
 
-_SUPERSEDED: Final = OpResult(SUPERSEDED, 0, 0)
-_DUPLICATE: Final = OpResult(DUPLICATE, 0, 0)
+_NOTHING_SHOWN: Final[Mapping[bytes, Record | None]] = MappingProxyType({})
 
 
 class OutOfOrder(Exception):
     """An entry was handed over that is not the next one, or its term is below the last one's."""
+
+
+class Compacted(Exception):
+    """What is asked for is older than the history that is kept; `revision` is the oldest that can be asked for."""
+
+    def __init__(self, revision: int) -> None:
+        super().__init__(f"history begins at revision {revision}")
+        self.revision = revision
 
 
 class Machine:
@@ -66,10 +67,11 @@ class Machine:
     Not for concurrent use: every call, and every step of a snapshot, belongs on one thread.
     """
 
-    __slots__ = ("_contents",)
+    __slots__ = ("_contents", "_past")
 
-    def __init__(self) -> None:
-        self._contents = Contents()
+    def __init__(self, contents: Contents | None = None) -> None:
+        self._contents = Contents() if contents is None else contents
+        self._past = Past()
 
     @property
     def applied_index(self) -> int:
@@ -145,7 +147,7 @@ class Machine:
 
     def stamp_of(self, key: bytes) -> Stamp:
         """The stamp that an intent for `key` must not be below (rule 8)."""
-        return Stamp._make(self._stamp_of(key, self._contents.records.get(key)))
+        return Stamp._make(changes.stamp_of(self._contents, key, self._contents.records.get(key)))
 
     def inspect(self, key: bytes) -> tuple[int, int]:
         """(mod_revision, 64-bit digest) of what is really held under `key`, computed anew; a deleted key has those of
@@ -181,9 +183,10 @@ class Machine:
         contents.sessions.expire(stamp[0], contents.settings)
         contents.idempotency_keys.expire(stamp[0], contents.settings)
         if command.origin is not None:
-            results = self._apply_intents(command.origin, command.ops, stamp)
+            results = apply_intents(contents, command.origin, command.ops, stamp)
         else:
-            results = self._apply_ops(command.ops, stamp)
+            results = apply_operations(contents, command.ops, stamp, term)
+        contents.history.bound(contents.settings)
         contents.index = index
         contents.term = term
         return results
@@ -197,7 +200,7 @@ class Machine:
     def get(self, key: bytes) -> Record | None:
         """The record of `key`, or None."""
         raw = self._contents.records.get(key)
-        return None if raw is None else _record(raw)
+        return None if raw is None else record_of(raw)
 
     def range(
         self,
@@ -208,29 +211,83 @@ class Machine:
         after: bytes | None = None,
         bytes_max: int,
         reverse: bool = False,
+        shown: Mapping[bytes, Record | None] = _NOTHING_SHOWN,
     ) -> tuple[list[tuple[bytes, Record]], int, bytes | None]:
         """One page of the keys from `start` up to `end` (exclusive; None: no upper bound), falling if `reverse`.
 
         Returns (page, number of keys in the whole range, last key of the page if more follow, else None); that key as
         `after` gives the next page. A page holds at most `limit` records and `bytes_max` bytes of keys and values, but
         never fewer than one record. `limit` 0 only counts. Raises ValueError for a negative `limit`.
+
+        `shown`: what is to be seen of some keys of the range instead of their records, None for nothing. The cost grows
+        with the page and with that.
         """
         if limit < 0:
             raise ValueError(f"limit {limit} is negative")
         records = self._contents.records
         count = records.count(start, end)
+        for key, record in shown.items():
+            count += (record is not None) - (records.get(key) is not None)
         page: list[tuple[bytes, Record]] = []
         if not limit:
             return page, count, None
+        keys = records.keys(start, end, after=after, reverse=reverse)
+        if shown:
+            first, last = span(start, end, after=after, reverse=reverse)
+            added = sorted(key for key in shown if first <= key and (last is None or key < last))
+            others = (key for key in keys if key not in shown)
+            keys = merge(others, reversed(added) if reverse else added, reverse=reverse)
         room = bytes_max
-        for key in records.keys(start, end, after=after, reverse=reverse):
-            raw = records.get(key)
-            assert raw is not None
-            room -= len(key) + len(raw[0])
+        for key in keys:
+            if key in shown:
+                record = shown[key]
+            else:
+                raw = records.get(key)
+                record = None if raw is None else record_of(raw)
+            if record is None:
+                continue
+            room -= len(key) + len(record.value)
             if page and (room < 0 or len(page) == limit):
                 return page, count, page[-1][0]
-            page.append((key, _record(raw)))
+            page.append((key, record))
         return page, count, None
+
+    # -- the past
+
+    @property
+    def compacted(self) -> int:
+        """What the store was like is known at this revision and above, what has changed above it."""
+        return self._contents.history.compacted
+
+    def get_at(self, key: bytes, revision: int) -> Record | None:
+        """The record that `key` had at `revision`. Raises Compacted below `compacted`."""
+        self._check_kept(revision)
+        raw = changes.record_at(self._contents, key, revision)
+        return None if raw is None else record_of(raw)
+
+    def shown_at(self, revision: int, start: bytes, end: bytes | None) -> dict[bytes, Record | None]:
+        """What makes of the present range the one at `revision`: `shown` for `range`. Raises Compacted."""
+        self._check_kept(revision)
+        return {
+            key: None if raw is None else record_of(raw)
+            for key, raw in self._past.within(self._contents, revision, start, end).items()
+        }
+
+    def changes(self, revision: int, limit: int) -> list[RawChange]:
+        """The first `limit` changes above `revision`, and the rest of the last one's revision. Raises Compacted."""
+        self._check_kept(revision)
+        return self._contents.history.after(revision, limit)
+
+    def _check_kept(self, revision: int) -> None:
+        if revision < self._contents.history.compacted:
+            raise Compacted(self._contents.history.compacted)
+
+    # -- leases
+
+    @property
+    def leases(self) -> Leases:
+        """The leases, to look at."""
+        return self._contents.leases
 
     def snapshot(self) -> Generator[bytes, None, None]:
         """Frames of the state at this call, to be drained while `apply` goes on; no step takes longer than one frame.
@@ -249,166 +306,6 @@ class Machine:
         if index != contents.index + 1 or term < contents.term:
             raise OutOfOrder(f"entry {index} of term {term} after entry {contents.index} of term {contents.term}")
 
-    # -- operations of clients
-
-    def _apply_ops(self, ops: Any, stamp: RawStamp) -> list[OpResult]:
-        record_hash = record_hasher(stamp)
-        records = self._contents.records
-        results = []
-        for op in ops:
-            kind = op[0]
-            if kind == OP_PUT:
-                if len(op) == 4:
-                    _, key, value, condition = op
-                    if condition is None:
-                        results.append(self._write(key, value, records.get(key), stamp, record_hash))
-                    else:
-                        results.append(self._put(key, value, condition, stamp, record_hash))
-                else:
-                    results.append(self._once(op[:4], op[4], stamp, record_hash))
-            elif kind == OP_DELETE:
-                if len(op) == 3:
-                    results.append(self._delete(op[1], op[2], stamp))
-                else:
-                    results.append(self._once(op[:3], op[3], stamp, record_hash))
-            elif kind == OP_OPEN_SESSION:
-                results.append(self._open_session(stamp[0]))
-            else:
-                closed = self._contents.sessions.close(op[1])
-                results.append(OpResult(APPLIED if closed else NOT_FOUND, self._contents.revision, 0))
-        return results
-
-    def _open_session(self, now_ms: int) -> OpResult:
-        number = self._contents.sessions.open(now_ms, self._contents.settings)
-        return OpResult(FULL, 0, 0) if number is None else OpResult(APPLIED, number, 0)
-
-    def _once(self, op: Op, once: Once, stamp: RawStamp, record_hash: RecordHash) -> OpResult:
-        """Apply `op` unless it was before; then its first answer is the answer."""
-        contents = self._contents
-        value = op[2] if op[0] == OP_PUT else b""
-        digest = request_digest(op[0], op[1], value, op[-1])
-        if isinstance(once, bytes):
-            kept = contents.idempotency_keys.answer(once, digest, contents.settings)
-        else:
-            kept = contents.sessions.answer(*once, digest, stamp[0], contents.settings)
-        if kept is not None:
-            return kept
-        if op[0] == OP_PUT:
-            result = self._put(op[1], value, op[3], stamp, record_hash)
-        else:
-            result = self._delete(op[1], op[2], stamp)
-        if isinstance(once, bytes):
-            contents.idempotency_keys.keep(once, digest, result, stamp[0])
-        else:
-            contents.sessions.keep(once[0], once[1], digest, result)
-        return result
-
-    def _put(
-        self, key: bytes, value: bytes, condition: int | None, stamp: RawStamp, record_hash: RecordHash
-    ) -> OpResult:
-        old = self._contents.records.get(key)
-        if condition is not None and not _holds(condition, old):
-            return _refused(old)
-        return self._write(key, value, old, stamp, record_hash)
-
-    def _delete(self, key: bytes, condition: int | None, stamp: RawStamp) -> OpResult:
-        old = self._contents.records.get(key)
-        if condition is not None and not _holds(condition, old):
-            return _refused(old)
-        if old is None:
-            return OpResult(NOT_FOUND, self._contents.revision, 0)
-        return self._bury(key, old, stamp)
-
-    # -- intents
-
-    def _apply_intents(self, origin: Origin, ops: Any, entry_stamp: RawStamp) -> list[OpResult]:
-        contents = self._contents
-        known = contents.origins.admit(origin, contents.settings)
-        if isinstance(known, OpResult):
-            return [known] * len(ops)
-        results = [_DUPLICATE] * min(known, len(ops))
-        # Not counted from the entry's own stamp: batch after batch would push log time ahead of every clock.
-        bound = max((origin.wall_ms + contents.settings[CLOCK_DRIFT_MS_MAX], 0), entry_stamp[:2])
-        for place in range(len(results), len(ops)):
-            op = ops[place]
-            # Where many are bounded to one moment, their sequence alone gives their order.
-            ms, counter = min((op[-3], op[-2]), bound)
-            stamp = (ms, counter, origin.node, origin.first_sequence + place)
-            result = self._apply_intent(op, stamp, entry_stamp[0])
-            contents.origins.note(origin.node, result, contents.settings)
-            results.append(result)
-        return results
-
-    def _apply_intent(self, op: Op, stamp: RawStamp, now_ms: int) -> OpResult:
-        contents = self._contents
-        kind, key, once = op[0], op[1], op[-1]
-        value = op[2] if kind == OP_PUT else b""
-        digest = 0
-        if once is not None:
-            digest = request_digest(kind, key, value, None)
-            kept = contents.idempotency_keys.answer(once, digest, contents.settings, bounded=False)
-            if kept is not None:
-                return kept
-        old = contents.records.get(key)
-        if stamp < self._stamp_of(key, old):
-            result = _SUPERSEDED
-        elif kind == OP_PUT:
-            result = self._write(key, value, old, stamp, record_hasher(stamp))
-        else:
-            result = self._bury(key, old, stamp)
-        contents.last_stamp = max(contents.last_stamp, stamp)
-        if once is not None:
-            contents.idempotency_keys.keep(once, digest, result, now_ms, intent=True)
-        return result
-
-    def _stamp_of(self, key: bytes, record: RawRecord | None) -> RawStamp:
-        if record is not None:
-            return record[5]
-        tombstone = self._contents.tombstones.get(key)
-        return self._contents.stamp_floor if tombstone is None else tombstone[0]
-
-    # -- what both do
-
-    def _write(
-        self, key: bytes, value: bytes, old: RawRecord | None, stamp: RawStamp, record_hash: RecordHash
-    ) -> OpResult:
-        contents = self._contents
-        revision = contents.revision + 1
-        if old is None:
-            create, version, lease, replaced = revision, 1, 0, 0
-            if contents.tombstones.get(key) is not None:
-                replaced = contents.tombstones.remove(key)[2]
-        else:
-            create, version, lease, replaced = old[1], old[3] + 1, old[4], old[6]
-        added = record_hash(key, value, create, revision, version, lease)
-        contents.records.put(key, (value, create, revision, version, lease, stamp, added))
-        contents.revision = revision
-        contents.digest = (contents.digest + added - replaced) & DIGEST_MASK
-        return OpResult(APPLIED, revision, version)
-
-    def _bury(self, key: bytes, old: RawRecord | None, stamp: RawStamp) -> OpResult:
-        """Leave a tombstone in the place of the record, of an older tombstone, or of nothing."""
-        contents = self._contents
-        revision = contents.revision + 1
-        replaced = 0
-        if old is not None:
-            replaced = contents.records.remove(key)[6]
-        elif contents.tombstones.get(key) is not None:
-            replaced = contents.tombstones.remove(key)[2]
-        added = tombstone_hasher(stamp)(key, revision)
-        contents.tombstones.put(key, (stamp, revision, added))
-        contents.revision = revision
-        contents.digest = (contents.digest + added - replaced) & DIGEST_MASK
-        self._bound_tombstones()
-        return OpResult(APPLIED, revision, 0)
-
-    def _bound_tombstones(self) -> None:
-        contents = self._contents
-        while len(contents.tombstones) > contents.settings[TOMBSTONES_MAX]:
-            stamp, _, dropped = contents.tombstones.remove(contents.tombstones.oldest())
-            contents.stamp_floor = max(contents.stamp_floor, stamp)
-            contents.digest = (contents.digest - dropped) & DIGEST_MASK
-
 
 class MachineLoader:
     """Builds a Machine from the frames of a snapshot, in their order."""
@@ -424,26 +321,10 @@ class MachineLoader:
 
     def finish(self) -> Machine:
         """The machine as it was at the moment of the snapshot. Raises CorruptSnapshot if anything is missing."""
-        machine = Machine()
-        machine._contents = self._loader.finish()
-        return machine
+        return Machine(self._loader.finish())
 
 
 def _stamp_after(last: RawStamp, wanted: Stamp) -> RawStamp:
     if wanted > last:
         return raw_stamp(wanted)
     return (last[0], last[1] + 1, wanted.node, 0)
-
-
-def _holds(condition: int, old: RawRecord | None) -> bool:
-    if condition == MUST_BE_ABSENT:
-        return old is None
-    return old is not None and (condition == MUST_EXIST or old[2] == condition)
-
-
-def _refused(old: RawRecord | None) -> OpResult:
-    return OpResult(PRECONDITION_FAILED, 0, 0) if old is None else OpResult(PRECONDITION_FAILED, old[2], old[3])
-
-
-def _record(raw: RawRecord) -> Record:
-    return Record(raw[0], raw[1], raw[2], raw[3], raw[4], Stamp._make(raw[5]))

@@ -8,10 +8,10 @@ S3. Each write tells the lowest sequence that its client still waits for, the fl
     write below it has been answered, and is not executed again.
 S4. A sequence that has an answer gets the same answer, whatever its condition would say now; another request under
     that sequence is a conflict.
-S5. The answers of one session and of all of them are bounded, and so is the number of sessions. What would exceed a
-    bound is refused; no answer is forgotten early to make room. Once half of all are taken, a session may hold few
-    more, so that a few clients that have gone away cannot keep out all others; and a session that never had an answer
-    makes room for a new one.
+S5. The answers of one session and of all of them are bounded, in number and bytes, and so is the number of sessions.
+    What would exceed a bound is refused; no answer is forgotten early to make room. Once half of all are taken, a
+    session may hold few more, so that a few clients that have gone away cannot keep out all others; and a session that
+    never had an answer makes room for a new one.
 """
 
 from collections import OrderedDict
@@ -20,10 +20,16 @@ from itertools import islice
 from typing import Any, Final
 
 from kvstore.model.results import EXPIRED, FULL, ONCE_CONFLICT, OpResult
-from kvstore.state.settings import ANSWERS_MAX, SESSION_ANSWERS_MAX, SESSION_WINDOW_MS, SESSIONS_MAX
+from kvstore.state.settings import (
+    ANSWERS_MAX,
+    KEPT_ANSWERS_BYTES_MAX,
+    SESSION_ANSWERS_MAX,
+    SESSION_WINDOW_MS,
+    SESSIONS_MAX,
+)
 
-RawAnswer = tuple[int, int, int, int]
-"""(request digest, status, revision, version)"""
+RawAnswer = tuple[int, int, int, int, bytes]
+"""(request digest, status, revision, version, detail)"""
 
 _CONFLICT: Final = OpResult(ONCE_CONFLICT, 0, 0)
 _EXPIRED: Final = OpResult(EXPIRED, 0, 0)
@@ -45,12 +51,13 @@ class _Session:
 class Sessions:
     """All sessions, in the order of their last use."""
 
-    __slots__ = ("_sessions", "answers", "next_number")
+    __slots__ = ("_sessions", "answers", "bytes", "next_number")
 
     def __init__(self) -> None:
         self._sessions: OrderedDict[int, _Session] = OrderedDict()
         self.next_number = 1
         self.answers = 0
+        self.bytes = 0  # of details: an answer without one is as small as any other
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -86,6 +93,7 @@ class Sessions:
         if gone is None:
             return False
         self.answers -= len(gone.answers)
+        self.bytes -= _bytes(gone.answers)
         return True
 
     def answer(
@@ -110,23 +118,27 @@ class Sessions:
             share = min(share, _SCARCE_SHARE)
         if len(session.answers) >= share or self.answers >= answers_max:
             return _FULL
+        if self.bytes >= settings[KEPT_ANSWERS_BYTES_MAX]:
+            return _FULL
         return None
 
     def keep(self, number: int, sequence: int, digest: int, result: OpResult) -> None:
         """Remember the answer of a write that was executed."""
         self._sessions[number].answers[sequence] = (digest, *result)
         self.answers += 1
+        self.bytes += len(result.detail)
 
     def _forget_below(self, session: _Session, floor: int) -> None:
         answers = session.answers
-        before = len(answers)
-        if floor - session.floor <= before:
-            for sequence in range(session.floor, floor):
-                answers.pop(sequence, None)
+        if floor - session.floor <= len(answers):
+            gone = [answers.pop(each) for each in range(session.floor, floor) if each in answers]
         else:
+            gone = [kept for each, kept in answers.items() if each < floor]
             session.answers = {each: kept for each, kept in answers.items() if each >= floor}
         session.floor = floor
-        self.answers -= before - len(session.answers)
+        self.answers -= len(gone)
+        for kept in gone:
+            self.bytes -= len(kept[4])
 
     # -- snapshots
 
@@ -142,9 +154,11 @@ class Sessions:
         """Take back one of `rows`. Raises ValueError or TypeError for anything else."""
         number, used_ms, floor, answers = row
         found: dict[int, RawAnswer] = {}
-        for sequence, digest, status, revision, version in answers:
+        for sequence, digest, status, revision, version, detail in answers:
             _check_numbers(sequence, digest, status, revision, version)
-            found[sequence] = (digest, status, revision, version)
+            if type(detail) is not bytes:
+                raise ValueError("the detail of an answer")
+            found[sequence] = (digest, status, revision, version, detail)
         _check_numbers(number, used_ms, floor)
         if number in self._sessions or not 0 < number < self.next_number or len(found) != len(answers):
             raise ValueError("a session twice, or one that was never given out")
@@ -152,6 +166,11 @@ class Sessions:
             raise ValueError("sessions that are not in the order of their last use")
         self._sessions[number] = _Session(used_ms, floor, found)
         self.answers += len(found)
+        self.bytes += _bytes(found)
+
+
+def _bytes(answers: Mapping[int, RawAnswer]) -> int:
+    return sum(len(kept[4]) for kept in answers.values())
 
 
 def _check_numbers(*numbers: Any) -> None:

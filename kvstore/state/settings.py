@@ -17,6 +17,14 @@ SESSION_ANSWERS_MAX: Final = "session_answers_max"
 ANSWERS_MAX: Final = "answers_max"
 RECEIPT_RUNS_MAX: Final = "receipt_runs_max"
 ORIGINS_MAX: Final = "origins_max"
+ANSWER_BYTES_MAX: Final = "answer_bytes_max"
+KEPT_ANSWER_BYTES_MAX: Final = "kept_answer_bytes_max"
+KEPT_ANSWERS_BYTES_MAX: Final = "kept_answers_bytes_max"
+CHANGES_MAX: Final = "changes_max"
+LEASES_MAX: Final = "leases_max"
+LEASE_KEYS_MAX: Final = "lease_keys_max"
+HISTORY_REVISIONS_MAX: Final = "history_revisions_max"
+HISTORY_BYTES_MAX: Final = "history_bytes_max"
 
 _DEFAULTS: Final = {
     TOMBSTONES_MAX: 100_000,
@@ -29,6 +37,16 @@ _DEFAULTS: Final = {
     ANSWERS_MAX: 200_000,
     RECEIPT_RUNS_MAX: 100_000,
     ORIGINS_MAX: 60,
+    # The answers of one transaction: at all, where they are kept for a repetition, and all that are kept.
+    ANSWER_BYTES_MAX: 1 << 20,
+    KEPT_ANSWER_BYTES_MAX: 64 << 10,
+    KEPT_ANSWERS_BYTES_MAX: 32 << 20,
+    # Keys that one operation may change: a transaction, a range delete, the end of a lease.
+    CHANGES_MAX: 10_000,
+    LEASES_MAX: 100_000,
+    LEASE_KEYS_MAX: 10_000,
+    HISTORY_REVISIONS_MAX: 50_000,
+    HISTORY_BYTES_MAX: 32 << 20,
 }
 
 

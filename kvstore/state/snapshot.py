@@ -6,11 +6,14 @@ larger record travels alone). In this order:
     0 header      a map, see `_header`; what is reserved for later is empty or 0
     1 records     [[key, value, create_revision, mod_revision, version, lease, stamp], ...], keys rising over all frames
     2 tombstones  [[key, stamp, revision], ...], keys rising over all frames
-    3 sessions    [[number, used_ms, floor, [[sequence, digest, status, revision, version], ...]], ...], by last use
-    4 idempotency keys  [[key, ms, digest, status, revision, version, of an intent], ...], by age
+    3 sessions    [[number, used_ms, floor, [[sequence, digest, status, revision, version, detail], ...]], ...], by use
+    4 idempotency keys  [[key, ms, digest, status, revision, version, detail, of an intent], ...], by age
     5 origins     [[node, epoch, mark], ...], by last use
     6 runs        [[node, epoch, start, count, status, revision], ...], results of intents
+    7 leases      [[id, ttl_ms], ...], rising
+    8 history     [[revision, key, prior, record before | None], ...], in the order of the changes
 
+A change's record after it is not written: it is the one before the next change of its key, or the present one.
 Records and tombstones are walked while they change (copy on write). The rest is small and bounded, and copied at once.
 
 The same contents give the same bytes, unless they changed while the stream was drained: then only the division into
@@ -26,10 +29,12 @@ from typing import Any, Final
 import msgpack
 
 from kvstore.limits import SNAPSHOT_FRAME_BYTES_MAX, SNAPSHOT_FRAME_RECORDS
-from kvstore.state.contents import Contents, RawRecord, RawTombstone
+from kvstore.state.contents import Contents
 from kvstore.state.digest import DIGEST_MASK, RawStamp, record_hasher, tombstone_hasher
+from kvstore.state.history import RawChange
+from kvstore.state.raw import RawRecord, RawTombstone
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 
 _HEADER: Final = 0
 _RECORDS: Final = 1
@@ -38,9 +43,21 @@ _SESSIONS: Final = 3
 _IDEMPOTENCY_KEYS: Final = 4
 _ORIGINS: Final = 5
 _RUNS: Final = 6
+_LEASES: Final = 7
+_HISTORY: Final = 8
 
 # What the header tells of the frames behind it.
-_COUNTED: Final = ("records", "tombstones", "digest", "sessions", "idempotency_keys", "origins", "runs")
+_COUNTED: Final = (
+    "records",
+    "tombstones",
+    "digest",
+    "sessions",
+    "idempotency_keys",
+    "origins",
+    "runs",
+    "leases",
+    "history",
+)
 
 # All that a record has besides key and value: seven integers, a node name, and msgpack's own bytes.
 _OVERHEAD_BYTES: Final = 400
@@ -70,6 +87,7 @@ def snapshot(contents: Contents) -> Generator[bytes, None, None]:
 def _frames(contents: Contents) -> Generator[bytes, None, None]:
     header = _pack(_HEADER, _header(contents))
     copies = _copies(contents)
+    history = contents.history.rows()
     records = contents.records.walk()
     tombstones = contents.tombstones.walk()
     try:
@@ -87,6 +105,8 @@ def _frames(contents: Contents) -> Generator[bytes, None, None]:
         for frame_type, rows, rows_max in copies:
             for some in _chunks(rows, rows_max):
                 yield _pack(frame_type, some)
+        for changes in _bounded(history):
+            yield _pack(_HISTORY, [(each[0], each[1], each[4], each[3] and each[3][:6]) for each in changes])
     finally:
         records.close()
         tombstones.close()
@@ -101,12 +121,28 @@ def _copies(contents: Contents) -> list[tuple[int, Iterable[Any], int]]:
         (_IDEMPOTENCY_KEYS, contents.idempotency_keys.copy().rows(), SNAPSHOT_FRAME_RECORDS),
         (_ORIGINS, origins.rows(), SNAPSHOT_FRAME_RECORDS),
         (_RUNS, origins.runs(), SNAPSHOT_FRAME_RECORDS),
+        (_LEASES, contents.leases.rows(), SNAPSHOT_FRAME_RECORDS),
     ]
 
 
 def _chunks(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
     remaining = iter(rows)
     while some := list(islice(remaining, size)):
+        yield some
+
+
+def _bounded(changes: list[RawChange]) -> Iterator[list[RawChange]]:
+    """The changes in frames of bounded size."""
+    some: list[RawChange] = []
+    room = SNAPSHOT_FRAME_BYTES_MAX
+    for change in changes:
+        size = _OVERHEAD_BYTES + len(change[1]) + (len(change[3][0]) if change[3] else 0)
+        if some and (len(some) == SNAPSHOT_FRAME_RECORDS or size > room):
+            yield some
+            some, room = [], SNAPSHOT_FRAME_BYTES_MAX
+        some.append(change)
+        room -= size
+    if some:
         yield some
 
 
@@ -127,8 +163,10 @@ def _header(contents: Contents) -> dict[str, Any]:
         "idempotency_keys": len(contents.idempotency_keys),
         "origins": len(contents.origins),
         "runs": contents.origins.runs_total,
-        "history": [],
-        "compaction_revision": 0,
+        "leases": len(contents.leases),
+        "leases_next": contents.leases.next_id,
+        "history": len(contents.history),
+        "compaction_revision": contents.history.compacted,
     }
 
 
@@ -152,6 +190,7 @@ class SnapshotLoader:
         self._contents = Contents()
         self._expected = _header(self._contents).keys()
         self._header: dict[str, Any] | None = None
+        self._last_type = _HEADER
         self._digest = 0
         self._last_key: bytes | None = None
         self._graves: list[tuple[int, bytes, RawTombstone]] = []
@@ -162,23 +201,29 @@ class SnapshotLoader:
             _IDEMPOTENCY_KEYS: contents.idempotency_keys.add_row,
             _ORIGINS: contents.origins.add_row,
             _RUNS: contents.origins.add_run,
+            _LEASES: contents.leases.add_row,
+            _HISTORY: self._add_change,
         }
+        self._attached: list[tuple[int, bytes]] = []
+        self._changes: list[tuple[int, bytes, int, RawRecord | None]] = []
 
     def add(self, frame: bytes) -> None:
         """Take the next frame. Raises CorruptSnapshot."""
         try:
             frame_type, payload = msgpack.unpackb(frame, use_list=False, strict_map_key=True)
-            if frame_type == _HEADER and self._header is None:
-                self._add_header(payload)
-            elif frame_type == _RECORDS and self._header is not None and not self._graves:
-                self._add_records(payload)
-            elif frame_type == _TOMBSTONES and self._header is not None:
-                self._add_tombstones(payload)
-            elif frame_type in self._add_row and self._header is not None:
-                for row in payload:
-                    self._add_row[frame_type](row)
-            else:
+            if (frame_type == _HEADER) != (self._header is None) or frame_type < self._last_type:
                 raise CorruptSnapshot(f"a frame of type {frame_type!r} where it cannot stand")
+            self._last_type = frame_type
+            if frame_type == _HEADER:
+                self._add_header(payload)
+            elif frame_type == _RECORDS:
+                self._add_records(payload)
+            elif frame_type == _TOMBSTONES:
+                self._add_tombstones(payload)
+            else:
+                add_row = self._add_row[frame_type]
+                for row in payload:
+                    add_row(row)
         except CorruptSnapshot:
             raise
         # Whatever the bytes are, there is one answer; struct.error, for example, comes from numbers out of range.
@@ -194,6 +239,10 @@ class SnapshotLoader:
         for _, key, tombstone in sorted(self._graves):
             contents.tombstones.put(key, tombstone)
         contents.digest = self._digest
+        for lease, key in self._attached:
+            _check(lease in contents.leases, f"lease {lease}, which a key is attached to, but which is not there")
+            contents.leases.attach(lease, key)
+        self._tell_history()
         found = _header(contents)
         for name in _COUNTED:
             if header[name] != found[name]:
@@ -203,9 +252,7 @@ class SnapshotLoader:
     def _add_header(self, header: dict[str, Any]) -> None:
         if header["format"] != FORMAT or header.keys() != self._expected:
             raise CorruptSnapshot(f"format {header['format']!r} with {sorted(header)} is not known to this build")
-        if header["history"] or header["compaction_revision"]:
-            raise CorruptSnapshot("it holds history, which this build does not know")
-        for name in ("index", "term", "revision", "digest", "records", "tombstones", "sessions_next"):
+        for name in ("index", "term", "revision", "digest", "sessions_next", "leases_next", "compaction_revision"):
             _check(type(header[name]) is int and header[name] >= 0, name)
         settings = header["settings"]
         _check(all(type(name) is str and type(value) is int for name, value in settings.items()), "settings")
@@ -213,24 +260,25 @@ class SnapshotLoader:
         _check(settings.keys() >= contents.settings.keys(), "settings")
         # Each of those that this build reads is a bound or a duration: with 0 or less, applying could not go on.
         _check(all(settings[name] > 0 for name in contents.settings) and header["sessions_next"] > 0, "settings")
+        _check(header["leases_next"] > 0 and header["compaction_revision"] <= header["revision"], "counters")
         contents.index, contents.term, contents.revision = header["index"], header["term"], header["revision"]
         contents.last_stamp = self._stamp(header["last_stamp"])
         contents.stamp_floor = self._stamp(header["stamp_floor"])
         contents.settings = dict(settings)
         contents.sessions.next_number = header["sessions_next"]
+        contents.leases.next_id = header["leases_next"]
+        contents.history.compacted = header["compaction_revision"]
         self._header = header
 
     def _add_records(self, rows: tuple[Any, ...]) -> None:
-        revision_max = self._contents.revision
         added: list[tuple[bytes, RawRecord]] = []
-        for key, value, create, mod, version, lease, raw_stamp in rows:
+        for key, *raw in rows:
             self._in_order(key)
-            _check(type(value) is bytes and type(create) is type(mod) is type(version) is type(lease) is int, "record")
-            _check(0 < create <= mod <= revision_max and version > 0 and lease >= 0, "revisions")
-            stamp = self._stamp(raw_stamp)
+            value, create, mod, version, lease, stamp = self._record(raw)
             digest = record_hasher(stamp)(key, value, create, mod, version, lease)
-            # One object for both revisions where they are equal, as `apply` leaves it.
-            added.append((key, (value, mod if create == mod else create, mod, version, lease, stamp, digest)))
+            if lease:
+                self._attached.append((lease, key))
+            added.append((key, (value, create, mod, version, lease, stamp, digest)))
         for key, record in added:
             self._contents.records.put(key, record)
             self._digest = (self._digest + record[6]) & DIGEST_MASK
@@ -246,6 +294,45 @@ class SnapshotLoader:
             digest = tombstone_hasher(stamp)(key, revision)
             self._graves.append((revision, key, (stamp, revision, digest)))
             self._digest = (self._digest + digest) & DIGEST_MASK
+
+    def _record(self, raw: Any) -> tuple[bytes, int, int, int, int, RawStamp]:
+        value, create, mod, version, lease, raw_stamp = raw
+        _check(type(value) is bytes and type(create) is type(mod) is type(version) is type(lease) is int, "record")
+        _check(0 < create <= mod <= self._contents.revision and version > 0 and lease >= 0, "revisions")
+        # One object for both revisions where they are equal, as `apply` leaves it.
+        return value, mod if create == mod else create, mod, version, lease, self._stamp(raw_stamp)
+
+    def _add_change(self, row: Any) -> None:
+        revision, key, prior, before = row
+        _check(type(revision) is type(prior) is int and type(key) is bytes, "change")
+        last, last_key = self._changes[-1][:2] if self._changes else (self._contents.history.compacted, None)
+        same = revision == last and last_key is not None and key > last_key
+        _check((same or revision == last + 1) and 0 <= prior < revision, "order of changes")
+        record = None
+        if before is not None:
+            # Without its hash: that is for records which are there.
+            record = (*self._record(before), 0)
+            _check(record[2] == prior, "the record before a change")
+        self._changes.append((revision, key, prior, record))
+
+    def _tell_history(self) -> None:
+        """The changes with the record after each, found from the last one back."""
+        contents = self._contents
+        last = self._changes[-1][0] if self._changes else contents.history.compacted
+        _check(last == contents.revision, "history: its end is not the present")
+        following: dict[bytes, tuple[int, RawRecord | None]] = {}
+        told: list[RawChange] = []
+        for revision, key, prior, before in reversed(self._changes):
+            prior_of_next, after = following.get(key, (None, contents.records.get(key)))
+            if prior_of_next is None:
+                tombstone = contents.tombstones.get(key)
+                _check((after[2] if after else tombstone[1] if tombstone else 0) == revision, "last change of a key")
+            else:
+                _check(prior_of_next == revision, "change between two of a key")
+            following[key] = (prior, before)
+            told.append((revision, key, after, before, prior))
+        for change in reversed(told):
+            contents.history.note(change)
 
     def _in_order(self, key: Any) -> None:
         _check(type(key) is bytes and (self._last_key is None or key > self._last_key), "order of keys")

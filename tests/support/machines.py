@@ -11,7 +11,11 @@ from kvstore.model.stamp import Stamp
 from kvstore.state.machine import Machine
 from kvstore.state.settings import default_settings
 
-_NAMES = {0: "header", 1: "records", 2: "tombstones", 3: "sessions", 4: "idempotency_keys", 5: "origins", 6: "runs"}
+_NAMES = dict(
+    enumerate(
+        ("header", "records", "tombstones", "sessions", "idempotency_keys", "origins", "runs", "leases", "history")
+    )
+)
 
 
 def load(frames: Iterable[bytes]) -> Machine:

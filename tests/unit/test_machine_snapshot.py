@@ -50,13 +50,14 @@ def test_a_restored_machine_is_the_one_that_was_saved(count: int, deleted: int) 
     assert restored.digest == machine.digest
 
 
-def test_the_header_tells_what_follows_and_reserves_what_later_formats_need() -> None:
+def test_the_header_tells_what_follows() -> None:
     header = header_of(list(filled(3, deleted=2).snapshot()))
-    assert header["format"] == 2
+    assert header["format"] == 3
     assert (header["records"], header["tombstones"], header["revision"]) == (3, 2, 7)
     assert [header[name] for name in ("sessions", "idempotency_keys", "origins", "runs")] == [0, 0, 0, 0]
     assert header["sessions_next"] == 1
-    assert (header["history"], header["compaction_revision"]) == ([], 0)
+    assert (header["leases"], header["leases_next"]) == (0, 1)
+    assert (header["history"], header["compaction_revision"]) == (7, 0)
 
 
 def test_frames_hold_a_bounded_number_of_records() -> None:
@@ -212,7 +213,7 @@ def test_a_second_walk_over_one_map_is_refused() -> None:
 
 def test_every_frame_is_needed_in_its_place() -> None:
     frames = list(filled(1200, deleted=600).snapshot())
-    assert len(frames) == 6
+    assert len(frames) == 11
     for missing in range(len(frames)):
         with pytest.raises(CorruptSnapshot):
             load(frames[:missing] + frames[missing + 1 :])
@@ -229,7 +230,8 @@ def test_every_frame_is_needed_in_its_place() -> None:
 
 def test_no_flipped_bit_of_records_or_tombstones_passes() -> None:
     frames = list(filled(3, deleted=2).snapshot())
-    for number in range(1, len(frames)):
+    for number in (1, 2):
+        assert msgpack.unpackb(frames[number])[0] == number
         for position in range(len(frames[number]) * 8):
             damaged = bytearray(frames[number])
             damaged[position // 8] ^= 1 << position % 8
@@ -247,8 +249,8 @@ def test_garbage_is_refused(frame: bytes) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"format": 1},
-        {"format": 3},
+        {"format": 2},
+        {"format": 4},
         {"unheard_of": 1},
         {"sessions": 1},
         {"sessions": [1]},
@@ -258,7 +260,10 @@ def test_garbage_is_refused(frame: bytes) -> None:
         {"idempotency_keys": 1},
         {"origins": 1},
         {"runs": 1},
+        {"history": 6},
         {"history": [1]},
+        {"leases": 1},
+        {"leases_next": 0},
         {"compaction_revision": 9},
         {"records": 4},
         {"tombstones": 0},

@@ -2,17 +2,15 @@
 
 import itertools
 from typing import NamedTuple
-from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kvstore.model.commands import delete, put
+from kvstore.model.results import Record
 from kvstore.model.stamp import Stamp
-from kvstore.node import pages
 from kvstore.node.overlay import Overlay, Pending
-from kvstore.node.pages import with_overlay
 from kvstore.state.machine import Machine
 from tests.support.machines import apply
 
@@ -20,6 +18,20 @@ KEYS = [b"a", b"a\0", b"a\0\0", b"ab", b"b", b"b\xff", b"c", b"\xff", b"\xff\xff
 KEY = st.sampled_from(KEYS)
 BOUND = st.sampled_from([b"", b"a", b"a\0", b"aa", b"b", b"bb", b"c", b"d", b"\xff", b"\xff\xff\0"])
 APPLIED_MS = 50
+
+
+def with_overlay(
+    machine: Machine,
+    overlay: Overlay,
+    start: bytes,
+    end: bytes | None,
+    limit: int,
+    after: bytes | None,
+    reverse: bool,
+    bytes_max: int = 1 << 20,
+) -> tuple[list[tuple[bytes, Record]], int, bytes | None]:
+    shown = overlay.shown(machine, start, end)
+    return machine.range(start, end, limit=limit, after=after, bytes_max=bytes_max, reverse=reverse, shown=shown)
 
 
 class Case(NamedTuple):
@@ -93,17 +105,16 @@ def test_a_walk_from_page_to_page_visits_every_key_once_also_where_bytes_bound_t
 ) -> None:
     visited: list[tuple[bytes, bytes]] = []
     after = None
-    with mock.patch.object(pages, "RANGE_PAGE_BYTES_MAX", bytes_max):
-        for _ in range(2 * len(KEYS) + 2):
-            page, _, after = with_overlay(case.machine, case.overlay, start, end, limit, after, reverse)
-            rows = [(key, record.value) for key, record in page]
-            assert len(rows) <= limit
-            assert sum(map(len, itertools.chain(*rows))) <= bytes_max or len(rows) == 1
-            visited += rows
-            if after is None:
-                break
-        else:
-            pytest.fail("the walk never ended")
+    for _ in range(2 * len(KEYS) + 2):
+        page, _, after = with_overlay(case.machine, case.overlay, start, end, limit, after, reverse, bytes_max)
+        rows = [(key, record.value) for key, record in page]
+        assert len(rows) <= limit
+        assert sum(map(len, itertools.chain(*rows))) <= bytes_max or len(rows) == 1
+        visited += rows
+        if after is None:
+            break
+    else:
+        pytest.fail("the walk never ended")
     assert visited == within(case.merged, start, end, reverse)
 
 

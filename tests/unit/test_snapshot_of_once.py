@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvstore.limits import SNAPSHOT_FRAME_BYTES_MAX, SNAPSHOT_FRAME_RECORDS
-from kvstore.model.commands import Origin, close_session, delete, open_session, put
+from kvstore.model.commands import Origin, close_session, compact, delete, grant, open_session, put
 from kvstore.model.results import APPLIED, EXPIRED, GAP, WRONG_EPOCH, OpResult
 from kvstore.state.machine import Machine
 from kvstore.state.snapshot import CorruptSnapshot
@@ -24,7 +24,7 @@ from tests.support.machines import (
     with_header,
 )
 
-HEADER, RECORDS, TOMBSTONES, SESSIONS, KEYS, ORIGINS, RUNS = range(7)
+HEADER, RECORDS, TOMBSTONES, SESSIONS, KEYS, ORIGINS, RUNS, LEASES, HISTORY = range(9)
 NEW = (SESSIONS, KEYS, ORIGINS, RUNS)
 
 
@@ -46,6 +46,8 @@ def with_everything(rows: int = 3) -> Machine:
     apply_intents(machine, Origin(node, 71, epoch, 1), intent_put(b"i", b"v", 11_000, 0, b"of an intent"))
     apply(machine, put(b"k", b"w", 9, (1, 6, 2)), delete(b"nothing", None, (1, 7, 2)), open_session())
     apply(machine, close_session(rows + 1))
+    first, _ = apply(machine, grant(5_000), grant(6_000))
+    apply(machine, put(b"leased", b"v", lease=first.revision), put(b"leased", b"w", lease=-1))
     return machine
 
 
@@ -183,7 +185,7 @@ def test_a_snapshot_shows_the_moment_of_its_call_although_everything_changes_whi
 
 def test_every_frame_is_needed_and_only_once() -> None:
     frames = list(with_everything(3).snapshot())
-    assert [msgpack.unpackb(frame)[0] for frame in frames] == [0, 1, 2, 3, 4, 5, 6]
+    assert [msgpack.unpackb(frame)[0] for frame in frames] == list(range(9))
     for place in range(len(frames)):
         with pytest.raises(CorruptSnapshot):
             load([*frames[:place], *frames[place + 1 :]])
@@ -208,19 +210,30 @@ def replaced(kind: int, rows: Any) -> list[bytes]:
         machine, open_session(), open_session(), put(b"k", b"v", once=(2, 1, 1)), put(b"k", b"v", once=b"key"), at=1_000
     )
     apply_intents(machine, Origin("n2", 7, 0, 1), intent_put(b"k", b"w", 1_001))
+    apply(machine, grant(5_000), grant(6_000), put(b"k", b"x", lease=1), compact(3))
     frames = [msgpack.packb((kind, rows)) if msgpack.unpackb(each)[0] == kind else each for each in machine.snapshot()]
-    name = {SESSIONS: "sessions", KEYS: "idempotency_keys", ORIGINS: "origins", RUNS: "runs"}[kind]
+    name = {
+        SESSIONS: "sessions",
+        KEYS: "idempotency_keys",
+        ORIGINS: "origins",
+        RUNS: "runs",
+        LEASES: "leases",
+        HISTORY: "history",
+    }[kind]
     return with_header(frames, **{name: len(rows)})
 
 
 @pytest.mark.parametrize(
     ("kind", "rows"),
     [
-        (SESSIONS, [[1, 1_000, 1, []], [2, 1_000, 1, [[1, 5, 0, 1, 1]]]]),
-        (KEYS, [[b"key", 1_000, 5, 0, 1, 1, 0]]),
+        (SESSIONS, [[1, 1_000, 1, []], [2, 1_000, 1, [[1, 5, 0, 1, 1, b""]]]]),
+        (KEYS, [[b"key", 1_000, 5, 0, 1, 1, b"", 0]]),
         (ORIGINS, [["n2", 7, 1]]),
         (RUNS, [["n2", 7, 1, 1, 0, 1]]),
         (RUNS, [["n2", 6, 1, 2, 0, 1], ["n2", 6, 3, 2, 3, 0], ["n2", 7, 1, 1, 0, 1]]),
+        (LEASES, [[1, 5_000]]),
+        (LEASES, [[1, 5_000], [2, 6_000]]),
+        (HISTORY, [[4, b"k", 3, [b"w", 1, 3, 3, 0, [1, 0, "n1", 0]]]]),
     ],
 )
 def test_rows_as_they_should_be_are_taken(kind: int, rows: list[Any]) -> None:
@@ -237,23 +250,26 @@ def test_rows_as_they_should_be_are_taken(kind: int, rows: list[Any]) -> None:
         (SESSIONS, [[1, 1_000, -1, []]]),
         (SESSIONS, [[1, 1_000, 1.0, []]]),
         (SESSIONS, [["1", 1_000, 1, []]]),
-        (SESSIONS, [[1, 1_000, 1, [[1, 5, 0, 1, 1], [1, 5, 0, 1, 1]]]]),
+        (SESSIONS, [[1, 1_000, 1, [[1, 5, 0, 1, 1, b""], [1, 5, 0, 1, 1, b""]]]]),
         (SESSIONS, [[1, 1_000, 1, [[1, 5, 0, 1]]]]),
-        (SESSIONS, [[1, 1_000, 1, [[1, 5, 0, 1, -1]]]]),
-        (SESSIONS, [[1, 1_000, 1, [[1, None, 0, 1, 1]]]]),
+        (SESSIONS, [[1, 1_000, 1, [[1, 5, 0, 1, -1, b""]]]]),
+        (SESSIONS, [[1, 1_000, 1, [[1, None, 0, 1, 1, b""]]]]),
+        (SESSIONS, [[1, 1_000, 1, [[1, 5, 0, 1, 1, ""]]]]),
+        (SESSIONS, [[1, 1_000, 1, [[1, 5, 0, 1, 1]]]]),
         (SESSIONS, [[1, 1_000, 1, 7]]),
         (SESSIONS, [[1, 1_000, 1]]),
         (SESSIONS, [[1, 1_000, 1, []], [2, 999, 1, []]]),
-        (KEYS, [[b"key", 1_000, 5, 0, 1, 1, 0], [b"key", 1_000, 5, 0, 1, 1, 0]]),
-        (KEYS, [["key", 1_000, 5, 0, 1, 1, 0]]),
-        (KEYS, [[b"", 1_000, 5, 0, 1, 1, 0]]),
-        (KEYS, [[b"x" * 257, 1_000, 5, 0, 1, 1, 0]]),
+        (KEYS, [[b"key", 1_000, 5, 0, 1, 1, b"", 0], [b"key", 1_000, 5, 0, 1, 1, b"", 0]]),
+        (KEYS, [[b"key", 1_000, 5, 0, 1, 1, "", 0]]),
+        (KEYS, [["key", 1_000, 5, 0, 1, 1, b"", 0]]),
+        (KEYS, [[b"", 1_000, 5, 0, 1, 1, b"", 0]]),
+        (KEYS, [[b"x" * 257, 1_000, 5, 0, 1, 1, b"", 0]]),
         (KEYS, [[b"key", 1_000, 5, 0, 1, 1]]),
-        (KEYS, [[b"key", 1_000, 5, 0, 1, 1, 0, 1]]),
-        (KEYS, [[b"key", -1, 5, 0, 1, 1, 0]]),
-        (KEYS, [[b"key", 1_000, 5, 0, 1, 1, 2]]),
-        (KEYS, [[b"key", 1_000, 5, 0, 1, True, 0]]),
-        (KEYS, [[b"one", 1_000, 5, 0, 1, 1, 0], [b"two", 999, 5, 0, 1, 1, 0]]),
+        (KEYS, [[b"key", 1_000, 5, 0, 1, 1, b"", 0, 1]]),
+        (KEYS, [[b"key", -1, 5, 0, 1, 1, b"", 0]]),
+        (KEYS, [[b"key", 1_000, 5, 0, 1, 1, b"", 2]]),
+        (KEYS, [[b"key", 1_000, 5, 0, 1, True, b"", 0]]),
+        (KEYS, [[b"one", 1_000, 5, 0, 1, 1, b"", 0], [b"two", 999, 5, 0, 1, 1, b"", 0]]),
         (ORIGINS, [["n2", 7, 1], ["n2", 7, 1]]),
         (ORIGINS, [["", 7, 1]]),
         (ORIGINS, [["n" * 65, 7, 1]]),
@@ -272,6 +288,26 @@ def test_rows_as_they_should_be_are_taken(kind: int, rows: list[Any]) -> None:
         (RUNS, [["n2", 7, 2, 1, 0, 1], ["n2", 7, 1, 1, 3, 0]]),
         (RUNS, [["n2", 7, 1, 1, 0]]),
         (RUNS, [7]),
+        (LEASES, [[1, 5_000], [1, 5_000]]),
+        (LEASES, [[2, 5_000], [1, 5_000]]),
+        (LEASES, [[1, 5_000], [3, 5_000]]),
+        (LEASES, [[0, 5_000], [1, 5_000]]),
+        (LEASES, [[1, 0]]),
+        (LEASES, [[1, 1.5]]),
+        (LEASES, [[1]]),
+        (LEASES, [[2, 5_000]]),
+        (HISTORY, []),
+        (HISTORY, [[3, b"k", 2, None]]),
+        (HISTORY, [[5, b"k", 3, None]]),
+        (HISTORY, [[4, b"other", 3, None]]),
+        (HISTORY, [[4, "k", 3, None]]),
+        (HISTORY, [[4, b"k", 4, None]]),
+        (HISTORY, [[4, b"k", -1, None]]),
+        (HISTORY, [[4, b"k", 2, [b"w", 1, 3, 3, 0, [1, 0, "n1", 0]]]]),
+        (HISTORY, [[4, b"k", 3, [b"w", 1, 3, 3, 0]]]),
+        (HISTORY, [[4, b"k", 3, ["w", 1, 3, 3, 0, [1, 0, "n1", 0]]]]),
+        (HISTORY, [[4, b"k", 3, [b"w", 1, 3, 3, 0, [1, 0, "n1", 0]]], [4, b"k", 3, None]]),
+        (HISTORY, [7]),
     ],
 )
 def test_rows_that_cannot_be_are_refused(kind: int, rows: list[Any]) -> None:
@@ -313,7 +349,17 @@ def check_damaged(frames: list[bytes]) -> None:
     (sound, found) = (contents_of(FRAMES), contents_of(again))
     assert found["records"] == sound["records"]
     assert found["tombstones"] == sound["tombstones"]
-    for name in ("sessions", "idempotency_keys", "origins", "runs", "records", "tombstones", "digest"):
+    for name in (
+        "sessions",
+        "idempotency_keys",
+        "origins",
+        "runs",
+        "leases",
+        "history",
+        "records",
+        "tombstones",
+        "digest",
+    ):
         assert header_of(again)[name] == header_of(FRAMES)[name]
 
 
