@@ -4,7 +4,7 @@ from collections import Counter
 from itertools import groupby
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvstore.balancing import (
@@ -105,6 +105,7 @@ def test_smooth_weighted_spreads_the_turns_of_a_node(nodes: list[Node]) -> None:
             assert turns_in_a_row <= -(-nodes[place].weight // others) + 1
 
 
+@settings(max_examples=30, deadline=None)
 @given(histories=st.lists(clusters(weight_min=1), min_size=1, max_size=10), nodes=clusters(weight_min=1))
 def test_smooth_weighted_finds_back_to_the_weights_after_any_changes(
     histories: list[list[Node]], nodes: list[Node]
@@ -114,13 +115,14 @@ def test_smooth_weighted_finds_back_to_the_weights_after_any_changes(
         balancer.choose(before)
     nodes = alive(nodes)
     total = sum(node.weight for node in nodes)
-    periods = 400
-    seen = Counter(turns(balancer, nodes, periods * total))
+    # What is left of the credit of before is worth some turns, once; then the shares are those of the weights.
+    turns(balancer, nodes, 20 * total)
+    seen = Counter(turns(balancer, nodes, total))
     for place, node in enumerate(nodes):
-        # What is left of the credit of before is worth some turns, once, however many follow.
-        assert abs(seen[place] - periods * node.weight) <= 120
+        assert abs(seen[place] - node.weight) <= 1
 
 
+@settings(max_examples=50, deadline=None)
 @given(weights=st.lists(st.integers(1, 5), min_size=1, max_size=6), requests=st.integers(1, 200))
 def test_least_connections_keeps_connections_in_proportion_to_weights(weights: list[int], requests: int) -> None:
     """No node is ahead of another by more than the one connection that it was given last."""
@@ -173,6 +175,6 @@ def test_rendezvous_does_not_depend_on_the_order_of_the_nodes(
 
 def test_rendezvous_gives_shares_by_weight() -> None:
     nodes = [Node("a", 1), Node("b", 2), Node("c", 5)]
-    seen = Counter(rendezvous(nodes, b"10.0.%d.%d" % divmod(number, 256)) for number in range(16_000))
+    seen = Counter(rendezvous(nodes, b"10.0.%d.%d" % divmod(number, 256)) for number in range(40_000))
     for place, node in enumerate(nodes):
-        assert seen[place] == pytest.approx(16_000 * node.weight / 8, rel=0.06)
+        assert seen[place] == pytest.approx(40_000 * node.weight / 8, rel=0.05)
