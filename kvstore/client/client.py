@@ -5,12 +5,14 @@ The rules for retries are in retry.py, those of sessions in sessions.py, the sha
 
 import json
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
 from kvstore import limits
+from kvstore.balancing import Balancer
+from kvstore.client.choosing import Choice
 from kvstore.client.endpoints import key_path, parse_endpoints, query
 from kvstore.client.results import (
     RangePage,
@@ -53,13 +55,22 @@ class AsyncClient:
         timeout_s: float = 5.0,
         sessions: bool = True,
         stamps: bool = True,
+        balance: str | Balancer | None = None,
+        weights: Mapping[str, int] | None = None,
+        address: str | None = None,
         transport: Transport | None = None,
         pacing: Pacing | None = None,
     ) -> None:
         """Without `sessions`, writes at QUORUM and ALL have no name, and are never sent again once their fate is
         unknown. Without `stamps`, the client does not tell one node what it has seen of another (see stamps.py).
 
-        Raises ValueError for an endpoint that is no address. `transport` and `pacing` are for tests.
+        `balance` places each request by an algorithm of kvstore.balancing ("round_robin", "least_connections",
+        "weighted", "hash"); without it a client stays with the endpoint that answered last (see choosing.py).
+        `weights`: of endpoints, as they are in `endpoints`, 1 where none is given, 0 for "only if there is no other".
+        `address`: what "hash" goes by, the name of this host by default.
+
+        Raises ValueError for an endpoint that is no address, an algorithm or weight that is none. `transport` and
+        `pacing` are for tests.
         """
         if transport is None:
             from kvstore.client.http_transport import HttpTransport
@@ -67,7 +78,8 @@ class AsyncClient:
             transport = HttpTransport()
         self._transport = StampedTransport(transport) if stamps else transport
         self._pacing = pacing or Pacing()
-        self._failover = Failover(parse_endpoints(endpoints), self._transport, self._pacing)
+        choice = Choice(parse_endpoints(endpoints), balance, weights, address)
+        self._failover = Failover(choice, self._transport, self._pacing)
         self._sessions = Sessions(self._failover, self._pacing, timeout_s) if sessions else None
         self._timeout_s = timeout_s
 

@@ -25,10 +25,11 @@ The rules:
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 from kvstore import limits
+from kvstore.client.choosing import Choice
 from kvstore.client.results import decode_json
 from kvstore.client.wire import AttemptFailed, Broken, NotSent, Reply, Request, Transport
 from kvstore.errors import (
@@ -43,6 +44,7 @@ from kvstore.errors import (
     NoQuorum,
     NotAVoter,
     NotFound,
+    Overloaded,
     PreconditionFailed,
     StorageFull,
     from_problem,
@@ -63,13 +65,13 @@ class Pacing(NamedTuple):
 
 
 class Failover:
-    """Sends requests over `endpoints`, starting each at the one that answered last."""
+    """Sends requests over the endpoints, starting each where `choice` says."""
 
-    def __init__(self, endpoints: Sequence[str], transport: Transport, pacing: Pacing) -> None:
-        self.endpoints = tuple(endpoints)
+    def __init__(self, choice: Choice, transport: Transport, pacing: Pacing) -> None:
+        self.endpoints = choice.endpoints
+        self._choice = choice
         self._transport = transport
         self._pacing = pacing
-        self._preferred = 0
         self.retries = 0
 
     async def send(self, request: Request, timeout_s: float) -> Reply:
@@ -77,7 +79,7 @@ class Failover:
         deadline = self._pacing.now() + timeout_s
         count = len(self.endpoints)
         journey = _Journey(self.endpoints, request)
-        index, attempts, settled = self._preferred, 0, 0
+        index, attempts, settled = self._choice.first(self._pacing.now()), 0, 0
         while True:
             remaining = deadline - self._pacing.now()
             if attempts and remaining < limits.RETRY_REMAINING_S_MIN:
@@ -85,15 +87,14 @@ class Failover:
             self.retries += attempts > 0
             failure: KvError | AttemptFailed
             try:
-                reply = await self._attempt(self.endpoints[index], request, remaining, attempts // count)
+                reply = await self._attempt(index, request, remaining, attempts // count)
                 if reply.status < 400:
-                    self._preferred = index
+                    self._choice.answered(index)
                     return reply
                 failure = _problem(reply, request)
             except AttemptFailed as failed:
                 failure = failed
-            if self._preferred == index:
-                self._preferred = (index + 1) % count
+            self._judge(index, failure)
             journey.note(self.endpoints[index], failure)
             attempts += 1
             believed = _FOREIGN if journey.fate_unknown else _SETTLED + _FOREIGN
@@ -105,7 +106,7 @@ class Failover:
                 pause = self._pause_s(attempts // count, failure)
                 await self._pacing.sleep(max(0.0, min(pause, deadline - self._pacing.now())))
 
-    async def _attempt(self, endpoint: str, request: Request, remaining: float, rounds: int) -> Reply:
+    async def _attempt(self, index: int, request: Request, remaining: float, rounds: int) -> Reply:
         idle = remaining
         if (request.named or not request.write) and len(self.endpoints) > 1:
             first = limits.WRITE_ATTEMPT_S_MAX if request.write else limits.READ_ATTEMPT_S_MAX
@@ -114,7 +115,20 @@ class Failover:
             # The node is asked to give up a little earlier, because its answer says more than our own clock can.
             timeout_ms = max(1, min(int(idle * 900), limits.TIMEOUT_MS_MAX))
             request = request._replace(query=f"{request.query}&timeout_ms={timeout_ms}".lstrip("&"))
-        return await self._transport.send(endpoint, request, total_s=max(remaining, 0.001), idle_s=max(idle, 0.001))
+        self._choice.begun(index)
+        try:
+            return await self._transport.send(
+                self.endpoints[index], request, total_s=max(remaining, 0.001), idle_s=max(idle, 0.001)
+            )
+        finally:
+            self._choice.ended(index)
+
+    def _judge(self, index: int, failure: KvError | AttemptFailed) -> None:
+        """Whether it was the endpoint that failed: what is wrong with a request says nothing about a node."""
+        if isinstance(failure, KvError) and failure.status < 500 and not isinstance(failure, Overloaded):
+            self._choice.answered(index)
+        else:
+            self._choice.failed(index, self._pacing.now())
 
     def _pause_s(self, rounds: int, failure: KvError | AttemptFailed) -> float:
         ceiling = min(limits.RETRY_BACKOFF_S_MAX, limits.RETRY_BACKOFF_S_MIN * 2.0 ** min(rounds, 10))
