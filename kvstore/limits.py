@@ -40,6 +40,14 @@ HTTP_READ_BUFFER_BYTES: Final = 32 << 10
 REQUEST_ID_CHARS_MAX: Final = 128
 IDEMPOTENCY_KEY_BYTES_MAX: Final = 256
 
+# A batch: in one request, its values in one answer, what one node sends to the leader at a time, and its reads at ALL.
+BATCH_OPS_MAX: Final = 10_000
+BATCH_BODY_BYTES_MAX: Final = 16 << 20
+BATCH_VALUES_BYTES_MAX: Final = 16 << 20
+BATCH_PART_OPS_MAX: Final = 1_024
+BATCH_PART_BYTES_MAX: Final = 1 << 20
+BATCH_ALL_READS_MAX: Final = 32
+
 # One entry of the log, and the operations that wait to be put into one.
 ENTRY_BYTES_MAX: Final = 4 << 20
 ENTRY_OPS_MAX: Final = 4_096

@@ -9,6 +9,7 @@ nothing older can hide the write; then it is committed; then every voter has to 
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from kvstore import limits, outcomes
@@ -48,7 +49,7 @@ class Writes:
         self._clock = clock
         self._open = 0
         self._open_bytes = 0
-        self._forwarded = Window(site, limits.FORWARDED_BYTES_MAX)
+        self.forwarded = Window(site, limits.FORWARDED_BYTES_MAX)
         # Writes must leave room for reads, drains and everything else that peers ask.
         site.calls.serve(CALL_WRITE, self._serve, served_max=limits.CALLS_SERVED_MAX * 3 // 4)
 
@@ -60,7 +61,7 @@ class Writes:
     async def write(self, op: Op, level: Level, timeout_s: float) -> Written:
         """Apply `op` through the log. Raises KvError with the outcome; precondition results are in `result.status`."""
         at = self._site.in_s(timeout_s)
-        size = self._admit(op, level)
+        size = self.admit((op,), level)
         try:
             return await self._until_proposed(op, level, at)
         except KvError as error:
@@ -68,19 +69,23 @@ class Writes:
             error.leader = error.leader or self._engine.leader
             raise
         finally:
-            self._release(size)
+            self.release(1, size)
 
-    def _admit(self, op: Op, level: Level) -> int:
-        """Count `op` among those that wait, until `_release` is given the size returned. Raises Overloaded."""
-        size = commands.op_bytes(op)
-        if self._open >= limits.PROPOSALS_PENDING_MAX or self._open_bytes + size > limits.PROPOSALS_PENDING_BYTES_MAX:
+    def admit(self, ops: Sequence[Op], level: Level) -> int:
+        """Count `ops` among those that wait, until `release` is given their number and the size returned. Raises
+        Overloaded: none of them is counted then.
+        """
+        size = sum(map(commands.op_bytes, ops))
+        too_many = self._open + len(ops) > limits.PROPOSALS_PENDING_MAX
+        if too_many or self._open_bytes + size > limits.PROPOSALS_PENDING_BYTES_MAX:
             raise Overloaded(f"{self._open} writes are waiting already", level=level, retry_after_s=1.0)
-        self._open += 1
+        self._open += len(ops)
         self._open_bytes += size
         return size
 
-    def _release(self, size: int) -> None:
-        self._open -= 1
+    def release(self, count: int, size: int) -> None:
+        """They do not wait any more."""
+        self._open -= count
         self._open_bytes -= size
 
     async def _until_proposed(self, op: Op, level: Level, at: float) -> Written:
@@ -114,10 +119,10 @@ class Writes:
             raise outcomes.error(fate, required=majority(len(voters))) from None
         if level is not Level.ALL or applied.result.status != APPLIED:  # what changed nothing need not be everywhere
             return Written(applied.result, majority(len(voters)), applied.acked)
-        await self._all_have(applied.at_index, at)
+        await self.all_have(applied.at_index, at)
         return Written(applied.result, len(voters), len(voters))
 
-    async def _all_have(self, index: int, at: float) -> None:
+    async def all_have(self, index: int, at: float) -> None:
         """Wait until every voter holds what level ALL promises. The write is committed by now, whatever happens
         here.
         """
@@ -148,13 +153,13 @@ class Writes:
     async def _there(self, leader: str, op: Op, level: Level, at: float) -> Written:
         size = commands.op_bytes(op)
         try:
-            await self._forwarded.enter(size, at)
+            await self.forwarded.enter(size, at)
         except Expired:
             raise Overloaded("the writes before this one had not reached the leader by its deadline") from None
         try:
             return await self._sent(leader, op, level, at)
         finally:
-            self._forwarded.leave(size)
+            self.forwarded.leave(size)
 
     async def _sent(self, leader: str, op: Op, level: Level, at: float) -> Written:
         remaining_ms = max(int((at - self._site.loop.time()) * 1000), 1)
@@ -186,7 +191,7 @@ class Writes:
         if not self._engine.leads:
             raise outcomes.error(outcomes.NO_LEADER, "this node does not lead")
         # Each node bounds what its own clients send; all of it together waits here.
-        size = self._admit(op, level)
+        size = self.admit((op,), level)
         try:
             written = await self._here(op, level, self._site.in_s(timeout_ms / 1000))
         except NotProposed:
@@ -194,7 +199,7 @@ class Writes:
                 outcomes.NO_LEADER, "this node stopped leading before the write was appended"
             ) from None
         finally:
-            self._release(size)
+            self.release(1, size)
         highest = self._clock.highest()
         return [*written.result, written.required, written.acked, highest.ms, highest.counter]
 
@@ -203,7 +208,7 @@ def parse_write_call(body: list[Any]) -> tuple[Op, Level, int]:
     """The operation, level and milliseconds that a peer forwarded. Raises BadRequest for anything malformed."""
     match body:
         case [[*parts], str(name), int(timeout_ms)]:
-            op = _forwarded_op(parts)
+            op = forwarded_op(parts)
         case _:
             raise BadRequest("a forwarded write is malformed")
     if name not in (Level.QUORUM, Level.ALL) or not 0 < timeout_ms <= limits.TIMEOUT_MS_MAX:
@@ -211,7 +216,8 @@ def parse_write_call(body: list[Any]) -> tuple[Op, Level, int]:
     return op, Level(name), timeout_ms
 
 
-def _forwarded_op(parts: list[Any]) -> Op:
+def forwarded_op(parts: list[Any]) -> Op:
+    """An operation that a peer forwarded. Raises BadRequest for anything malformed."""
     value = b""
     match parts:
         case [commands.OP_PUT, bytes(key), bytes(value), None | int() as condition, *once]:
