@@ -40,6 +40,7 @@ from kvstore.errors import (
     IdempotencyExpired,
     InternalError,
     KvError,
+    LocalError,
     MembersUnreachable,
     NoQuorum,
     NotAVoter,
@@ -78,8 +79,8 @@ class Failover:
         """The first answer that is no problem. Raises KvError, CannotConnect or ConnectionLost."""
         deadline = self._pacing.now() + timeout_s
         count = len(self.endpoints)
-        journey = _Journey(self.endpoints, request)
-        index, attempts, settled = self._choice.first(self._pacing.now()), 0, 0
+        journey = Journey(self.endpoints, write=request.write, named=request.named)
+        index, attempts = self.first(), 0
         while True:
             remaining = deadline - self._pacing.now()
             if attempts and remaining < limits.RETRY_REMAINING_S_MIN:
@@ -87,26 +88,27 @@ class Failover:
             self.retries += attempts > 0
             failure: KvError | AttemptFailed
             try:
-                reply = await self._attempt(index, request, remaining, attempts // count)
+                reply = await self.attempt(index, request, remaining, attempts // count)
                 if reply.status < 400:
-                    self._choice.answered(index)
+                    self.well(index)
                     return reply
-                failure = _problem(reply, request)
+                failure = problem(reply, read=not request.write)
             except AttemptFailed as failed:
                 failure = failed
-            self._judge(index, failure)
+            self.judge(index, failure)
             journey.note(self.endpoints[index], failure)
             attempts += 1
-            believed = _FOREIGN if journey.fate_unknown else _SETTLED + _FOREIGN
-            settled = settled + 1 if isinstance(failure, believed) else 0
-            if settled >= limits.RETRY_SETTLED_ROUNDS_MAX * count:
+            if journey.settled(failure):
                 raise journey.verdict()
             index = (index + 1) % count
             if attempts % count == 0:
-                pause = self._pause_s(attempts // count, failure)
-                await self._pacing.sleep(max(0.0, min(pause, deadline - self._pacing.now())))
+                await self.pause(attempts // count, failure, deadline)
 
-    async def _attempt(self, index: int, request: Request, remaining: float, rounds: int) -> Reply:
+    def first(self) -> int:
+        """The endpoint that the next request begins at."""
+        return self._choice.first(self._pacing.now())
+
+    async def attempt(self, index: int, request: Request, remaining: float, rounds: int) -> Reply:
         idle = remaining
         if (request.named or not request.write) and len(self.endpoints) > 1:
             first = limits.WRITE_ATTEMPT_S_MAX if request.write else limits.READ_ATTEMPT_S_MAX
@@ -123,26 +125,35 @@ class Failover:
         finally:
             self._choice.ended(index)
 
-    def _judge(self, index: int, failure: KvError | AttemptFailed) -> None:
+    def well(self, index: int) -> None:
+        """The endpoint answered."""
+        self._choice.answered(index)
+
+    def judge(self, index: int, failure: KvError | AttemptFailed) -> None:
         """Whether it was the endpoint that failed: what is wrong with a request says nothing about a node."""
         if isinstance(failure, KvError) and failure.status < 500 and not isinstance(failure, Overloaded):
             self._choice.answered(index)
         else:
             self._choice.failed(index, self._pacing.now())
 
-    def _pause_s(self, rounds: int, failure: KvError | AttemptFailed) -> float:
+    async def pause(self, rounds: int, failure: KvError | AttemptFailed, deadline: float) -> None:
+        """Between two rounds (rules 6 and 7); not beyond the deadline."""
         ceiling = min(limits.RETRY_BACKOFF_S_MAX, limits.RETRY_BACKOFF_S_MIN * 2.0 ** min(rounds, 10))
         pause = self._pacing.uniform(limits.RETRY_BACKOFF_S_MIN, ceiling)
         asked = failure.retry_after_s if isinstance(failure, KvError) else None
-        return max(pause, asked or 0.0)
+        await self._pacing.sleep(max(0.0, min(max(pause, asked or 0.0), deadline - self._pacing.now())))
 
 
-class _Journey:
-    """What the attempts of one request met, and the error that tells it best."""
+class Journey:
+    """What the attempts of one operation met, and the error that tells it best."""
 
-    def __init__(self, endpoints: tuple[str, ...], request: Request) -> None:
+    __slots__ = ("_endpoints", "_named", "_problem", "_seen", "_settled", "_unknown", "_write")
+
+    def __init__(self, endpoints: tuple[str, ...], *, write: bool, named: bool) -> None:
         self._endpoints = endpoints
-        self._request = request
+        self._write = write
+        self._named = named
+        self._settled = 0
         self._seen: dict[str, AttemptFailed] = {}
         self._problem: KvError | None = None
         self._unknown: KvError | ConnectionLost | None = None
@@ -159,13 +170,13 @@ class _Journey:
             self._judge(failure)
             return
         self._seen[endpoint] = failure
-        if not self._request.write or isinstance(failure, NotSent):
+        if not self._write or isinstance(failure, NotSent):
             return
         if isinstance(failure, Broken):
             self._unknown = ConnectionLost(f"{endpoint}: {failure}")
         else:
             self._unknown = DeadlineExceeded(f"{endpoint} gave no answer before the deadline")
-        if not self._request.named:
+        if not self._named:
             raise self._unknown from failure
 
     def _judge(self, failure: KvError) -> None:
@@ -178,13 +189,19 @@ class _Journey:
             return
         if failure.outcome == "unknown":
             self._unknown = failure
-            if self._request.named:
+            if self._named:
                 return
         elif self._unknown is not None and failure.outcome != "committed" and not isinstance(failure, _FATES):
             raise self._unknown from failure
         raise failure
 
-    def verdict(self) -> Exception:
+    def settled(self, failure: KvError | AttemptFailed) -> bool:
+        """Whether, with this failure, waiting will not change the verdict (rule 7)."""
+        believed = _FOREIGN if self.fate_unknown else _SETTLED + _FOREIGN
+        self._settled = self._settled + 1 if isinstance(failure, believed) else 0
+        return self._settled >= limits.RETRY_SETTLED_ROUNDS_MAX * len(self._endpoints)
+
+    def verdict(self) -> KvError | LocalError:
         """The error to raise when no further attempt is allowed: what a node said, else what the connections did."""
         if self._unknown is not None:
             return self._unknown
@@ -197,8 +214,8 @@ class _Journey:
         return DeadlineExceeded(f"no endpoint answered before the deadline ({tale})", read=True)
 
 
-def _problem(reply: Reply, request: Request) -> KvError:
-    read = not request.write
+def problem(reply: Reply, *, read: bool) -> KvError:
+    """The error that an answer of status 400 or more tells."""
     if "json" not in reply.headers.get("Content-Type", ""):
         return InternalError(f"the endpoint answered HTTP {reply.status} without saying what it means", read=read)
     try:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from kvstore.balancing import Balancer
+from kvstore.client.batches import BatchOp, BatchResult
 from kvstore.client.blocking import LoopThread
 from kvstore.client.client import AsyncClient
 from kvstore.client.results import RangePage, WriteResult
@@ -40,6 +41,7 @@ class Client:
         balance: str | Balancer | None = None,
         weights: Mapping[str, int] | None = None,
         address: str | None = None,
+        batching: bool = False,
         transport: Transport | None = None,
     ) -> None:
         """See AsyncClient."""
@@ -51,6 +53,7 @@ class Client:
             balance=balance,
             weights=weights,
             address=address,
+            batching=batching,
             transport=transport,
         )
         self._thread = LoopThread()
@@ -173,6 +176,10 @@ class Client:
     ) -> bytes | None:
         """See AsyncClient.get_value."""
         return self._run(self._client.get_value(key, level=level, timeout_s=timeout_s))
+
+    def batch(self, ops: Sequence[BatchOp], *, timeout_s: float | None = None) -> list[BatchResult]:
+        """See AsyncClient.batch."""
+        return self._run(self._client.batch(ops, timeout_s=timeout_s))
 
     def range(
         self,
