@@ -48,6 +48,14 @@ HTTP_READ_BUFFER_BYTES: Final = 32 << 10
 REQUEST_ID_CHARS_MAX: Final = 128
 IDEMPOTENCY_KEY_BYTES_MAX: Final = 256
 
+# A batch: in one request, its values in one answer, what one node sends to the leader at a time, and its reads at ALL.
+BATCH_OPS_MAX: Final = 10_000
+BATCH_BODY_BYTES_MAX: Final = 16 << 20
+BATCH_VALUES_BYTES_MAX: Final = 16 << 20
+BATCH_PART_OPS_MAX: Final = 1_024
+BATCH_PART_BYTES_MAX: Final = 1 << 20
+BATCH_ALL_READS_MAX: Final = 32
+
 # One entry of the log, and the operations that wait to be put into one.
 ENTRY_BYTES_MAX: Final = 4 << 20
 ENTRY_OPS_MAX: Final = 4_096
@@ -116,9 +124,14 @@ ENDPOINTS_MAX: Final = 64
 CLIENT_CONNECTIONS_MAX: Final = 256
 CLIENT_ANSWER_BYTES_MAX: Final = 64 << 20
 CONNECT_S_MAX: Final = 1.0
+ENDPOINT_ASIDE_S_MIN: Final = 0.5
+ENDPOINT_ASIDE_S_MAX: Final = 5.0
 CLIENT_SESSION_WRITES_MAX: Final = 1_024
 CLIENT_WRITES_WAITING_MAX: Final = 65_536
+CLIENT_BATCH_OPS_MAX: Final = 512
+CLIENT_BATCH_BYTES_MAX: Final = 4 << 20
 SESSION_CLOSE_S_MAX: Final = 0.5
+CLIENT_CLOSE_S_MAX: Final = 5.0
 READ_ATTEMPT_S_MAX: Final = 1.0
 WRITE_ATTEMPT_S_MAX: Final = 2.0
 RECEIPT_POLL_S_MIN: Final = 0.02

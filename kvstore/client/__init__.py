@@ -1,4 +1,5 @@
-"""The client library: `AsyncClient` over HTTP, with failover between endpoints and typed results.
+"""The client library: `AsyncClient` and the blocking `Client` over HTTP, with failover between endpoints and typed
+results. docs/python-client.md shows all of it.
 
 ```python
 async with AsyncClient(["http://127.0.0.1:8480"]) as client:
@@ -7,8 +8,22 @@ async with AsyncClient(["http://127.0.0.1:8480"]) as client:
 ```
 """
 
+from kvstore.client.batches import BatchOp, BatchResult, Delete, Get, Put
 from kvstore.client.client import AsyncClient
 from kvstore.client.endpoints import DEFAULT_ENDPOINT, parse_endpoints
 from kvstore.client.results import RangePage, WriteResult
+from kvstore.client.sync import Client
 
-__all__ = ["DEFAULT_ENDPOINT", "AsyncClient", "RangePage", "WriteResult", "parse_endpoints"]
+__all__ = [
+    "DEFAULT_ENDPOINT",
+    "AsyncClient",
+    "BatchOp",
+    "BatchResult",
+    "Client",
+    "Delete",
+    "Get",
+    "Put",
+    "RangePage",
+    "WriteResult",
+    "parse_endpoints",
+]

@@ -5,12 +5,16 @@ The rules for retries are in retry.py, those of sessions in sessions.py, the sha
 
 import json
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 from urllib.parse import quote
 
 from kvstore import limits
+from kvstore.balancing import Balancer
+from kvstore.client.batches import BatchOp, BatchResult, Delete, Get, Put, key_problem
+from kvstore.client.batching import Batches, Turns
+from kvstore.client.choosing import Choice
 from kvstore.client.endpoints import key_path, parse_endpoints, query
 from kvstore.client.results import (
     RangePage,
@@ -26,7 +30,7 @@ from kvstore.client.retry import Failover, Pacing
 from kvstore.client.sessions import Sessions
 from kvstore.client.stamps import StampedTransport
 from kvstore.client.wire import Reply, Request, Transport
-from kvstore.errors import BadRequest, NotFound, TooLarge, Unavailable
+from kvstore.errors import BadRequest, KvError, LocalError, NotFound, TooLarge, Unavailable
 from kvstore.model.results import ClusterView, Receipt, Record
 
 _JSON = {"Accept": "application/json"}
@@ -53,13 +57,26 @@ class AsyncClient:
         timeout_s: float = 5.0,
         sessions: bool = True,
         stamps: bool = True,
+        balance: str | Balancer | None = None,
+        weights: Mapping[str, int] | None = None,
+        address: str | None = None,
+        batching: bool = False,
         transport: Transport | None = None,
         pacing: Pacing | None = None,
     ) -> None:
         """Without `sessions`, writes at QUORUM and ALL have no name, and are never sent again once their fate is
         unknown. Without `stamps`, the client does not tell one node what it has seen of another (see stamps.py).
 
-        Raises ValueError for an endpoint that is no address. `transport` and `pacing` are for tests.
+        `balance` places each request by an algorithm of kvstore.balancing ("round_robin", "least_connections",
+        "weighted", "hash"); without it a client stays with the endpoint that answered last (see choosing.py).
+        `weights`: of endpoints, as they are in `endpoints`, 1 where none is given, 0 for "only if there is no other".
+        `address`: what "hash" goes by, the name of this host by default.
+
+        With `batching`, puts, deletes and gets that are begun in one turn of the loop travel as one batch. Each keeps
+        its own deadline, retries and outcome (see batching.py).
+
+        Raises ValueError for an endpoint that is no address, an algorithm or weight that is none. `transport` and
+        `pacing` are for tests.
         """
         if transport is None:
             from kvstore.client.http_transport import HttpTransport
@@ -67,9 +84,12 @@ class AsyncClient:
             transport = HttpTransport()
         self._transport = StampedTransport(transport) if stamps else transport
         self._pacing = pacing or Pacing()
-        self._failover = Failover(parse_endpoints(endpoints), self._transport, self._pacing)
+        choice = Choice(parse_endpoints(endpoints), balance, weights, address)
+        self._failover = Failover(choice, self._transport, self._pacing)
         self._sessions = Sessions(self._failover, self._pacing, timeout_s) if sessions else None
         self._timeout_s = timeout_s
+        self._batches = Batches(self._failover, self._sessions, self._pacing, self._get_alone)
+        self._turns = Turns(self._batches) if batching else None
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -92,6 +112,8 @@ class AsyncClient:
     async def close(self) -> None:
         """Gives the session back if that is quickly done, and ends every connection."""
         try:
+            if self._turns is not None:
+                await self._turns.close()
             if self._sessions is not None:
                 await self._sessions.close()
         finally:
@@ -115,6 +137,9 @@ class AsyncClient:
 
         Raises PreconditionFailed when the condition does not hold, TooLarge above VALUE_BYTES_MAX (never sent).
         """
+        if self._turns is not None:
+            op = Put(key, value, level, if_revision, if_absent, idempotency_key)
+            return cast(WriteResult, await self._turns.call(op, self._within(timeout_s)))
         if len(value) > limits.VALUE_BYTES_MAX:
             raise TooLarge(f"the value has {len(value):,} bytes; at most {limits.VALUE_BYTES_MAX:,} are allowed")
         headers = _condition(if_revision, if_absent)
@@ -131,6 +156,9 @@ class AsyncClient:
         timeout_s: float | None = None,
     ) -> WriteResult:
         """Removes `key`; see `put`. Raises NotFound when it is absent, but not at level ONE."""
+        if self._turns is not None:
+            op = Delete(key, level, if_revision, idempotency_key)
+            return cast(WriteResult, await self._turns.call(op, self._within(timeout_s)))
         headers = _condition(if_revision, if_absent=False)
         request = Request("DELETE", key_path(key), query([("level", level)]), headers, None, write=True)
         return parse_write(key, (await self._write(request, level, idempotency_key, timeout_s)).body)
@@ -175,6 +203,8 @@ class AsyncClient:
         `max_staleness_ms`, at level ONE: wait until the node lacks nothing that was acknowledged longer ago than that.
         At level ONE a record with mod_revision 0 is a write at level ONE that is still pending.
         """
+        if self._turns is not None and min_revision is None and max_staleness_ms is None:
+            return cast(Record | None, await self._turns.call(Get(key, level), self._within(timeout_s)))
         parameters = query(
             [("level", level), ("min_revision", min_revision), ("max_staleness_ms", max_staleness_ms)],
         )
@@ -186,11 +216,23 @@ class AsyncClient:
 
     async def get_value(self, key: bytes, *, level: str = "quorum", timeout_s: float | None = None) -> bytes | None:
         """The value alone, None when the key is absent; cheaper than `get`."""
+        if self._turns is not None:
+            record = cast(Record | None, await self._turns.call(Get(key, level), self._within(timeout_s)))
+            return None if record is None else record.value
         request = Request("GET", key_path(key), query([("level", level)]), _BYTES, None, write=False)
         try:
             return (await self._send(request, timeout_s)).body
         except NotFound:
             return None
+
+    async def batch(self, ops: Sequence[BatchOp], *, timeout_s: float | None = None) -> list[BatchResult]:
+        """Carries out `ops` (Put, Delete, Get), however many, and gives the result of each, in their order: what its
+        call would have returned, or the error that it would have raised. Raises nothing for one of them.
+
+        They are independent, and happen at the same time: a Get may or may not see a Put of the same batch, and of two
+        Puts of one key either may be the last.
+        """
+        return await self._batches.send(ops, self._within(timeout_s))
 
     async def range(
         self,
@@ -304,11 +346,23 @@ class AsyncClient:
             headers = {**request.headers, "Idempotency-Key": _checked(idempotency_key)}
             return await self._send(request._replace(headers=headers, named=True), timeout_s)
         if self._sessions is not None:
-            return await self._sessions.send(request, self._timeout_s if timeout_s is None else timeout_s)
+            return await self._sessions.send(request, self._within(timeout_s))
         return await self._send(request, timeout_s)
 
     async def _send(self, request: Request, timeout_s: float | None) -> Reply:
-        return await self._failover.send(request, self._timeout_s if timeout_s is None else timeout_s)
+        return await self._failover.send(request, self._within(timeout_s))
+
+    async def _get_alone(self, op: Get, timeout_s: float) -> BatchResult:
+        request = Request("GET", key_path(op.key), query([("level", op.level)]), _JSON, None, write=False)
+        try:
+            return parse_record((await self._failover.send(request, timeout_s)).body)
+        except NotFound:
+            return None
+        except (KvError, LocalError) as failed:
+            return failed
+
+    def _within(self, timeout_s: float | None) -> float:
+        return self._timeout_s if timeout_s is None else timeout_s
 
 
 def _condition(if_revision: int | None, if_absent: bool) -> dict[str, str]:
@@ -320,8 +374,7 @@ def _condition(if_revision: int | None, if_absent: bool) -> dict[str, str]:
 
 
 def _checked(idempotency_key: str) -> str:
-    bytes_max = limits.IDEMPOTENCY_KEY_BYTES_MAX
-    fits = 0 < len(idempotency_key.encode("utf-8", "surrogateescape")) <= bytes_max
-    if not fits or not idempotency_key.isprintable() or idempotency_key != idempotency_key.strip():
-        raise BadRequest(f"an idempotency key has 1 to {bytes_max} bytes of printable text, and no space at its ends")
+    wrong = key_problem(idempotency_key)
+    if wrong is not None:
+        raise BadRequest(wrong)
     return idempotency_key

@@ -71,7 +71,11 @@ def decode_json(body: bytes, *, read: bool) -> dict[str, Any]:
 
 def parse_write(key: bytes, body: bytes) -> WriteResult:
     """The answer to PUT and DELETE."""
-    document = decode_json(body, read=False)
+    return write_from_json(key, decode_json(body, read=False))
+
+
+def write_from_json(key: bytes, document: dict[str, Any]) -> WriteResult:
+    """The answer to a write of `key`."""
     try:
         return WriteResult(
             key,

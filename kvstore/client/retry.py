@@ -25,10 +25,11 @@ The rules:
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 from kvstore import limits
+from kvstore.client.choosing import Choice
 from kvstore.client.results import decode_json
 from kvstore.client.wire import AttemptFailed, Broken, NotSent, Reply, Request, Transport
 from kvstore.errors import (
@@ -39,10 +40,12 @@ from kvstore.errors import (
     IdempotencyExpired,
     InternalError,
     KvError,
+    LocalError,
     MembersUnreachable,
     NoQuorum,
     NotAVoter,
     NotFound,
+    Overloaded,
     PreconditionFailed,
     StorageFull,
     from_problem,
@@ -63,21 +66,21 @@ class Pacing(NamedTuple):
 
 
 class Failover:
-    """Sends requests over `endpoints`, starting each at the one that answered last."""
+    """Sends requests over the endpoints, starting each where `choice` says."""
 
-    def __init__(self, endpoints: Sequence[str], transport: Transport, pacing: Pacing) -> None:
-        self.endpoints = tuple(endpoints)
+    def __init__(self, choice: Choice, transport: Transport, pacing: Pacing) -> None:
+        self.endpoints = choice.endpoints
+        self._choice = choice
         self._transport = transport
         self._pacing = pacing
-        self._preferred = 0
         self.retries = 0
 
     async def send(self, request: Request, timeout_s: float) -> Reply:
         """The first answer that is no problem. Raises KvError, CannotConnect or ConnectionLost."""
         deadline = self._pacing.now() + timeout_s
         count = len(self.endpoints)
-        journey = _Journey(self.endpoints, request)
-        index, attempts, settled = self._preferred, 0, 0
+        journey = Journey(self.endpoints, write=request.write, named=request.named)
+        index, attempts = self.first(), 0
         while True:
             remaining = deadline - self._pacing.now()
             if attempts and remaining < limits.RETRY_REMAINING_S_MIN:
@@ -85,27 +88,27 @@ class Failover:
             self.retries += attempts > 0
             failure: KvError | AttemptFailed
             try:
-                reply = await self._attempt(self.endpoints[index], request, remaining, attempts // count)
+                reply = await self.attempt(index, request, remaining, attempts // count)
                 if reply.status < 400:
-                    self._preferred = index
+                    self.well(index)
                     return reply
-                failure = _problem(reply, request)
+                failure = problem(reply, read=not request.write)
             except AttemptFailed as failed:
                 failure = failed
-            if self._preferred == index:
-                self._preferred = (index + 1) % count
+            self.judge(index, failure)
             journey.note(self.endpoints[index], failure)
             attempts += 1
-            believed = _FOREIGN if journey.fate_unknown else _SETTLED + _FOREIGN
-            settled = settled + 1 if isinstance(failure, believed) else 0
-            if settled >= limits.RETRY_SETTLED_ROUNDS_MAX * count:
+            if journey.settled(failure):
                 raise journey.verdict()
             index = (index + 1) % count
             if attempts % count == 0:
-                pause = self._pause_s(attempts // count, failure)
-                await self._pacing.sleep(max(0.0, min(pause, deadline - self._pacing.now())))
+                await self.pause(attempts // count, failure, deadline)
 
-    async def _attempt(self, endpoint: str, request: Request, remaining: float, rounds: int) -> Reply:
+    def first(self) -> int:
+        """The endpoint that the next request begins at."""
+        return self._choice.first(self._pacing.now())
+
+    async def attempt(self, index: int, request: Request, remaining: float, rounds: int) -> Reply:
         idle = remaining
         if (request.named or not request.write) and len(self.endpoints) > 1:
             first = limits.WRITE_ATTEMPT_S_MAX if request.write else limits.READ_ATTEMPT_S_MAX
@@ -114,21 +117,43 @@ class Failover:
             # The node is asked to give up a little earlier, because its answer says more than our own clock can.
             timeout_ms = max(1, min(int(idle * 900), limits.TIMEOUT_MS_MAX))
             request = request._replace(query=f"{request.query}&timeout_ms={timeout_ms}".lstrip("&"))
-        return await self._transport.send(endpoint, request, total_s=max(remaining, 0.001), idle_s=max(idle, 0.001))
+        self._choice.begun(index)
+        try:
+            return await self._transport.send(
+                self.endpoints[index], request, total_s=max(remaining, 0.001), idle_s=max(idle, 0.001)
+            )
+        finally:
+            self._choice.ended(index)
 
-    def _pause_s(self, rounds: int, failure: KvError | AttemptFailed) -> float:
+    def well(self, index: int) -> None:
+        """The endpoint answered."""
+        self._choice.answered(index)
+
+    def judge(self, index: int, failure: KvError | AttemptFailed) -> None:
+        """Whether it was the endpoint that failed: what is wrong with a request says nothing about a node."""
+        if isinstance(failure, KvError) and failure.status < 500 and not isinstance(failure, Overloaded):
+            self._choice.answered(index)
+        else:
+            self._choice.failed(index, self._pacing.now())
+
+    async def pause(self, rounds: int, failure: KvError | AttemptFailed, deadline: float) -> None:
+        """Between two rounds (rules 6 and 7); not beyond the deadline."""
         ceiling = min(limits.RETRY_BACKOFF_S_MAX, limits.RETRY_BACKOFF_S_MIN * 2.0 ** min(rounds, 10))
         pause = self._pacing.uniform(limits.RETRY_BACKOFF_S_MIN, ceiling)
         asked = failure.retry_after_s if isinstance(failure, KvError) else None
-        return max(pause, asked or 0.0)
+        await self._pacing.sleep(max(0.0, min(max(pause, asked or 0.0), deadline - self._pacing.now())))
 
 
-class _Journey:
-    """What the attempts of one request met, and the error that tells it best."""
+class Journey:
+    """What the attempts of one operation met, and the error that tells it best."""
 
-    def __init__(self, endpoints: tuple[str, ...], request: Request) -> None:
+    __slots__ = ("_endpoints", "_named", "_problem", "_seen", "_settled", "_unknown", "_write")
+
+    def __init__(self, endpoints: tuple[str, ...], *, write: bool, named: bool) -> None:
         self._endpoints = endpoints
-        self._request = request
+        self._write = write
+        self._named = named
+        self._settled = 0
         self._seen: dict[str, AttemptFailed] = {}
         self._problem: KvError | None = None
         self._unknown: KvError | ConnectionLost | None = None
@@ -145,13 +170,13 @@ class _Journey:
             self._judge(failure)
             return
         self._seen[endpoint] = failure
-        if not self._request.write or isinstance(failure, NotSent):
+        if not self._write or isinstance(failure, NotSent):
             return
         if isinstance(failure, Broken):
             self._unknown = ConnectionLost(f"{endpoint}: {failure}")
         else:
             self._unknown = DeadlineExceeded(f"{endpoint} gave no answer before the deadline")
-        if not self._request.named:
+        if not self._named:
             raise self._unknown from failure
 
     def _judge(self, failure: KvError) -> None:
@@ -164,13 +189,19 @@ class _Journey:
             return
         if failure.outcome == "unknown":
             self._unknown = failure
-            if self._request.named:
+            if self._named:
                 return
         elif self._unknown is not None and failure.outcome != "committed" and not isinstance(failure, _FATES):
             raise self._unknown from failure
         raise failure
 
-    def verdict(self) -> Exception:
+    def settled(self, failure: KvError | AttemptFailed) -> bool:
+        """Whether, with this failure, waiting will not change the verdict (rule 7)."""
+        believed = _FOREIGN if self.fate_unknown else _SETTLED + _FOREIGN
+        self._settled = self._settled + 1 if isinstance(failure, believed) else 0
+        return self._settled >= limits.RETRY_SETTLED_ROUNDS_MAX * len(self._endpoints)
+
+    def verdict(self) -> KvError | LocalError:
         """The error to raise when no further attempt is allowed: what a node said, else what the connections did."""
         if self._unknown is not None:
             return self._unknown
@@ -183,8 +214,8 @@ class _Journey:
         return DeadlineExceeded(f"no endpoint answered before the deadline ({tale})", read=True)
 
 
-def _problem(reply: Reply, request: Request) -> KvError:
-    read = not request.write
+def problem(reply: Reply, *, read: bool) -> KvError:
+    """The error that an answer of status 400 or more tells."""
     if "json" not in reply.headers.get("Content-Type", ""):
         return InternalError(f"the endpoint answered HTTP {reply.status} without saying what it means", read=read)
     try:

@@ -46,29 +46,33 @@ class Session:
         self.floor = 1
         self._next = 1
         self._outstanding: set[int] = set()
-        self._waiting: deque[asyncio.Future[int]] = deque()
+        self._waiting: deque[tuple[int, asyncio.Future[int]]] = deque()
 
     @property
     def outstanding(self) -> int:
         """How many writes have a sequence and have not ended."""
         return len(self._outstanding)
 
-    async def take(self, timeout_s: float) -> int:
-        """The next sequence, once there is room for it. Raises Overloaded when there is none within `timeout_s`."""
-        if not self._waiting and self._has_room():
-            return self._give()
+    async def take(self, timeout_s: float, count: int = 1) -> int:
+        """The first of the next `count` sequences, once there is room for all of them: who holds some and waits for
+        more would never end. Raises Overloaded when there is none within `timeout_s`.
+        """
+        if not self._waiting and self._has_room(count):
+            return self._give(count)
         if len(self._waiting) >= limits.CLIENT_WRITES_WAITING_MAX:
             raise Overloaded(f"{len(self._waiting):,} writes of this client wait for their turn already")
         turn: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        self._waiting.append((count, turn))
         try:
             async with asyncio.timeout(timeout_s):
                 return await turn
         except BaseException as ended:
             if turn.done() and not turn.cancelled():
-                self.retire(turn.result())
-            elif turn in self._waiting:
-                self._waiting.remove(turn)
+                for sequence in range(turn.result(), turn.result() + count):
+                    self.retire(sequence)
+            elif (count, turn) in self._waiting:
+                self._waiting.remove((count, turn))
+                self._let_in()
             if isinstance(ended, TimeoutError):
                 raise Overloaded(
                     f"{limits.CLIENT_SESSION_WRITES_MAX:,} writes of this client have not ended; "
@@ -81,23 +85,26 @@ class Session:
         self._outstanding.discard(sequence)
         while self.floor < self._next and self.floor not in self._outstanding:
             self.floor += 1
-        while self._waiting and self._has_room():
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(self._give())
+        self._let_in()
 
     def header(self, sequence: int) -> str:
         """The value of KV-Session for a write that is sent now."""
         return f"{self.number}/{sequence}/{self.floor}"
 
-    def _has_room(self) -> bool:
-        return self._next - self.floor < limits.CLIENT_SESSION_WRITES_MAX
+    def _let_in(self) -> None:
+        while self._waiting and self._has_room(self._waiting[0][0]):
+            count, turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(self._give(count))
 
-    def _give(self) -> int:
-        sequence = self._next
-        self._next += 1
-        self._outstanding.add(sequence)
-        return sequence
+    def _has_room(self, count: int) -> bool:
+        return self._next + count - 1 - self.floor < limits.CLIENT_SESSION_WRITES_MAX
+
+    def _give(self, count: int) -> int:
+        first = self._next
+        self._next += count
+        self._outstanding.update(range(first, self._next))
+        return first
 
 
 class Sessions:
@@ -123,18 +130,26 @@ class Sessions:
         return await self._send(request, deadline)
 
     async def _send(self, request: Request, deadline: float) -> Reply:
-        session = self._session or await self._opened(deadline)
-        sequence = await session.take(deadline - self._pacing.now())
+        session, sequence = await self.take(deadline)
         try:
             headers = {**request.headers, "KV-Session": session.header(sequence)}
             named = request._replace(headers=headers, named=True)
             return await self._failover.send(named, deadline - self._pacing.now())
         except (IdempotencyExpired, IdempotencyConflict):
-            if self._session is session:
-                self._session = None
+            self.leave(session)
             raise
         finally:
             session.retire(sequence)
+
+    async def take(self, deadline: float, count: int = 1) -> tuple[Session, int]:
+        """The session, opened if need be, and the first of `count` sequences of it, each to be retired."""
+        session = self._session or await self._opened(deadline)
+        return session, await session.take(deadline - self._pacing.now(), count)
+
+    def leave(self, session: Session) -> None:
+        """It is of no use any more: later writes get a new one (rule 5)."""
+        if self._session is session:
+            self._session = None
 
     async def _opened(self, deadline: float) -> Session:
         now = self._pacing.now()

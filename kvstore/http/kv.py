@@ -14,7 +14,7 @@ from kvstore.http import parse
 from kvstore.http.answer import JSON, MSGPACK, OCTETS, Answer, content_type
 from kvstore.http.bodies import Bodies, Held
 from kvstore.http.problems import Refused
-from kvstore.http.shapes import RecordBody, WriteBody, encode, keyed
+from kvstore.http.shapes import RecordBody, WriteBody, encode
 from kvstore.http.store import Store
 from kvstore.model.commands import Once
 from kvstore.model.results import ReadAnswer, WriteAnswer
@@ -145,9 +145,14 @@ def _once(door: Door, request: web.BaseRequest) -> Once | None:
     """How a repetition of this request is to be known."""
     headers = request.headers
     hear(door, request)
-    if _IDEMPOTENCY_KEY in headers or _SESSION in headers:
+    if once_headers(request):
         return parse.once(headers.getall(_IDEMPOTENCY_KEY, ()), headers.getall(_SESSION, ()))
     return None
+
+
+def once_headers(request: web.BaseRequest) -> bool:
+    """Whether the request is named by a header."""
+    return _IDEMPOTENCY_KEY in request.headers or _SESSION in request.headers
 
 
 def hear(door: Door, request: web.BaseRequest) -> None:
@@ -160,18 +165,7 @@ def hear(door: Door, request: web.BaseRequest) -> None:
 def _written(door: Door, request: web.BaseRequest, answer: WriteAnswer, tag: bytes) -> Answer:
     accept = request.headers.get(hdrs.ACCEPT)
     offer = JSON if accept is None else parse.preferred(accept, _WRITE_OFFERS)
-    text, encoded = keyed(answer.key)
-    body = WriteBody(
-        text,
-        encoded,
-        answer.revision,
-        answer.version,
-        answer.level,
-        answer.required,
-        answer.acked,
-        answer.outcome,
-        answer.receipt,
-    )
+    body = WriteBody.of(answer)
     stamp = stamp_line(door.store.stamp())
     if answer.revision is None or answer.version is None:
         headers = b"%bLocation: /v1/receipts/%b\r\n%b" % (_WRITE_TYPE[offer], (answer.receipt or "").encode(), stamp)

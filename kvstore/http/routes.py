@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
-from kvstore.http import cluster, kv, once, ranges
+from kvstore.http import batch, cluster, kv, once, ranges
 from kvstore.http.answer import Answer
 from kvstore.http.kv import Door
 
@@ -38,6 +38,7 @@ ROUTES: Final = (
     Route("PUT", ITEM_PATH, kv.put, read=False, levelled=True),
     Route("DELETE", ITEM_PATH, kv.delete, read=False, levelled=True),
     Route("GET", "/v1/kv", ranges.get_range, read=True, levelled=True),
+    Route("POST", "/v1/batch", batch.post_batch, read=False, levelled=True),
     Route("GET", RECEIPT_PATH, once.get_receipt, read=True, levelled=False),
     Route("POST", "/v1/sessions", once.open_session, read=False, levelled=False),
     Route("DELETE", SESSION_PATH, once.close_session, read=False, levelled=False),

@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 from kvstore.errors import Outcome
 from kvstore.http.answer import MSGPACK
 from kvstore.model.levels import Level
-from kvstore.model.results import ClusterView, Record
+from kvstore.model.results import ClusterView, Record, WriteAnswer
 
 _encode_json = msgspec.json.Encoder().encode
 _encode_msgpack = msgspec.msgpack.Encoder().encode
@@ -26,6 +26,22 @@ class WriteBody(msgspec.Struct):
     acked: int
     outcome: Outcome | Literal["pending"]
     receipt: str | None
+
+    @classmethod
+    def of(cls, answer: WriteAnswer) -> "WriteBody":
+        """The shape of `answer`."""
+        text, encoded = keyed(answer.key)
+        return cls(
+            text,
+            encoded,
+            answer.revision,
+            answer.version,
+            answer.level,
+            answer.required,
+            answer.acked,
+            answer.outcome,
+            answer.receipt,
+        )
 
 
 class ReceiptBody(msgspec.Struct):

@@ -1,7 +1,9 @@
 """What the HTTP door needs of a node, and nothing more."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
+from kvstore.model.batches import BatchOp, BatchResult
 from kvstore.model.commands import Once
 from kvstore.model.levels import Level
 from kvstore.model.results import ClusterView, RangeAnswer, ReadAnswer, Receipt, WriteAnswer
@@ -69,6 +71,9 @@ class Store(Protocol):
         timeout_s: float,
     ) -> RangeAnswer:
         """One page of the keys in [start, end), to the end of the keyspace for None, continuing behind `after`."""
+
+    async def batch(self, ops: Sequence[BatchOp], *, timeout_s: float) -> list[BatchResult]:
+        """Carries out all of `ops`, each for itself; their results in the same order. Never raises for one."""
 
     async def cluster(self) -> ClusterView:
         """The cluster as this node sees it now; silent members delay the answer by a fraction of a second at most."""

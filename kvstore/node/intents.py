@@ -147,12 +147,17 @@ class IntentLog:
 
     async def add(self, kind: int, key: bytes, value: bytes, once: bytes | None) -> Intent:
         """Make a write durable here. Raises Overloaded, StorageFull, IdempotencyConflict: nothing was kept."""
+        return await self.enter(kind, key, value, once)
+
+    def enter(self, kind: int, key: bytes, value: bytes, once: bytes | None) -> "asyncio.Future[Intent]":
+        """Take a write in; the future is done once it is durable. Both may raise what `add` raises."""
         if once is not None and (known := self._by_once.get(once)) is not None:
-            return self._again(known, kind, key, value)
+            done: asyncio.Future[Intent] = self._loop.create_future()
+            done.set_result(self._again(known, kind, key, value))
+            return done
         if once is not None and self._machine().intent_keys_full:
             raise Overloaded("too many idempotency keys of writes at level one are remembered", retry_after_s=5.0)
-        future = self._line_up(kind, key, value, once)
-        return await future
+        return self._line_up(kind, key, value, once)
 
     def _again(self, known: Intent, kind: int, key: bytes, value: bytes) -> Intent:
         op = known.op

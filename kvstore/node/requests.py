@@ -3,7 +3,8 @@
 Everything that is read comes from the state machine, after the wait that its level asks for.
 """
 
-from collections.abc import Callable, Coroutine
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 from kvstore.errors import (
@@ -19,6 +20,7 @@ from kvstore.errors import (
 )
 from kvstore.limits import RANGE_PAGE_BYTES_MAX, READS_PENDING_MAX
 from kvstore.model import commands
+from kvstore.model.batches import BatchOp, BatchResult
 from kvstore.model.commands import Once, Op
 from kvstore.model.levels import Level
 from kvstore.model.results import (
@@ -28,6 +30,7 @@ from kvstore.model.results import (
     ONCE_CONFLICT,
     PRECONDITION_FAILED,
     SUPERSEDED,
+    OpResult,
     RangeAnswer,
     ReadAnswer,
     Receipt,
@@ -36,10 +39,12 @@ from kvstore.model.results import (
 )
 from kvstore.model.stamp import Stamp
 from kvstore.node.all_reads import AllReads
+from kvstore.node.batched_writes import BatchedWrites
+from kvstore.node.batches import carry_out
 from kvstore.node.deadlines import Expired
 from kvstore.node.freshness import Freshness
 from kvstore.node.hybrid_clock import HybridClock
-from kvstore.node.intents import IntentLog
+from kvstore.node.intents import Intent, IntentLog
 from kvstore.node.overlay import as_record
 from kvstore.node.reads import AppliedWaits, QuorumReads
 from kvstore.node.receipts import Receipts, receipt_id
@@ -59,6 +64,7 @@ class Requests:
     _clock: HybridClock
     _intents: IntentLog
     _writes: Writes
+    _batched_writes: BatchedWrites
     _all_reads: AllReads
     _receipts: Receipts
     _freshness: Freshness
@@ -108,23 +114,32 @@ class Requests:
 
     async def _write(self, op: Op, level: Level, timeout_s: float) -> Written:
         written = await self._writes.write(op, level, timeout_s)
-        status = written.result.status
-        if status in _REFUSALS:
-            error = _REFUSALS[status]()
-            error.level, error.leader = level, self._site.engine.leader
-            raise error
-        if status == PRECONDITION_FAILED:
-            now = written.result.revision
-            raise PreconditionFailed(
-                f"the key's mod_revision is {now}" if now else "the key is absent",
-                level=level,
-                leader=self._site.engine.leader,
-            )
+        refusal = self._refusal(written.result, level)
+        if refusal is not None:
+            raise refusal
         return written
+
+    def _refusal(self, result: OpResult, level: Level) -> KvError | None:
+        """Why the state machine did not do what was asked, if it did not."""
+        leader = self._site.engine.leader
+        if result.status in _REFUSALS:
+            error = _REFUSALS[result.status]()
+            error.level, error.leader = level, leader
+            return error
+        if result.status == PRECONDITION_FAILED:
+            now = result.revision
+            detail = f"the key's mod_revision is {now}" if now else "the key is absent"
+            return PreconditionFailed(detail, level=level, leader=leader)
+        return None
 
     async def _write_one(
         self, kind: int, key: bytes, value: bytes, condition: int | None, once: Once | None
     ) -> WriteAnswer:
+        return await self._acknowledged(key, self._enter_one(kind, key, value, condition, once))
+
+    def _enter_one(
+        self, kind: int, key: bytes, value: bytes, condition: int | None, once: Once | None
+    ) -> "asyncio.Future[Intent]":
         level = Level.ONE
         if condition is not None:
             raise BadRequest("a write at level one takes no condition: its node may not know the present value")
@@ -136,11 +151,18 @@ class Requests:
             # It may have lost its disk, and then nobody will take over what it acknowledges.
             raise NotAVoter(f"{self.name} is new, and has not heard from {', '.join(waits_for)}", level=level)
         try:
-            intent = await self._intents.add(kind, key, value, once)
+            return self._intents.enter(kind, key, value, once)
         except KvError as error:
             error.level = level
             raise
-        return WriteAnswer(key, None, None, level, 1, 1, "pending", receipt_id(self.name, intent))
+
+    async def _acknowledged(self, key: bytes, entered: "asyncio.Future[Intent]") -> WriteAnswer:
+        try:
+            intent = await entered
+        except KvError as error:
+            error.level = Level.ONE
+            raise
+        return WriteAnswer(key, None, None, Level.ONE, 1, 1, "pending", receipt_id(self.name, intent))
 
     async def receipt(self, text: str, *, timeout_s: float) -> Receipt:
         """What became of a write at level ONE; see Store."""
@@ -160,10 +182,18 @@ class Requests:
         """Read `key`; see Store."""
         at = self._site.in_s(timeout_s)
         if level is Level.ALL:
-            await self._admitted(level, self._all_reads.check(key, at))
-            await self._freshen(Level.ONE, min_revision, None, at)
-        else:
-            await self._freshen(level, min_revision, max_staleness_s, at)
+            return await self.read_all(key, at, min_revision)
+        await self._freshen(level, min_revision, max_staleness_s, at)
+        return self.read_now(key, level)
+
+    async def read_all(self, key: bytes, at: float, min_revision: int | None = None) -> ReadAnswer:
+        """Read `key` at level ALL, by loop time `at`."""
+        await self._admitted(Level.ALL, self._all_reads.check(key, at))
+        await self._freshen(Level.ONE, min_revision, None, at)
+        return self.read_now(key, Level.ALL)
+
+    def read_now(self, key: bytes, level: Level) -> ReadAnswer:
+        """What the applied state says of `key`, with this node's own pending writes at level ONE."""
         machine = self._machine
         record = machine.get(key)
         if level is Level.ONE and (pending := self._intents.overlay.over(machine, key)) is not None:
@@ -245,6 +275,31 @@ class Requests:
             await waits.wait(self._site, wanted, at)
         except Expired:
             raise DeadlineExceeded("this node did not catch up in time", read=True) from None
+
+    # -- many at once (kvstore.node.batches)
+
+    async def batch(self, ops: Sequence[BatchOp], *, timeout_s: float) -> list[BatchResult]:
+        """Carry out all of `ops`; see Store."""
+        return await carry_out(self, ops, self._site.in_s(timeout_s))
+
+    async def write_batch(self, ops: Sequence[Op], level: Level, at: float) -> list[Written | KvError]:
+        """Write at QUORUM or ALL, by loop time `at`; each with its result, or why it was refused."""
+        told: list[Written | KvError] = []
+        for op, written in zip(ops, await self._batched_writes.write(ops, level, at), strict=True):
+            refusal = None if isinstance(written, KvError) else self._refusal(written.result, level)
+            if refusal is None and isinstance(written, Written) and written.result.status == NOT_FOUND:
+                refusal = NotFound("the key is absent", level=level) if op[0] == commands.OP_DELETE else None
+            told.append(refusal or written)
+        return told
+
+    def enter_one(self, op: BatchOp) -> Coroutine[Any, Any, WriteAnswer]:
+        """Take a write at ONE in; it is acknowledged when awaited. Raises KvError, at either moment."""
+        kind = commands.OP_PUT if op.kind == "put" else commands.OP_DELETE
+        return self._acknowledged(op.key, self._enter_one(kind, op.key, op.value, op.condition, op.once))
+
+    async def freshen_batch(self, level: Level, at: float) -> None:
+        """Wait until the state is as fresh as `level` asks, by loop time `at`."""
+        await self._freshen(level, None, None, at)
 
     # -- the clock
 

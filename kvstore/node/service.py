@@ -23,6 +23,7 @@ from kvstore.model import commands
 from kvstore.model.results import ClusterView
 from kvstore.node.alarms import Alarms
 from kvstore.node.all_reads import AllReads
+from kvstore.node.batched_writes import BatchedWrites
 from kvstore.node.boot import Bootstrap, Opened, first_configuration
 from kvstore.node.calls import Calls
 from kvstore.node.clock_watch import ClockWatch
@@ -115,6 +116,7 @@ class Node(Requests):
         )
         self._drains = Drains(site, self._intents, self._drained_waits)
         self._writes = Writes(site, self._proposals, self._drains, self._clock)
+        self._batched_writes = BatchedWrites(site, self._proposals, self._drains, self._writes, self._clock)
         self.reads = QuorumReads(site)
         self._all_reads = AllReads(
             site, self._drains, self.reads, self._applied_waits, self.alarms, lambda: self._machine

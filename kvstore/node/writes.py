@@ -9,6 +9,7 @@ nothing older can hide the write; then it is committed; then every voter has to 
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from kvstore import limits, outcomes
@@ -49,7 +50,7 @@ class Writes:
         self._clock = clock
         self._open = 0
         self._open_bytes = 0
-        self._forwarded = Window(site, limits.FORWARDED_BYTES_MAX)
+        self.forwarded = Window(site, limits.FORWARDED_BYTES_MAX)
         # Writes must leave room for reads, drains and everything else that peers ask.
         site.calls.serve(CALL_WRITE, self._serve, served_max=limits.CALLS_SERVED_MAX * 3 // 4)
 
@@ -61,7 +62,7 @@ class Writes:
     async def write(self, op: Op, level: Level, timeout_s: float) -> Written:
         """Apply `op` through the log. Raises KvError with the outcome; precondition results are in `result.status`."""
         at = self._site.in_s(timeout_s)
-        size = self._admit(op, level)
+        size = self.admit((op,), level)
         try:
             return await self._until_proposed(op, level, at)
         except KvError as error:
@@ -69,19 +70,23 @@ class Writes:
             error.leader = error.leader or self._engine.leader
             raise
         finally:
-            self._release(size)
+            self.release(1, size)
 
-    def _admit(self, op: Op, level: Level) -> int:
-        """Count `op` among those that wait, until `_release` is given the size returned. Raises Overloaded."""
-        size = commands.op_bytes(op)
-        if self._open >= limits.PROPOSALS_PENDING_MAX or self._open_bytes + size > limits.PROPOSALS_PENDING_BYTES_MAX:
+    def admit(self, ops: Sequence[Op], level: Level) -> int:
+        """Count `ops` among those that wait, until `release` is given their number and the size returned. Raises
+        Overloaded: none of them is counted then.
+        """
+        size = sum(map(commands.op_bytes, ops))
+        too_many = self._open + len(ops) > limits.PROPOSALS_PENDING_MAX
+        if too_many or self._open_bytes + size > limits.PROPOSALS_PENDING_BYTES_MAX:
             raise Overloaded(f"{self._open} writes are waiting already", level=level, retry_after_s=1.0)
-        self._open += 1
+        self._open += len(ops)
         self._open_bytes += size
         return size
 
-    def _release(self, size: int) -> None:
-        self._open -= 1
+    def release(self, count: int, size: int) -> None:
+        """They do not wait any more."""
+        self._open -= count
         self._open_bytes -= size
 
     async def _until_proposed(self, op: Op, level: Level, at: float) -> Written:
@@ -115,10 +120,10 @@ class Writes:
             raise outcomes.error(fate, required=majority(len(voters))) from None
         if level is not Level.ALL or applied.result.status != APPLIED:  # what changed nothing need not be everywhere
             return Written(applied.result, majority(len(voters)), applied.acked)
-        await self._all_have(applied.at_index, at)
+        await self.all_have(applied.at_index, at)
         return Written(applied.result, len(voters), len(voters))
 
-    async def _all_have(self, index: int, at: float) -> None:
+    async def all_have(self, index: int, at: float) -> None:
         """Wait until every voter holds what level ALL promises. The write is committed by now, whatever happens
         here.
         """
@@ -149,13 +154,13 @@ class Writes:
     async def _there(self, leader: str, op: Op, level: Level, at: float) -> Written:
         size = commands.op_bytes(op)
         try:
-            await self._forwarded.enter(size, at)
+            await self.forwarded.enter(size, at)
         except Expired:
             raise Overloaded("the writes before this one had not reached the leader by its deadline") from None
         try:
             return await self._sent(leader, op, level, at)
         finally:
-            self._forwarded.leave(size)
+            self.forwarded.leave(size)
 
     async def _sent(self, leader: str, op: Op, level: Level, at: float) -> Written:
         remaining_ms = max(int((at - self._site.loop.time()) * 1000), 1)
@@ -177,9 +182,11 @@ class Writes:
     def _told(self, leader: str, answer: list[Any]) -> Written:
         """What the leader answered. Whoever is told of the write here is told a stamp that is not below it."""
         match answer:
-            case [[int(), int(), int(), bytes()] as result, int(required), int(acked), int(ms), int(counter)]:
-                self._clock.resume(ms, counter)
-                return Written(OpResult(*result), required, acked)
+            case [[*told], int(ms), int(counter)]:
+                written = written_of(told)
+                if written is not None:
+                    self._clock.resume(ms, counter)
+                    return written
         raise outcomes.error(outcomes.LEADER_GONE, f"the leader {leader} answered in a form that is not known here")
 
     async def _serve(self, _peer: str, body: list[Any]) -> list[Any]:
@@ -187,7 +194,7 @@ class Writes:
         if not self._engine.leads:
             raise outcomes.error(outcomes.NO_LEADER, "this node does not lead")
         # Each node bounds what its own clients send; all of it together waits here.
-        size = self._admit(op, level)
+        size = self.admit((op,), level)
         try:
             written = await self._here(op, level, self._site.in_s(timeout_ms / 1000))
         except NotProposed:
@@ -195,16 +202,29 @@ class Writes:
                 outcomes.NO_LEADER, "this node stopped leading before the write was appended"
             ) from None
         finally:
-            self._release(size)
+            self.release(1, size)
         highest = self._clock.highest()
-        return [list(written.result), written.required, written.acked, highest.ms, highest.counter]
+        return [wire_of(written), highest.ms, highest.counter]
+
+
+def wire_of(written: Written) -> list[Any]:
+    """What a peer is told of a write."""
+    return [*written.result, written.required, written.acked]
+
+
+def written_of(told: Any) -> Written | None:
+    """What `wire_of` told, or None for anything else."""
+    match told:
+        case [int(), int(), int(), bytes(), int(required), int(acked)]:
+            return Written(OpResult(*told[:4]), required, acked)
+    return None
 
 
 def parse_write_call(body: list[Any]) -> tuple[Op, Level, int]:
     """The operation, level and milliseconds that a peer forwarded. Raises BadRequest for anything malformed."""
     match body:
         case [[*parts], str(name), int(timeout_ms)]:
-            op = _forwarded_op(parts)
+            op = forwarded_op(parts)
         case _:
             raise BadRequest("a forwarded write is malformed")
     if name not in (Level.QUORUM, Level.ALL) or not 0 < timeout_ms <= limits.TIMEOUT_MS_MAX:
@@ -212,7 +232,8 @@ def parse_write_call(body: list[Any]) -> tuple[Op, Level, int]:
     return op, Level(name), timeout_ms
 
 
-def _forwarded_op(parts: list[Any]) -> Op:
+def forwarded_op(parts: list[Any]) -> Op:
+    """An operation that a peer forwarded. Raises BadRequest for anything malformed."""
     op: Op = _as_tuples(parts)
     if not known(op) or op[0] == commands.OP_EXPIRE or not within_limits(op):
         raise BadRequest("a forwarded write is malformed or out of bounds")

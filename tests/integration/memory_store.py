@@ -4,6 +4,7 @@ Writes at level ONE stay pending until `hand_over` is called, as on a node witho
 """
 
 import asyncio
+from collections.abc import Sequence
 
 from kvstore.errors import (
     BadRequest,
@@ -16,6 +17,7 @@ from kvstore.errors import (
 )
 from kvstore.limits import RANGE_PAGE_BYTES_MAX
 from kvstore.model import commands
+from kvstore.model.batches import BatchOp, BatchResult
 from kvstore.model.commands import Command, Once, Op, Origin, request_digest
 from kvstore.model.levels import Level
 from kvstore.model.results import (
@@ -171,6 +173,22 @@ class MemoryStore:
             start, end, limit=limit, after=after, bytes_max=RANGE_PAGE_BYTES_MAX, reverse=reverse
         )
         return RangeAnswer(machine.revision, count, page, more, machine.applied_index, self.name, self.stamp())
+
+    async def batch(self, ops: Sequence[BatchOp], *, timeout_s: float) -> list[BatchResult]:
+        await self._enter("batch", len(ops), timeout_s)
+        return [await self._one_of_batch(op, timeout_s) for op in ops]
+
+    async def _one_of_batch(self, op: BatchOp, timeout_s: float) -> BatchResult:
+        kind, key, value, level, condition, once = op
+        try:
+            if kind == "get":
+                got = await self.get(key, level=level, min_revision=None, max_staleness_s=None, timeout_s=timeout_s)
+                return got.record or NotFound("the key is absent", read=True, leader=self.name)
+            if kind == "delete":
+                return await self.delete(key, level=level, condition=condition, once=once, timeout_s=timeout_s)
+            return await self.put(key, value, level=level, condition=condition, once=once, timeout_s=timeout_s)
+        except KvError as refused:
+            return refused
 
     async def cluster(self) -> ClusterView:
         applied = self.machine.applied_index
