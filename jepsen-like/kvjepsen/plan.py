@@ -8,6 +8,8 @@ seconds = 20
 seed = 4
 rate_hz = 200
 expected = "passed"
+
+A fault named `kill+delay` is two that overlap: one on nodes, and one on the network.
 """
 
 import tomllib
@@ -17,7 +19,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from kvjepsen.nemesis import FAULTS
+from kvjepsen.nemesis import FAULTS, cannot_overlap, parts
 from kvjepsen.workloads import WORKLOADS
 from kvstore import limits
 from kvstore.errors import LocalError
@@ -59,12 +61,17 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def checked(self) -> "Plan":
         """Itself. Raises BadPlan."""
-        for what, names, known in (("workload", self.workloads, WORKLOADS), ("fault", self.faults, FAULTS)):
+        kinds = [part for name in self.faults for part in parts(name)]
+        for what, names, known in (("workload", self.workloads, WORKLOADS), ("fault", kinds, FAULTS)):
             for name in names:
                 if name not in known:
                     raise BadPlan(f"there is no {what} {name!r}; there are {', '.join(known)}")
+        for what, names in (("workload", self.workloads), ("fault", self.faults)):
             if len(set(names)) < len(names):
                 raise BadPlan(f"a {what} is named twice")
+        for name in self.faults:
+            if why := cannot_overlap(name):
+                raise BadPlan(f"{name}: {why}")
         if not self.workloads:
             raise BadPlan("name at least one workload")
         if not 1 <= self.nodes <= limits.MEMBERS_MAX:

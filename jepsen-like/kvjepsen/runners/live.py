@@ -5,7 +5,7 @@
     OUT/history.jsonl   every operation, fault and observation (docs/history-format.md)
     OUT/cluster/        data and logs of the nodes, deleted after a pass
 
-Phases: `before` (15 % of the time, calm), `faults` (70 %), `after` (15 %, healed), `final`.
+Phases: `before` (12 % of the time, calm), `faults` (76 %), `after` (12 %, healed), `final`.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from kvjepsen.capabilities import Capability
 from kvjepsen.convergence import NotConverged, converge
 from kvjepsen.formats import read_history
 from kvjepsen.judge import Phase, RunVerdict
-from kvjepsen.nemesis import FAULTS, Field, Injury, Nemesis
+from kvjepsen.nemesis import FAULTS, Fault, Field, Injury, Nemesis, parts
 from kvjepsen.observer import Observer
 from kvjepsen.plan import Plan
 from kvjepsen.records import Recorder
@@ -41,8 +41,8 @@ from kvstore.errors import KvError, LocalError
 # Small logs and snapshots, so that both happen within seconds.
 SETTINGS: Final = {"KV_SNAPSHOT_LOG_BYTES": str(1 << 18), "KV_LOG_KEEP_BYTES": str(1 << 16)}
 
-_CALM_SHARE: Final = 0.15
-_CALM_S: Final = (0.2, 1.2)
+_CALM_SHARE: Final = 0.12
+_CALM_S: Final = (0.05, 0.5)
 _STATUS_S: Final = 0.25
 _LAST_WRITE_S_MAX: Final = 20.0
 
@@ -183,15 +183,21 @@ def _possible(plan: Plan, there: list[Capability], nodes: int) -> tuple[list[str
     """The faults that can be injected, and why the others cannot."""
     possible, skipped = [], []
     for name in plan.faults:
-        fault = FAULTS[name]
-        why = capabilities.missing(there, fault.needs)
-        if nodes < fault.nodes_min:
-            why = f"it needs {fault.nodes_min} nodes"
+        why = next(filter(None, (_impossible(FAULTS[part], plan, there, nodes) for part in parts(name))), "")
         if why:
             skipped.append((name, why))
         else:
             possible.append(name)
     return possible, skipped
+
+
+def _impossible(fault: Fault, plan: Plan, there: list[Capability], nodes: int) -> str:
+    if nodes < fault.nodes_min:
+        return f"it needs {fault.nodes_min} nodes"
+    ones = [name for name in plan.workloads if WORKLOADS[name].writes_at_one]
+    if fault.loses_ones and ones:
+        return f"it takes a disk away, and what {', '.join(ones)} has written at level ONE may be there alone"
+    return capabilities.missing(there, fault.needs)
 
 
 class _Conductor:
@@ -219,11 +225,15 @@ class _Conductor:
         self._observer = Observer(nodes, self._recorder)
         rate_hz = plan.rate_hz / len(plan.workloads)
         self._workloads: list[Workload] = [WORKLOADS[name](self._arena, rate_hz) for name in plan.workloads]
+        self._nemesis: Nemesis | None = None
         self._status = Status()
         self._begun = time.monotonic()
 
     async def run(self, faults: list[str]) -> None:
         async with AsyncExitStack() as stack:
+            if faults and self._cluster is not None:
+                self._nemesis = self._new_nemesis(self._cluster)
+                await stack.enter_async_context(self._nemesis.prepared(faults))
             tasks = [asyncio.create_task(self._observer.run(self._over)), asyncio.create_task(self._tell())]
             stack.push_async_callback(self._finish, tasks)
             load = [asyncio.create_task(workload.run()) for workload in self._workloads]
@@ -237,6 +247,12 @@ class _Conductor:
             except (NotConverged, KvError, LocalError) as error:
                 self._left.problem = f"in the phase '{self._status.phase}': {error}"
 
+    def _new_nemesis(self, cluster: Cluster) -> Nemesis:
+        field = Field(cluster, random.Random(self._plan.seed), self._say)
+        nemesis = Nemesis(field, watch=self._injured, unserved=lambda: self._arena.unserved)
+        self._left.injuries = nemesis.injuries
+        return nemesis
+
     async def _finish(self, tasks: list["asyncio.Task[None]"]) -> None:
         self._stop.set()
         self._over.set()
@@ -247,15 +263,9 @@ class _Conductor:
     async def _phases(self, faults: list[str], load: list["asyncio.Task[None]"]) -> None:
         calm_s = self._plan.seconds * _CALM_SHARE
         await self._phase("before", calm_s, load)
-        if faults and self._cluster is not None:
-            nemesis = Nemesis(
-                Field(self._cluster, random.Random(self._plan.seed), self._say),
-                watch=self._injured,
-                unserved=lambda: self._arena.unserved,
-            )
-            self._left.injuries = nemesis.injuries
+        if self._nemesis is not None:
             enough = asyncio.Event()
-            striking = asyncio.create_task(nemesis.run(faults, _CALM_S, enough))
+            striking = asyncio.create_task(self._nemesis.run(faults, _CALM_S, enough))
             await self._phase("faults", self._plan.seconds - 2 * calm_s, [*load, striking])
             enough.set()
             await striking
