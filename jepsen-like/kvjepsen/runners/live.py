@@ -248,7 +248,8 @@ class _Conductor:
                 self._left.problem = f"in the phase '{self._status.phase}': {error}"
 
     def _new_nemesis(self, cluster: Cluster) -> Nemesis:
-        field = Field(cluster, random.Random(self._plan.seed), self._say)
+        rng = random.Random(self._plan.seed)
+        field = Field(cluster, rng, self._say, lambda name: self._recorder.observe(name, {"role": None, "wiped": True}))
         nemesis = Nemesis(field, watch=self._injured, unserved=lambda: self._arena.unserved)
         self._left.injuries = nemesis.injuries
         return nemesis
