@@ -21,7 +21,7 @@ class Need(StrEnum):
     PROCESSES = "processes"  # the nodes are ours to stop and start
     LINKS = "links"  # proxies stand between them
     ORDERS = "orders"  # they run as kvjepsen.faulty
-    MOUNTS = "mounts"  # file systems in images can be mounted
+    MOUNTS = "mounts"  # file systems in images can be mounted; else nodes hold back what is not synced
     PACKETS = "packets"  # nftables can drop packets
 
 
@@ -41,10 +41,14 @@ def probe(cluster: Cluster | None) -> list[Capability]:
         Need.PROCESSES: strange,
         Need.LINKS: no_links,
         Need.ORDERS: strange,
-        Need.MOUNTS: strange or no_mounts(),
+        Need.MOUNTS: strange or _instead(no_mounts()),
         Need.PACKETS: strange or no_nft(),
     }
     return [Capability(need, not why, why) for need, why in reasons.items()]
+
+
+def _instead(why: str) -> str:
+    return why and f"{why}; power is lost by nodes that hold back what is not synced"
 
 
 def no_mounts() -> str:

@@ -48,7 +48,10 @@ class BadPlan(LocalError):
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`rate_hz` operations a second, over all workloads. `expected`: what the verdict has to be, of a mutant say."""
+    """`rate_hz` operations a second, over all workloads. `expected`: what the verdict has to be, of a mutant say.
+
+    `held_disks`: power is lost by nodes that hold back what is not synced, also where images could be mounted.
+    """
 
     title: str = ""
     nodes: int = 5
@@ -58,6 +61,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int = 1
     rate_hz: float = 300.0
     expected: Literal["passed", "failed"] = "passed"
+    held_disks: bool = False
 
     def checked(self) -> "Plan":
         """Itself. Raises BadPlan."""
@@ -92,9 +96,10 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def command(self) -> str:
         """What replays it."""
         faults = ",".join(self.faults) or "none"
+        held = " --held-disks" if self.held_disks else ""
         return (
             f"kv chaos run --nodes {self.nodes} --workload {','.join(self.workloads)} --nemesis {faults} "
-            f"--time {self.seconds:g} --seed {self.seed} --rate {self.rate_hz:g}"
+            f"--time {self.seconds:g} --seed {self.seed} --rate {self.rate_hz:g}{held}"
         )
 
 

@@ -33,7 +33,7 @@ def opened(directory: Path) -> list[tuple[bytes, int, int]]:
     return list(journal.entries)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 def test_a_torn_group_is_cut_and_nothing_below_it_is_lost(tmp_path: Path, seed: int) -> None:
     directory = killed(tmp_path)
     segment = newest_segment(directory)
@@ -47,7 +47,7 @@ def test_a_torn_group_is_cut_and_nothing_below_it_is_lost(tmp_path: Path, seed: 
     assert segment.path.read_bytes()[segment.end : segment.end + len(torn)] != torn
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(6))
 def test_a_flipped_bit_in_the_journal_is_never_passed_over(tmp_path: Path, seed: int) -> None:
     directory = killed(tmp_path)
     mark = newest_segment(directory).mark

@@ -37,20 +37,16 @@ class Sign(Enum):
 
 class Field:
     """A cluster, as faults see it: who is there, who leads, and chance, which a seed decides. `hit`: who is struck
-    already, by the other one of two faults. `wiped` is told of a node whose disk was taken away.
+    already, by the other one of two faults. `wiped` is told of a node whose disk was taken away. `held_disks`: a node
+    loses what it has not synced whenever it ends (kvjepsen.held_disk).
     """
 
-    def __init__(
-        self,
-        cluster: Cluster,
-        rng: random.Random,
-        progress: Progress = lambda line: None,
-        wiped: Callable[[str], object] = lambda name: None,
-    ) -> None:
+    def __init__(self, cluster: Cluster, rng: random.Random, progress: Progress = lambda line: None) -> None:
         self.cluster = cluster
         self.rng = rng
         self.progress = progress
-        self.wiped = wiped
+        self.wiped: Callable[[str], object] = lambda name: None
+        self.held_disks = False
         self.hit: set[str] = set()
 
     @property

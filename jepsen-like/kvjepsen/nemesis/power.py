@@ -4,6 +4,9 @@ Before the load begins, the data directories of all nodes are moved onto file sy
 victims are stopped (SIGSTOP), so that nothing more is answered; their images are copied; they are killed, and started
 again on the copies. An fsync that a node has skipped really loses data here, while a mere SIGKILL loses nothing that
 was written.
+
+Where no image can be mounted the nodes hold back what is not synced (kvjepsen.held_disk), so that stopping and killing
+them is all there is to do.
 """
 
 import asyncio
@@ -26,15 +29,15 @@ class Power(Fault):
 
     name = "power"
     title = "power loss: unsynced data is gone, for one node, some, or all"
-    needs = frozenset({Need.PROCESSES, Need.MOUNTS})
+    needs = frozenset({Need.PROCESSES, Need.ORDERS})
     nodes_min = 1
 
     def __init__(self) -> None:
-        self._sockets: dict[str, _Socket] = {}
+        self._sockets: dict[str, _Held | _Socket] = {}
 
     @asynccontextmanager
     async def prepared(self, field: Field) -> AsyncIterator[None]:
-        self._sockets = {name: _Socket(field, name) for name in field.names}
+        self._sockets = {name: (_Held if field.held_disks else _Socket)(field, name) for name in field.names}
         try:
             await _all(socket.plug_in() for socket in self._sockets.values())
             await field.blocking(field.cluster.wait_ready, field.names, READY_S_MAX)
@@ -45,11 +48,31 @@ class Power(Fault):
     @asynccontextmanager
     async def strike(self, field: Field) -> AsyncIterator[Struck]:
         victims = field.names if field.rng.random() < _ALL_SHARE else field.minority()
-        struck = Struck(victims, held_s=0.0)
+        struck = Struck(victims, "disks that hold back" if field.held_disks else "", held_s=0.0)
         yield struck
         await asyncio.gather(*(field.blocking(field.cluster.pause, name) for name in victims))
         lost = await asyncio.gather(*(self._sockets[name].cut() for name in victims))
         struck.effects.append(f"{sum(lost)} nodes started on what had been synced")
+
+
+class _Held:
+    """A node that loses what it has not synced by itself."""
+
+    def __init__(self, field: Field, name: str) -> None:
+        self._field = field
+        self._name = name
+
+    async def plug_in(self) -> None:
+        """It is."""
+
+    async def cut(self) -> int:
+        """The node is stopped: kill it, and start it on what it has synced. 1, to be counted."""
+        await self._field.blocking(self._field.cluster.kill, self._name)
+        await self._field.blocking(self._field.cluster.start, self._name)
+        return 1
+
+    async def unplug(self) -> None:
+        """Nothing was done to it."""
 
 
 class _Socket:

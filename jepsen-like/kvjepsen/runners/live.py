@@ -20,14 +20,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
+import msgspec
+
 from kvcluster.lifecycle import bring_up, purge
 from kvcluster.supervisor import Cluster
-from kvjepsen import capabilities, faulty, judge, mutated, report
+from kvjepsen import capabilities, faulty, held_disk, judge, mutated, report
 from kvjepsen.capabilities import Capability
 from kvjepsen.convergence import NotConverged, converge
 from kvjepsen.formats import read_history
 from kvjepsen.judge import Phase, RunVerdict
 from kvjepsen.nemesis import FAULTS, Fault, Field, Injury, Nemesis, parts
+from kvjepsen.nemesis.power import Power
 from kvjepsen.observer import Observer
 from kvjepsen.plan import Plan
 from kvjepsen.records import Recorder
@@ -95,13 +98,14 @@ def run(
     """Start a cluster in `out`, or take the one behind `endpoints`, which must be all its nodes; and do what the plan
     says. Raises BadPlan, NotReady, OSError. `mutant`: a bug to build in.
     """
-    plan.checked()
+    plan = _with_disks(plan.checked())
     out.mkdir(parents=True, exist_ok=True)
     cluster: Cluster | None = None
     home = out / "cluster"
     if not endpoints:
         try:
-            env = SETTINGS if mutant is None else {**SETTINGS, mutated.VARIABLE: mutant}
+            env = {**SETTINGS, **({held_disk.VARIABLE: "1"} if plan.held_disks else {})}
+            env |= {} if mutant is None else {mutated.VARIABLE: mutant}
             program = faulty.PROGRAM if mutant is None else mutated.PROGRAM
             cluster = bring_up(home, plan.nodes, env=env, proxy=True, program=program)
         except BaseException:
@@ -117,6 +121,12 @@ def run(
         elif cluster is not None:
             cluster.down()
     return told
+
+
+def _with_disks(plan: Plan) -> Plan:
+    """The plan, with disks that lose power by themselves if it is to go and no image can be mounted."""
+    held = Power.name in plan.faults and bool(capabilities.no_mounts())
+    return msgspec.structs.replace(plan, held_disks=plan.held_disks or held)
 
 
 def _nodes(cluster: Cluster | None, endpoints: tuple[str, ...]) -> dict[str, str]:
@@ -248,8 +258,9 @@ class _Conductor:
                 self._left.problem = f"in the phase '{self._status.phase}': {error}"
 
     def _new_nemesis(self, cluster: Cluster) -> Nemesis:
-        rng = random.Random(self._plan.seed)
-        field = Field(cluster, rng, self._say, lambda name: self._recorder.observe(name, {"role": None, "wiped": True}))
+        field = Field(cluster, random.Random(self._plan.seed), self._say)
+        field.wiped = lambda name: self._recorder.observe(name, {"role": None, "wiped": True})
+        field.held_disks = self._plan.held_disks
         nemesis = Nemesis(field, watch=self._injured, unserved=lambda: self._arena.unserved)
         self._left.injuries = nemesis.injuries
         return nemesis
