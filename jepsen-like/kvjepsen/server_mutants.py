@@ -32,6 +32,8 @@ _SWAPPED_IN: Final = 40
 _TAIL: Final = 3
 _WELL_STARTED: Final = 40
 
+_STOCK_FAULTS: Final = ("power", "kill-all", "kill-leader", "isolate-leader", "halves", "stall", "pause-leader")
+
 
 class Hunt(NamedTuple):
     """How a mutant is looked for."""
@@ -39,6 +41,7 @@ class Hunt(NamedTuple):
     workloads: tuple[str, ...]
     faults: tuple[str, ...]
     nodes: int = 3
+    program: str = "kvjepsen.mutated"
 
 
 @contextmanager
@@ -216,6 +219,12 @@ def diverging_replica() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def stock() -> Iterator[None]:
+    """Not this store with a bug, but the published engine with its default settings behind the same API."""
+    yield
+
+
 def _strikes(key: bytes, value: bytes, one_in: int) -> bool:
     return zlib.crc32(key + b"=" + value) % one_in == 0
 
@@ -238,4 +247,5 @@ MUTANTS: Final[dict[str, tuple[Mutant, Hunt]]] = {
     "follower-read": (quorum_read_here, Hunt(("register", "levels"), ("isolate", "delay"))),
     "forgetful-session": (forgetful_session, Hunt(("register", "levels"), ("isolate", "delay"))),
     "diverging-replica": (diverging_replica, Hunt(("register", "mixed"), ("kill",))),
+    "stock": (stock, Hunt(("register", "set", "counter"), _STOCK_FAULTS, 3, "kvjepsen.stock_server")),
 }

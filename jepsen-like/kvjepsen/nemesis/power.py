@@ -29,7 +29,7 @@ class Power(Fault):
 
     name = "power"
     title = "power loss: unsynced data is gone, for one node, some, or all"
-    needs = frozenset({Need.PROCESSES, Need.ORDERS})
+    needs = frozenset({Need.PROCESSES, Need.UNSYNCED})
     nodes_min = 1
 
     def __init__(self) -> None:

@@ -36,6 +36,7 @@ from kvjepsen.plan import Plan
 from kvjepsen.records import Recorder
 from kvjepsen.report.results import RESULTS
 from kvjepsen.report.run import HISTORY
+from kvjepsen.server_mutants import MUTANTS
 from kvjepsen.workloads import WORKLOADS, Arena, Workload
 from kvstore import __version__
 from kvstore.client import AsyncClient
@@ -98,7 +99,8 @@ def run(
     """Start a cluster in `out`, or take the one behind `endpoints`, which must be all its nodes; and do what the plan
     says. Raises BadPlan, NotReady, OSError. `mutant`: a bug to build in.
     """
-    plan = _with_disks(plan.checked())
+    obeys = mutant is None or MUTANTS[mutant][1].program == mutated.PROGRAM
+    plan = _with_disks(plan.checked()) if obeys else plan.checked()
     out.mkdir(parents=True, exist_ok=True)
     cluster: Cluster | None = None
     home = out / "cluster"
@@ -106,7 +108,7 @@ def run(
         try:
             env = {**SETTINGS, **({held_disk.VARIABLE: "1"} if plan.held_disks else {})}
             env |= {} if mutant is None else {mutated.VARIABLE: mutant}
-            program = faulty.PROGRAM if mutant is None else mutated.PROGRAM
+            program = faulty.PROGRAM if mutant is None else MUTANTS[mutant][1].program
             cluster = bring_up(home, plan.nodes, env=env, proxy=True, program=program)
         except BaseException:
             if (home / "cluster.json").exists():
@@ -114,7 +116,7 @@ def run(
             raise
     told: Told | None = None
     try:
-        told = asyncio.run(_conduct(plan, out, cluster, _nodes(cluster, endpoints), watch, say))
+        told = asyncio.run(_conduct(plan, out, cluster, _nodes(cluster, endpoints), watch, say, obeys))
     finally:
         if cluster is not None and told is not None and told.verdict == "passed":
             purge(cluster)
@@ -143,8 +145,9 @@ async def _conduct(
     nodes: dict[str, str],
     watch: Callable[[Status], None],
     say: Callable[[str], None],
+    obeys: bool,
 ) -> Told:
-    there = capabilities.probe(cluster)
+    there = capabilities.probe(cluster, obeys=obeys)
     faults, skipped = _possible(plan, there, len(nodes))
     for name, why in skipped:
         say(f"skipped: {name}, because {why}")
