@@ -22,6 +22,7 @@ class Need(StrEnum):
     LINKS = "links"  # proxies stand between them
     ORDERS = "orders"  # they run as kvjepsen.faulty
     MOUNTS = "mounts"  # file systems in images can be mounted
+    UNSYNCED = "unsynced"  # what is not synced can be lost: with an image, or by nodes that hold it back
     PACKETS = "packets"  # nftables can drop packets
 
 
@@ -33,18 +34,25 @@ class Capability(NamedTuple):
     why: str
 
 
-def probe(cluster: Cluster | None) -> list[Capability]:
-    """What is there for `cluster`, None for one that is not ours to stop and start."""
+def probe(cluster: Cluster | None, *, obeys: bool = True) -> list[Capability]:
+    """What is there for `cluster`, None for one that is not ours to stop and start. `obeys`: it runs kvjepsen.faulty."""
     strange = "the cluster was not started by this run" if cluster is None else ""
     no_links = strange or ("" if cluster is not None and cluster.topology.links else "a cluster of one has no links")
+    no_orders = strange or ("" if obeys else "another program than kv takes no orders")
+    mounts = no_mounts()
     reasons = {
         Need.PROCESSES: strange,
         Need.LINKS: no_links,
-        Need.ORDERS: strange,
-        Need.MOUNTS: strange or no_mounts(),
+        Need.ORDERS: no_orders,
+        Need.MOUNTS: strange or (_instead(mounts) if obeys else mounts),
+        Need.UNSYNCED: strange or (mounts and no_orders),
         Need.PACKETS: strange or no_nft(),
     }
     return [Capability(need, not why, why) for need, why in reasons.items()]
+
+
+def _instead(why: str) -> str:
+    return why and f"{why}; power is lost by nodes that hold back what is not synced"
 
 
 def no_mounts() -> str:

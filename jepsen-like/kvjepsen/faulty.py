@@ -12,7 +12,8 @@ answers by `done.json` with the number of the order.
 The clock is moved here, where the node reads it, and not by libfaketime: under that (0.9.10) `time.sleep` of Python
 3.11 fails with EINVAL. Monotonic time is left alone.
 
-`order` gives one to a node of a cluster that was started with `program=PROGRAM`.
+`order` gives one to a node of a cluster that was started with `program=PROGRAM`. With KV_HELD_DISK in its environment
+the node loses what it has not synced when it ends (kvjepsen.held_disk).
 """
 
 import errno
@@ -29,6 +30,7 @@ from kvcluster import processes
 from kvcluster.supervisor import PROGRAM as KV
 from kvcluster.supervisor import Cluster, NotReady
 from kvcluster.topology import write_atomically
+from kvjepsen import held_disk
 from kvstore.clock import SystemClock
 from kvstore.consensus.disk import OsDisk, OsFile
 from kvstore.node.service import Node
@@ -112,6 +114,7 @@ class _Faults:
 
 def main() -> None:
     """`kv`, ready to be given orders."""
+    held_disk.install_if_wanted()
     faults = _Faults()
 
     whole_start, plain_sync, plain_allocate = Node.start, OsFile.sync, OsFile.allocate

@@ -3,7 +3,7 @@
 import os
 from typing import Final
 
-from kvjepsen import faulty
+from kvjepsen import faulty, held_disk
 from kvjepsen.server_mutants import MUTANTS
 
 PROGRAM: Final = "kvjepsen.mutated"
@@ -12,6 +12,7 @@ VARIABLE: Final = "KV_MUTANT"
 
 def main() -> None:
     """One node with the bug that the environment names."""
+    held_disk.install_if_wanted()  # first, so that an fsync which the bug skips is this disk's
     mutant, _ = MUTANTS[os.environ[VARIABLE]]
     with mutant():
         faulty.main()

@@ -8,6 +8,8 @@ seconds = 20
 seed = 4
 rate_hz = 200
 expected = "passed"
+
+A fault named `kill+delay` is two that overlap: one on nodes, and one on the network.
 """
 
 import tomllib
@@ -17,7 +19,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from kvjepsen.nemesis import FAULTS
+from kvjepsen.nemesis import FAULTS, cannot_overlap, parts
 from kvjepsen.workloads import WORKLOADS
 from kvstore import limits
 from kvstore.errors import LocalError
@@ -46,7 +48,10 @@ class BadPlan(LocalError):
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`rate_hz` operations a second, over all workloads. `expected`: what the verdict has to be, of a mutant say."""
+    """`rate_hz` operations a second, over all workloads. `expected`: what the verdict has to be, of a mutant say.
+
+    `held_disks`: power is lost by nodes that hold back what is not synced, also where images could be mounted.
+    """
 
     title: str = ""
     nodes: int = 5
@@ -56,15 +61,21 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int = 1
     rate_hz: float = 300.0
     expected: Literal["passed", "failed"] = "passed"
+    held_disks: bool = False
 
     def checked(self) -> "Plan":
         """Itself. Raises BadPlan."""
-        for what, names, known in (("workload", self.workloads, WORKLOADS), ("fault", self.faults, FAULTS)):
+        kinds = [part for name in self.faults for part in parts(name)]
+        for what, names, known in (("workload", self.workloads, WORKLOADS), ("fault", kinds, FAULTS)):
             for name in names:
                 if name not in known:
                     raise BadPlan(f"there is no {what} {name!r}; there are {', '.join(known)}")
+        for what, names in (("workload", self.workloads), ("fault", self.faults)):
             if len(set(names)) < len(names):
                 raise BadPlan(f"a {what} is named twice")
+        for name in self.faults:
+            if why := cannot_overlap(name):
+                raise BadPlan(f"{name}: {why}")
         if not self.workloads:
             raise BadPlan("name at least one workload")
         if not 1 <= self.nodes <= limits.MEMBERS_MAX:
@@ -85,9 +96,10 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def command(self) -> str:
         """What replays it."""
         faults = ",".join(self.faults) or "none"
+        held = " --held-disks" if self.held_disks else ""
         return (
             f"kv chaos run --nodes {self.nodes} --workload {','.join(self.workloads)} --nemesis {faults} "
-            f"--time {self.seconds:g} --seed {self.seed} --rate {self.rate_hz:g}"
+            f"--time {self.seconds:g} --seed {self.seed} --rate {self.rate_hz:g}{held}"
         )
 
 

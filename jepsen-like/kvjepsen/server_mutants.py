@@ -30,6 +30,9 @@ Mutant = Callable[[], AbstractContextManager[None]]
 _LOST_IN: Final = 40
 _SWAPPED_IN: Final = 40
 _TAIL: Final = 3
+_WELL_STARTED: Final = 40
+
+_STOCK_FAULTS: Final = ("power", "kill-all", "kill-leader", "isolate-leader", "halves", "stall", "pause-leader")
 
 
 class Hunt(NamedTuple):
@@ -38,6 +41,7 @@ class Hunt(NamedTuple):
     workloads: tuple[str, ...]
     faults: tuple[str, ...]
     nodes: int = 3
+    program: str = "kvjepsen.mutated"
 
 
 @contextmanager
@@ -181,6 +185,21 @@ def no_fsync() -> Iterator[None]:
 
 
 @contextmanager
+def seldom_fsync() -> Iterator[None]:
+    """A node that has started well syncs only every tenth time: the tail of what it acknowledged is in memory alone."""
+
+    def sync(file: OsFile) -> None:
+        syncs[0] += 1
+        if syncs[0] < _WELL_STARTED or syncs[0] % 10 == 0:
+            whole(file)
+
+    syncs = [0]
+    whole = OsFile.sync
+    with mock.patch.object(OsFile, "sync", sync):
+        yield
+
+
+@contextmanager
 def forgetful_session() -> Iterator[None]:
     """Every other QUORUM read is answered from here and now: a client sees what is older than what it saw."""
 
@@ -201,6 +220,12 @@ def diverging_replica() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def stock() -> Iterator[None]:
+    """Not this store with a bug, but the published engine with its default settings behind the same API."""
+    yield
+
+
 def _strikes(key: bytes, value: bytes, one_in: int) -> bool:
     return zlib.crc32(key + b"=" + value) % one_in == 0
 
@@ -218,8 +243,10 @@ MUTANTS: Final[dict[str, tuple[Mutant, Hunt]]] = {
     "all-at-a-majority": (all_at_a_majority, Hunt(("levels",), ("delay", "slow-fsync"))),
     "all-but-one": (all_but_one, Hunt(("levels",), ("delay", "slow-fsync"))),
     "no-fsync": (no_fsync, Hunt(("register", "set"), ("power",))),
+    "seldom-fsync": (seldom_fsync, Hunt(("register", "set"), ("power",))),
     "vote-forgotten": (vote_forgotten, Hunt(("register", "set"), ("kill-all", "kill-leader"), 5)),
     "follower-read": (quorum_read_here, Hunt(("register", "levels"), ("isolate", "delay"))),
     "forgetful-session": (forgetful_session, Hunt(("register", "levels"), ("isolate", "delay"))),
     "diverging-replica": (diverging_replica, Hunt(("register", "mixed"), ("kill",))),
+    "stock": (stock, Hunt(("register", "set", "counter"), _STOCK_FAULTS, 3, "kvjepsen.stock_server")),
 }

@@ -21,6 +21,7 @@ from kvjepsen.report.results import RESULTS
 from kvjepsen.runners.live import Status, run
 
 SUMMARY: Final = "summary.json"
+POWER_LOSSES: Final = ("power",)
 
 _SEEDS_PER_ROUND: Final = 1_000
 
@@ -62,10 +63,15 @@ class Summary:
         return {
             "runs": self.runs,
             "seconds": round(self.seconds),
+            "operations_checked": self.operations.total(),
             "operations": dict(self.operations),
             "keys": self.keys,
-            "keys_undecided": self.undecided,
+            "keys_unknown": self.undecided,
+            "keys_unknown_share": round(self.undecided / self.keys, 6) if self.keys else 0.0,
             "verdicts": dict(self.verdicts),
+            "injections": self.faults.total(),
+            "kinds": len(self.faults),
+            "power_losses": sum(self.faults[name] for name in POWER_LOSSES),
             "faults": dict(sorted(self.faults.items())),
             "nodes": dict(sorted(self.nodes.items())),
             "skipped": dict(sorted(self.skipped.items())),

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from kvjepsen import capabilities
 from kvjepsen.plan import Plan
 from kvjepsen.runners.live import run
 from kvjepsen.server_mutants import MUTANTS
@@ -12,11 +11,17 @@ from kvjepsen.server_mutants import MUTANTS
 SEEDS = (101, 102, 103)
 
 
-def hunted(mutant: str, seed: int, seconds: float, out: Path) -> str:
+def hunted(mutant: str, seed: int, seconds: float, out: Path, *, held_disks: bool = False) -> str:
     """The verdict of one run against nodes with the bug."""
     hunt = MUTANTS[mutant][1]
     plan = Plan(
-        nodes=hunt.nodes, workloads=hunt.workloads, faults=hunt.faults, seconds=seconds, seed=seed, expected="failed"
+        nodes=hunt.nodes,
+        workloads=hunt.workloads,
+        faults=hunt.faults,
+        seconds=seconds,
+        seed=seed,
+        expected="failed",
+        held_disks=held_disks,
     )
     return run(plan, out, mutant=mutant, say=print).verdict
 
@@ -28,6 +33,10 @@ def test_a_compare_and_set_that_does_not_compare_is_found(tmp_path: Path) -> Non
 @pytest.mark.long
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_every_server_with_a_bug_is_found_within_three_runs(mutant: str, tmp_path: Path) -> None:
-    if "power" in MUTANTS[mutant][1].faults and (why := capabilities.no_mounts()):
-        pytest.skip(f"{mutant} shows by power loss only: {why}")
     assert "failed" in (hunted(mutant, seed, 15, tmp_path / f"{seed}") for seed in SEEDS)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mutant", ["no-fsync", "seldom-fsync"])
+def test_an_fsync_that_is_skipped_is_found_without_root(mutant: str, tmp_path: Path) -> None:
+    assert "failed" in (hunted(mutant, seed, 15, tmp_path / f"{seed}", held_disks=True) for seed in SEEDS)

@@ -7,7 +7,7 @@ import pytest
 
 from kvcli import main
 from kvcli.commands.chaos_run import run_chaos
-from kvjepsen.nemesis import FAULTS
+from kvjepsen.nemesis import FAULTS, parts
 from kvjepsen.plan import BadPlan, Plan, read_scenario, scenario_names
 from kvjepsen.suite import plans
 from kvjepsen.workloads import WORKLOADS
@@ -23,7 +23,7 @@ def test_there_are_twenty_scenarios_and_each_makes_sense() -> None:
 
 def test_together_the_scenarios_use_every_fault_and_every_workload() -> None:
     read = [read_scenario(name, {}) for name in scenario_names() if name != "everything"]
-    assert {fault for plan in read for fault in plan.faults} == set(FAULTS)
+    assert {part for plan in read for fault in plan.faults for part in parts(fault)} == set(FAULTS)
     assert {workload for plan in read for workload in plan.workloads} == set(WORKLOADS)
     assert {plan.nodes for plan in read} == {3, 4, 5}
 
@@ -34,6 +34,8 @@ def test_together_the_scenarios_use_every_fault_and_every_workload() -> None:
         ({"workloads": ("registre",)}, "there is no workload 'registre'"),
         ({"faults": ("kil",)}, "there is no fault 'kil'"),
         ({"faults": ("kill", "kill")}, "named twice"),
+        ({"faults": ("kill+isolatte",)}, "there is no fault 'isolatte'"),
+        ({"faults": ("isolate+kill",)}, "two at once are one of kill"),
         ({"workloads": ()}, "at least one workload"),
         ({"nodes": 0}, "0 nodes"),
         ({"seconds": 0.5}, "0.5 s"),

@@ -7,8 +7,10 @@ import pytest
 
 from kvjepsen import capabilities
 from kvjepsen.capabilities import Capability, Need
-from kvjepsen.nemesis import FAULTS
+from kvjepsen.nemesis import FAULTS, cannot_overlap
+from kvjepsen.nemesis import Field as RealField
 from kvjepsen.nemesis.driver import _seen, _Signs
+from kvjepsen.nemesis.fault import Sign
 from kvjepsen.nemesis.partitions import Bridge, Halves, Isolate, IsolateLeader, OneWay, Ring
 
 
@@ -122,3 +124,38 @@ def test_a_cluster_that_is_not_ours_leaves_only_what_is_asked_for_over_http() ->
     there = capabilities.probe(None)
     possible = {name for name, fault in FAULTS.items() if not capabilities.missing(there, fault.needs)}
     assert possible == {"transfer"}
+
+
+class Topology:
+    """As much of a cluster as a choice of victims needs."""
+
+    def __init__(self, nodes: int) -> None:
+        self.topology = self
+        self.names = [f"n{number}" for number in range(1, nodes + 1)]
+
+
+@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("nodes", [1, 2, 3, 4, 5, 7])
+def test_two_faults_at_once_hit_no_more_than_a_minority(nodes: int, seed: int) -> None:
+    field: Any = RealField(Topology(nodes), random.Random(seed))  # type: ignore[arg-type]
+    first = field.minority()
+    field.hit.update(first)
+    second = field.minority()
+    few = max(1, (nodes - 1) // 2)
+    assert first
+    assert second
+    assert len({*first, *second}) <= few
+    assert len({*first, field.any()}) <= few
+
+
+def test_what_can_overlap_is_a_fault_of_nodes_and_one_of_the_network() -> None:
+    assert [cannot_overlap(name) for name in ("kill", "kill+delay", "pause-leader+halves")] == ["", "", ""]
+    for name in ("delay+kill", "kill+pause", "delay+stall", "power+delay", "kill+delay+pause", "kill+transfer"):
+        assert "two at once are one of kill" in cannot_overlap(name)
+
+
+def test_of_two_faults_each_is_known_by_what_only_it_brings_about() -> None:
+    after = signs(term=5, leader="n2", pids={"n1": 10, "n2": 12}, resets=8, held_bytes=150, unserved=9)
+    assert _seen(signs(), after, Sign.NODES) == ["another process: n2"]
+    assert _seen(signs(), after, Sign.LINKS) == ["3 connections reset", "50 bytes held up"]
+    assert len(_seen(signs(), after)) == 6

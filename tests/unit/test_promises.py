@@ -407,6 +407,11 @@ class TestAgreement:
         result = agreement.check([self.seen(0, "n1", term=2), self.seen(1, "n2", term=1), self.seen(2, "n1", term=1)])
         assert (kinds(result), result.witness) == (["term went back"], (0, 2))
 
+    def test_a_node_whose_disk_was_taken_away_begins_anew_and_nobody_else(self) -> None:
+        views = [self.seen(0, "n1", term=2), self.seen(1, "n2", term=2), self.seen(2, "n1", wiped=True)]
+        assert agreement.check([*views, self.seen(3, "n1", term=0), self.seen(4, "n1", term=2)]).verdict is VALID
+        assert kinds(agreement.check([*views, self.seen(3, "n2", term=0)])) == ["term went back"]
+
     @pytest.mark.parametrize("other", ["n1", "n2"])
     def test_two_digests_at_one_index(self, other: str) -> None:
         views = [

@@ -29,6 +29,12 @@ _LINE_S: Final = 5.0
 @click.option("--time", "seconds", type=float, metavar="SECONDS", help="How long there is load.  [default: 60]")
 @click.option("--seed", type=click.IntRange(0), help="Decides faults and operations.  [default: 1]")
 @click.option("--rate", "rate_hz", type=float, metavar="HZ", help="Operations a second.  [default: 300]")
+@click.option(
+    "--held-disks",
+    is_flag=True,
+    default=None,
+    help="Power is lost by nodes that hold back what is not synced.",
+)
 @click.option("--scenario", metavar="NAME|FILE", help="A plan to begin with.  ['help' lists them]")
 @click.option("--mutant", metavar="NAME", help="Build a bug into the nodes: it has to be found.  ['help' lists them]")
 @click.option(

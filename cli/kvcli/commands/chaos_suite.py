@@ -66,4 +66,6 @@ def _told(value: Any) -> str:
         return ", ".join(f"{name} {count:,}" for name, count in value.items()) or "-"
     if isinstance(value, list):
         return ", ".join(value) or "-"
+    if isinstance(value, float):
+        return f"{value:.4%}"
     return f"{value:,}"

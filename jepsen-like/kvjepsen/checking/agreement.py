@@ -18,7 +18,10 @@ class Agreement(Result):
 
 
 def check(observations: Iterable[Observation]) -> Agreement:
-    """Election safety (paper, 5.2), state machine safety (5.4.3), and terms that never go back (5.1)."""
+    """Election safety (paper, 5.2), state machine safety (5.4.3), and terms that never go back (5.1).
+
+    A node whose disk was taken away is another one under its name: its terms begin anew.
+    """
     found = Findings()
     count = 0
     leaders: dict[int, Observation] = {}
@@ -27,6 +30,8 @@ def check(observations: Iterable[Observation]) -> Agreement:
     compared: set[int] = set()
     for told in observations:
         count += 1
+        if told.view.get("wiped"):
+            terms.pop(told.node, None)
         term = told.view.get("term")
         if term is not None:
             before = terms.get(told.node)

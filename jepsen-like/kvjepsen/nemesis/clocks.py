@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from kvjepsen.capabilities import Need
-from kvjepsen.nemesis.fault import Fault, Field, Struck
+from kvjepsen.nemesis.fault import Fault, Field, Sign, Struck
 
 _JUMP_MS: Final = 8_000
 _DRIFT: Final = 0.25
@@ -14,6 +14,7 @@ _DRIFT: Final = 0.25
 
 class _Clocks(Fault):
     needs = frozenset({Need.PROCESSES, Need.ORDERS})
+    sign = Sign.NODES
     nodes_min = 1
 
     @abstractmethod

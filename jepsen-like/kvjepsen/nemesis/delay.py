@@ -6,7 +6,7 @@ from typing import Final
 
 from kvcluster import faults
 from kvjepsen.capabilities import Need
-from kvjepsen.nemesis.fault import Fault, Field, Struck
+from kvjepsen.nemesis.fault import Fault, Field, Sign, Struck
 
 _DELAY_MS: Final = (5, 120)
 
@@ -17,6 +17,7 @@ class Delay(Fault):
     name = "delay"
     title = "messages between the nodes take 5 to 120 ms longer"
     needs = frozenset({Need.PROCESSES, Need.LINKS})
+    sign = Sign.LINKS
 
     @asynccontextmanager
     async def strike(self, field: Field) -> AsyncIterator[Struck]:

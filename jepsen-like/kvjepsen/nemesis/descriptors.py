@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from kvjepsen.capabilities import Need
-from kvjepsen.nemesis.fault import Fault, Field, Struck
+from kvjepsen.nemesis.fault import Fault, Field, Sign, Struck
 from kvjepsen.plain import Connection
 
 _LEFT: Final = 2
@@ -20,6 +20,7 @@ class Descriptors(Fault):
     name = "descriptors"
     title = "some nodes can open no more files or connections"
     needs = frozenset({Need.PROCESSES, Need.ORDERS})
+    sign = Sign.NODES
 
     @asynccontextmanager
     async def strike(self, field: Field) -> AsyncIterator[Struck]:

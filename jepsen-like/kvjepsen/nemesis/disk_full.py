@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from kvjepsen.capabilities import Need
-from kvjepsen.nemesis.fault import FILLER_KEY, Fault, Field, Struck
+from kvjepsen.nemesis.fault import FILLER_KEY, Fault, Field, Sign, Struck
 from kvstore import limits
 from kvstore.client import AsyncClient
 from kvstore.errors import KvError, LocalError, StorageFull
@@ -20,6 +20,7 @@ class DiskFull(Fault):
     name = "disk-full"
     title = "the disks of some nodes, or of all, have no room"
     needs = frozenset({Need.PROCESSES, Need.ORDERS})
+    sign = Sign.NODES
     nodes_min = 1
 
     @asynccontextmanager

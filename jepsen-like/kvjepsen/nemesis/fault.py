@@ -2,9 +2,10 @@
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, ClassVar, Final, ParamSpec, TypeVar
 
 from kvcluster import probe
@@ -18,20 +19,35 @@ from kvjepsen.threads import in_thread
 P = ParamSpec("P")
 T = TypeVar("T")
 
-HELD_S: Final = (0.2, 2.0)
+# The longest election takes 500 ms of silence by default: some faults last for less, some for several of them.
+HELD_S: Final = (0.2, 1.4)
 READY_S_MAX: Final = 30.0
 
 # What faults write themselves, to make logs grow.
 FILLER_KEY: Final = b"nemesis/filler"
 
 
+class Sign(Enum):
+    """By what a fault is known when another is there at the same time. Those of ANY are always alone."""
+
+    ANY = "any"
+    NODES = "nodes"
+    LINKS = "links"
+
+
 class Field:
-    """A cluster, as faults see it: who is there, who leads, and chance, which a seed decides."""
+    """A cluster, as faults see it: who is there, who leads, and chance, which a seed decides. `hit`: who is struck
+    already, by the other one of two faults. `wiped` is told of a node whose disk was taken away. `held_disks`: a node
+    loses what it has not synced whenever it ends (kvjepsen.held_disk).
+    """
 
     def __init__(self, cluster: Cluster, rng: random.Random, progress: Progress = lambda line: None) -> None:
         self.cluster = cluster
         self.rng = rng
         self.progress = progress
+        self.wiped: Callable[[str], object] = lambda name: None
+        self.held_disks = False
+        self.hit: set[str] = set()
 
     @property
     def names(self) -> list[str]:
@@ -48,15 +64,21 @@ class Field:
 
     async def leader_or_any(self) -> str:
         """Who leads now, or somebody."""
-        return await self.leader() or self.any()
+        leader = await self.leader()
+        return leader if leader in self._open() else self.any()
 
     def any(self) -> str:
         """Somebody."""
-        return self.rng.choice(self.names)
+        return self.rng.choice(self._open())
 
     def minority(self) -> list[str]:
-        """Fewer than half of the nodes, one at least."""
-        return self.rng.sample(self.names, max(1, self.rng.randint(1, max(1, (len(self.names) - 1) // 2))))
+        """Fewer than half of the nodes, one at least, together with who is hit already."""
+        some = max(1, self.rng.randint(1, max(1, (len(self.names) - 1) // 2)) - len(self.hit))
+        return self.rng.sample(self._open(), some)
+
+    def _open(self) -> list[str]:
+        """Who may be hit. Once a minority is, only they."""
+        return self.names if len(self.hit) < (len(self.names) - 1) // 2 or not self.hit else sorted(self.hit)
 
     async def leader_or_minority(self) -> list[str]:
         """Whoever leads, or fewer than half of the nodes, as chance has it."""
@@ -81,7 +103,7 @@ class Field:
 class Struck:
     """What was hit: nodes, and one phrase for people. A fault adds `effects` that it saw itself.
 
-    `sure`: its effect needs no other sign; `held_s`: how long it lasts, None for as long as the nemesis wants.
+    `held_s`: how long it lasts, None for as long as the nemesis wants.
     """
 
     nodes: list[str]
@@ -97,6 +119,13 @@ class Fault(ABC):
     title: ClassVar[str]
     needs: ClassVar[frozenset[Need]] = frozenset()
     nodes_min: ClassVar[int] = 2
+    sign: ClassVar[Sign] = Sign.ANY
+    loses_ones: ClassVar[bool] = False  # a node is lost with what it alone has acknowledged, at level ONE
+
+    @asynccontextmanager
+    async def prepared(self, field: Field) -> AsyncIterator[None]:
+        """What has to be there from before the load until after the last read."""
+        yield
 
     @abstractmethod
     def strike(self, field: Field) -> AbstractAsyncContextManager[Struck]:

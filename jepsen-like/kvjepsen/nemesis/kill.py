@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from kvjepsen.capabilities import Need
-from kvjepsen.nemesis.fault import Aimed, AtLeader, Field, Struck
+from kvjepsen.nemesis.fault import Aimed, AtLeader, Field, Sign, Struck
 
 
 class _Killing(Aimed):
     needs = frozenset({Need.PROCESSES})
+    sign = Sign.NODES
     nodes_min = 1
 
     @asynccontextmanager

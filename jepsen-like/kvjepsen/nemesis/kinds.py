@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from kvjepsen.nemesis.bit_flip import BitFlip
 from kvjepsen.nemesis.clocks import ClockDrift, ClockJump
 from kvjepsen.nemesis.delay import Delay
 from kvjepsen.nemesis.descriptors import Descriptors
@@ -10,6 +11,7 @@ from kvjepsen.nemesis.fault import Fault
 from kvjepsen.nemesis.kill import Kill, KillAll, KillLeader
 from kvjepsen.nemesis.lag import Lag
 from kvjepsen.nemesis.loss import Loss
+from kvjepsen.nemesis.members import Membership
 from kvjepsen.nemesis.partitions import Bridge, Halves, Isolate, IsolateLeader, OneWay, Ring
 from kvjepsen.nemesis.pause import Pause, PauseLeader
 from kvjepsen.nemesis.power import Power
@@ -17,6 +19,7 @@ from kvjepsen.nemesis.reset import Reset
 from kvjepsen.nemesis.rolling import Rolling
 from kvjepsen.nemesis.slow_sync import SlowSync
 from kvjepsen.nemesis.stall import Stall
+from kvjepsen.nemesis.torn_tail import TornTail
 from kvjepsen.nemesis.transfer import Transfer
 
 FAULTS: Final[dict[str, Fault]] = {
@@ -39,6 +42,9 @@ FAULTS: Final[dict[str, Fault]] = {
         Stall(),
         Loss(),
         Power(),
+        TornTail(),
+        BitFlip(),
+        Membership(),
         DiskFull(),
         ClockJump(),
         ClockDrift(),

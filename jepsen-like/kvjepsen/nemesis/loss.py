@@ -6,7 +6,7 @@ from typing import Final
 
 from kvcluster import packets
 from kvjepsen.capabilities import Need
-from kvjepsen.nemesis.fault import Fault, Field, Struck
+from kvjepsen.nemesis.fault import Fault, Field, Sign, Struck
 
 _PERCENT: Final = (2, 25)
 
@@ -17,6 +17,7 @@ class Loss(Fault):
     name = "loss"
     title = "2 to 25 % of the packets between the nodes are lost"
     needs = frozenset({Need.PROCESSES, Need.PACKETS})
+    sign = Sign.LINKS
 
     @asynccontextmanager
     async def strike(self, field: Field) -> AsyncIterator[Struck]:

@@ -10,11 +10,12 @@ from contextlib import asynccontextmanager
 from kvcluster import faults
 from kvcluster.partition import Pair, cut_pairs
 from kvjepsen.capabilities import Need
-from kvjepsen.nemesis.fault import Fault, Field, Struck
+from kvjepsen.nemesis.fault import Fault, Field, Sign, Struck
 
 
 class _Partition(Fault):
     needs = frozenset({Need.PROCESSES, Need.LINKS})
+    sign = Sign.LINKS
 
     @abstractmethod
     async def cut(self, field: Field) -> tuple[list[str], list[Pair], str]:

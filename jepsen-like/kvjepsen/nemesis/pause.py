@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from kvjepsen.capabilities import Need
-from kvjepsen.nemesis.fault import Aimed, AtLeader, Field, Struck
+from kvjepsen.nemesis.fault import Aimed, AtLeader, Field, Sign, Struck
 
 
 class _Pausing(Aimed):
     needs = frozenset({Need.PROCESSES})
+    sign = Sign.NODES
 
     @asynccontextmanager
     async def strike(self, field: Field) -> AsyncIterator[Struck]:

@@ -7,7 +7,7 @@ from typing import Final
 
 from kvcluster import faults
 from kvjepsen.capabilities import Need
-from kvjepsen.nemesis.fault import Fault, Field, Struck
+from kvjepsen.nemesis.fault import Fault, Field, Sign, Struck
 
 _TIMES: Final = (3, 12)
 _PAUSE_S: Final = 0.08
@@ -19,6 +19,7 @@ class Reset(Fault):
     name = "reset"
     title = "connections between nodes are reset, many times in a row"
     needs = frozenset({Need.PROCESSES, Need.LINKS})
+    sign = Sign.LINKS
 
     @asynccontextmanager
     async def strike(self, field: Field) -> AsyncIterator[Struck]:

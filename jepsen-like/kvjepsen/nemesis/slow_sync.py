@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from kvjepsen.capabilities import Need
-from kvjepsen.nemesis.fault import Fault, Field, Struck
+from kvjepsen.nemesis.fault import Fault, Field, Sign, Struck
 
 _SLOW_MS: Final = (20, 150)
 _SUM: Final = "kv_journal_sync_seconds_sum"
@@ -17,6 +17,7 @@ class SlowSync(Fault):
     name = "slow-fsync"
     title = "every fsync of some nodes takes 20 to 150 ms longer"
     needs = frozenset({Need.PROCESSES, Need.ORDERS})
+    sign = Sign.NODES
     nodes_min = 1
 
     @asynccontextmanager

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from kvcluster import faults
 from kvjepsen.capabilities import Need
-from kvjepsen.nemesis.fault import Fault, Field, Struck
+from kvjepsen.nemesis.fault import Fault, Field, Sign, Struck
 
 
 class Stall(Fault):
@@ -14,6 +14,7 @@ class Stall(Fault):
     name = "stall"
     title = "links stand still without breaking, and release everything late"
     needs = frozenset({Need.PROCESSES, Need.LINKS})
+    sign = Sign.LINKS
 
     @asynccontextmanager
     async def strike(self, field: Field) -> AsyncIterator[Struck]:

@@ -1,15 +1,21 @@
 """Leadership is handed from node to node, by request. The only fault that needs no hand on the processes."""
 
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from typing import Final
 
 from kvjepsen.nemesis.fault import Fault, Field, Struck
 from kvstore.client import AsyncClient
 from kvstore.errors import KvError, LocalError
 
+_TRANSFER_S_MAX: Final = 5.0
+
 
 class Transfer(Fault):
-    """To anybody but whoever leads now."""
+    """To anybody but whoever leads now. A transfer that is given up in time, as a busy machine may have it, is asked
+    for again.
+    """
 
     name = "transfer"
     title = "leadership is handed to another node"
@@ -18,9 +24,13 @@ class Transfer(Fault):
     async def strike(self, field: Field) -> AsyncIterator[Struck]:
         leader = await field.leader()
         target = field.rng.choice([name for name in field.names if name != leader])
-        struck = Struck([target])
+        struck = Struck([target], held_s=0.0)
         yield struck
+        deadline = time.monotonic() + _TRANSFER_S_MAX
         async with AsyncClient(field.cluster.topology.endpoints) as client:
-            with suppress(KvError, LocalError):
-                view = await client.transfer_leader(target)
-                struck.effects.append(f"{view.leader} leads")
+            while not struck.effects and time.monotonic() < deadline:
+                try:
+                    view = await client.transfer_leader(target)
+                    struck.effects.append(f"{view.leader} leads")
+                except (KvError, LocalError) as refused:
+                    field.progress(f"{target} does not lead yet: {refused}")

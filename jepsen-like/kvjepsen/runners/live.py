@@ -5,7 +5,7 @@
     OUT/history.jsonl   every operation, fault and observation (docs/history-format.md)
     OUT/cluster/        data and logs of the nodes, deleted after a pass
 
-Phases: `before` (15 % of the time, calm), `faults` (70 %), `after` (15 %, healed), `final`.
+Phases: `before` (12 % of the time, calm), `faults` (76 %), `after` (12 %, healed), `final`.
 """
 
 import asyncio
@@ -20,19 +20,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
+import msgspec
+
 from kvcluster.lifecycle import bring_up, purge
 from kvcluster.supervisor import Cluster
-from kvjepsen import capabilities, faulty, judge, mutated, report
+from kvjepsen import capabilities, faulty, held_disk, judge, mutated, report
 from kvjepsen.capabilities import Capability
 from kvjepsen.convergence import NotConverged, converge
 from kvjepsen.formats import read_history
 from kvjepsen.judge import Phase, RunVerdict
-from kvjepsen.nemesis import FAULTS, Field, Injury, Nemesis
+from kvjepsen.nemesis import FAULTS, Fault, Field, Injury, Nemesis, parts
+from kvjepsen.nemesis.power import Power
 from kvjepsen.observer import Observer
 from kvjepsen.plan import Plan
 from kvjepsen.records import Recorder
 from kvjepsen.report.results import RESULTS
 from kvjepsen.report.run import HISTORY
+from kvjepsen.server_mutants import MUTANTS
 from kvjepsen.workloads import WORKLOADS, Arena, Workload
 from kvstore import __version__
 from kvstore.client import AsyncClient
@@ -41,8 +45,8 @@ from kvstore.errors import KvError, LocalError
 # Small logs and snapshots, so that both happen within seconds.
 SETTINGS: Final = {"KV_SNAPSHOT_LOG_BYTES": str(1 << 18), "KV_LOG_KEEP_BYTES": str(1 << 16)}
 
-_CALM_SHARE: Final = 0.15
-_CALM_S: Final = (0.2, 1.2)
+_CALM_SHARE: Final = 0.12
+_CALM_S: Final = (0.05, 0.5)
 _STATUS_S: Final = 0.25
 _LAST_WRITE_S_MAX: Final = 20.0
 
@@ -95,14 +99,16 @@ def run(
     """Start a cluster in `out`, or take the one behind `endpoints`, which must be all its nodes; and do what the plan
     says. Raises BadPlan, NotReady, OSError. `mutant`: a bug to build in.
     """
-    plan.checked()
+    obeys = mutant is None or MUTANTS[mutant][1].program == mutated.PROGRAM
+    plan = _with_disks(plan.checked()) if obeys else plan.checked()
     out.mkdir(parents=True, exist_ok=True)
     cluster: Cluster | None = None
     home = out / "cluster"
     if not endpoints:
         try:
-            env = SETTINGS if mutant is None else {**SETTINGS, mutated.VARIABLE: mutant}
-            program = faulty.PROGRAM if mutant is None else mutated.PROGRAM
+            env = {**SETTINGS, **({held_disk.VARIABLE: "1"} if plan.held_disks else {})}
+            env |= {} if mutant is None else {mutated.VARIABLE: mutant}
+            program = faulty.PROGRAM if mutant is None else MUTANTS[mutant][1].program
             cluster = bring_up(home, plan.nodes, env=env, proxy=True, program=program)
         except BaseException:
             if (home / "cluster.json").exists():
@@ -110,13 +116,19 @@ def run(
             raise
     told: Told | None = None
     try:
-        told = asyncio.run(_conduct(plan, out, cluster, _nodes(cluster, endpoints), watch, say))
+        told = asyncio.run(_conduct(plan, out, cluster, _nodes(cluster, endpoints), watch, say, obeys))
     finally:
         if cluster is not None and told is not None and told.verdict == "passed":
             purge(cluster)
         elif cluster is not None:
             cluster.down()
     return told
+
+
+def _with_disks(plan: Plan) -> Plan:
+    """The plan, with disks that lose power by themselves if it is to go and no image can be mounted."""
+    held = Power.name in plan.faults and bool(capabilities.no_mounts())
+    return msgspec.structs.replace(plan, held_disks=plan.held_disks or held)
 
 
 def _nodes(cluster: Cluster | None, endpoints: tuple[str, ...]) -> dict[str, str]:
@@ -133,8 +145,9 @@ async def _conduct(
     nodes: dict[str, str],
     watch: Callable[[Status], None],
     say: Callable[[str], None],
+    obeys: bool,
 ) -> Told:
-    there = capabilities.probe(cluster)
+    there = capabilities.probe(cluster, obeys=obeys)
     faults, skipped = _possible(plan, there, len(nodes))
     for name, why in skipped:
         say(f"skipped: {name}, because {why}")
@@ -183,15 +196,21 @@ def _possible(plan: Plan, there: list[Capability], nodes: int) -> tuple[list[str
     """The faults that can be injected, and why the others cannot."""
     possible, skipped = [], []
     for name in plan.faults:
-        fault = FAULTS[name]
-        why = capabilities.missing(there, fault.needs)
-        if nodes < fault.nodes_min:
-            why = f"it needs {fault.nodes_min} nodes"
+        why = next(filter(None, (_impossible(FAULTS[part], plan, there, nodes) for part in parts(name))), "")
         if why:
             skipped.append((name, why))
         else:
             possible.append(name)
     return possible, skipped
+
+
+def _impossible(fault: Fault, plan: Plan, there: list[Capability], nodes: int) -> str:
+    if nodes < fault.nodes_min:
+        return f"it needs {fault.nodes_min} nodes"
+    ones = [name for name in plan.workloads if WORKLOADS[name].writes_at_one]
+    if fault.loses_ones and ones:
+        return f"it takes a disk away, and what {', '.join(ones)} has written at level ONE may be there alone"
+    return capabilities.missing(there, fault.needs)
 
 
 class _Conductor:
@@ -219,11 +238,15 @@ class _Conductor:
         self._observer = Observer(nodes, self._recorder)
         rate_hz = plan.rate_hz / len(plan.workloads)
         self._workloads: list[Workload] = [WORKLOADS[name](self._arena, rate_hz) for name in plan.workloads]
+        self._nemesis: Nemesis | None = None
         self._status = Status()
         self._begun = time.monotonic()
 
     async def run(self, faults: list[str]) -> None:
         async with AsyncExitStack() as stack:
+            if faults and self._cluster is not None:
+                self._nemesis = self._new_nemesis(self._cluster)
+                await stack.enter_async_context(self._nemesis.prepared(faults))
             tasks = [asyncio.create_task(self._observer.run(self._over)), asyncio.create_task(self._tell())]
             stack.push_async_callback(self._finish, tasks)
             load = [asyncio.create_task(workload.run()) for workload in self._workloads]
@@ -237,6 +260,14 @@ class _Conductor:
             except (NotConverged, KvError, LocalError) as error:
                 self._left.problem = f"in the phase '{self._status.phase}': {error}"
 
+    def _new_nemesis(self, cluster: Cluster) -> Nemesis:
+        field = Field(cluster, random.Random(self._plan.seed), self._say)
+        field.wiped = lambda name: self._recorder.observe(name, {"role": None, "wiped": True})
+        field.held_disks = self._plan.held_disks
+        nemesis = Nemesis(field, watch=self._injured, unserved=lambda: self._arena.unserved)
+        self._left.injuries = nemesis.injuries
+        return nemesis
+
     async def _finish(self, tasks: list["asyncio.Task[None]"]) -> None:
         self._stop.set()
         self._over.set()
@@ -247,15 +278,9 @@ class _Conductor:
     async def _phases(self, faults: list[str], load: list["asyncio.Task[None]"]) -> None:
         calm_s = self._plan.seconds * _CALM_SHARE
         await self._phase("before", calm_s, load)
-        if faults and self._cluster is not None:
-            nemesis = Nemesis(
-                Field(self._cluster, random.Random(self._plan.seed), self._say),
-                watch=self._injured,
-                unserved=lambda: self._arena.unserved,
-            )
-            self._left.injuries = nemesis.injuries
+        if self._nemesis is not None:
             enough = asyncio.Event()
-            striking = asyncio.create_task(nemesis.run(faults, _CALM_S, enough))
+            striking = asyncio.create_task(self._nemesis.run(faults, _CALM_S, enough))
             await self._phase("faults", self._plan.seconds - 2 * calm_s, [*load, striking])
             enough.set()
             await striking

@@ -25,6 +25,7 @@ class Levels(Workload):
     title = "reads and writes at ONE, QUORUM and ALL"
     workers = 8
     plain = True
+    writes_at_one = True
 
     def __init__(self, arena: Arena, rate_hz: float) -> None:
         super().__init__(arena, rate_hz)

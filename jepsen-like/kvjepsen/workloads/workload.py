@@ -163,6 +163,7 @@ class Workload(ABC):
     title: ClassVar[str]
     workers: ClassVar[int] = 8
     plain: ClassVar[bool] = False  # its operations are reads and writes of single keys
+    writes_at_one: ClassVar[bool] = False
 
     def __init__(self, arena: Arena, rate_hz: float) -> None:
         self.arena = arena
