@@ -9,6 +9,7 @@ from typing import Final
 
 from kvcluster import faults
 from kvcluster.supervisor import Cluster
+from kvjepsen.odds.health import Health, health
 from kvjepsen.odds.observation import Observation
 from kvjepsen.odds.plan import Fault, Trial
 from kvjepsen.odds.trial import HEALTHY_S_MAX, NoAnswer, carry_out
@@ -45,7 +46,10 @@ class Live:
     def names(self) -> Sequence[str]:
         return self.cluster.topology.names
 
-    async def view(self, name: str) -> ClusterView | None:
+    async def health(self) -> Health:
+        return health(await asyncio.gather(*(self._view(name) for name in self.names)))
+
+    async def _view(self, name: str) -> ClusterView | None:
         try:
             answer = await self._ask(name, "GET", "/v1/cluster", _ASK_S)
         except NoAnswer:

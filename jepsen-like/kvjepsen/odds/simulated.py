@@ -5,7 +5,6 @@ are made. Seconds are virtual.
 """
 
 import asyncio
-import gc
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,15 +14,15 @@ from itertools import islice
 from typing import Final
 
 from kvjepsen.campaign import collected_by_hand
+from kvjepsen.odds.health import Health, health
 from kvjepsen.odds.observation import Observation, Results
 from kvjepsen.odds.plan import Fault, Trial, names
 from kvjepsen.odds.running import unreached
 from kvjepsen.odds.trial import NoAnswer, carry_out
 from kvjepsen.odds.writing import NOBODY_LISTENS, Attempt
-from kvstore.errors import CannotConnect, ConnectionLost, KvError, NotFound
+from kvstore.errors import CannotConnect, ConnectionLost, KvError, LocalError, NotFound
 from kvstore.model.commands import Once
 from kvstore.model.levels import Level
-from kvstore.model.results import ClusterView
 from kvstore.node.deadlines import Expired
 from kvstore.node.service import Node
 from kvstore.testing import InvariantBroken, NodeFailed, NothingLeft, OutOfTime, SimCluster
@@ -46,11 +45,19 @@ class Simulated:
     def names(self) -> Sequence[str]:
         return self._cluster.names
 
-    async def view(self, name: str) -> ClusterView | None:
+    async def health(self) -> Health:
+        """Seen from outside at no cost, but for what the leader says in the end."""
+        nodes = [node for name in self.names if (node := self._cluster.node(name)) is not None]
+        if len(nodes) < len(self.names) or not self._cluster.linked():
+            return Health(None, "not all nodes are connected")
+        leaders = {(status.leader, status.term) for status in (node.engine.status() for node in nodes)}
+        (leader, _), *others = leaders
+        if others or leader is None:
+            return Health(None, f"the nodes name {sorted(str(name) for name, _ in leaders)} as leaders")
         try:
-            return await asyncio.wait_for(self._cluster.call(name, Node.cluster), _ASK_S)
+            return health([await asyncio.wait_for(self._cluster.call(leader, Node.cluster), _ASK_S)])
         except _NO_ANSWER:
-            return None
+            return health([None])
 
     async def transfer(self, leader: str, to: str) -> None:
         try:
@@ -125,7 +132,7 @@ def simulate(trial: Trial, fault: Fault, seed: int) -> Observation | str:
         cluster.start_all()
         work = carry_out(Simulated(cluster), trial, fault, int(cluster.settings.election_s_max * 1_000))
         return cluster.run(work, timeout_s=_TRIAL_S_MAX)
-    except (InvariantBroken, NodeFailed, NothingLeft, OutOfTime) as broken:
+    except (InvariantBroken, NodeFailed, NothingLeft, OutOfTime, LocalError) as broken:
         return f"{trial.id}: {type(broken).__name__}: {broken}"
     finally:
         cluster.close()
@@ -176,6 +183,4 @@ def simulate_all(trials: Sequence[Trial], fault: Fault, seed: int, *, jobs: int 
 
 def _batch(trials: list[Trial], fault: Fault, seed: int) -> list[Observation | str]:
     with collected_by_hand():
-        found = [simulate(trial, fault, seed) for trial in trials]
-    gc.collect()
-    return found
+        return [simulate(trial, fault, seed) for trial in trials]
