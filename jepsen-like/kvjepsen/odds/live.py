@@ -79,6 +79,10 @@ class Live:
         else:
             await in_thread(self._start, failed)
 
+    async def revive(self, name: str) -> None:
+        """Start `name` again, without waiting until it serves."""
+        await in_thread(self.cluster.start, name)
+
     def _groups(self, failed: Sequence[str]) -> str:
         """Everyone of them alone, the rest together."""
         rest = ",".join(name for name in self.names if name not in failed)

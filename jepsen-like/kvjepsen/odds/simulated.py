@@ -15,7 +15,9 @@ from typing import Final
 
 from kvjepsen.campaign import collected_by_hand
 from kvjepsen.odds.health import Health, health
+from kvjepsen.odds.lifetimes import Lives
 from kvjepsen.odds.observation import Observation, Results
+from kvjepsen.odds.overtime import Lived, live_through
 from kvjepsen.odds.plan import Fault, Trial, names
 from kvjepsen.odds.running import unreached
 from kvjepsen.odds.trial import NoAnswer, carry_out
@@ -33,6 +35,7 @@ _ASK_S: Final = 1.0
 _READ_S: Final = 5.0
 _TRIAL_S_MAX: Final = 300.0
 _NO_ANSWER: Final = (KvError, CannotConnect, ConnectionLost, TimeoutError, Expired)
+_BROKEN: Final = (InvariantBroken, NodeFailed, NothingLeft, OutOfTime)
 
 
 class Simulated:
@@ -87,6 +90,10 @@ class Simulated:
                 self._cluster.resume(name)
         self._cluster.network.heal_all()
 
+    async def revive(self, name: str) -> None:
+        """Start `name` again."""
+        self._cluster.start(name)
+
     async def attempt(self, name: str, key: str, value: bytes, level: str, left_s: float) -> Attempt:
         once: Once = key.encode()
 
@@ -132,8 +139,22 @@ def simulate(trial: Trial, fault: Fault, seed: int) -> Observation | str:
         cluster.start_all()
         work = carry_out(Simulated(cluster), trial, fault, int(cluster.settings.election_s_max * 1_000))
         return cluster.run(work, timeout_s=_TRIAL_S_MAX)
-    except (InvariantBroken, NodeFailed, NothingLeft, OutOfTime, LocalError) as broken:
+    except (*_BROKEN, LocalError) as broken:
         return f"{trial.id}: {type(broken).__name__}: {broken}"
+    finally:
+        cluster.close()
+
+
+def simulate_over_time(lives: Lives, probe_s: float) -> Lived | str:
+    """The lives of the nodes of one cluster, in virtual time; what broke, in one line, if a rule of the store did."""
+    silence_logs()
+    cluster = SimCluster(names(lives.n), seed=f"lives {lives.seed} {lives.n}")
+    try:
+        cluster.start_all()
+        # Looking for what was acknowledged takes its own time.
+        return cluster.run(live_through(Simulated(cluster), lives, probe_s), timeout_s=2 * lives.seconds + _TRIAL_S_MAX)
+    except (*_BROKEN, LocalError) as broken:
+        return f"over time, n{lives.n}: {type(broken).__name__}: {broken}"
     finally:
         cluster.close()
 

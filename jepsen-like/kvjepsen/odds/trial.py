@@ -79,7 +79,7 @@ async def carry_out(ground: Ground, trial: Trial, fault: Fault, election_ms_max:
     written = await _write(ground, trial, fault)
     await ground.restore(trial.failed, fault)
     await healthy(ground)
-    wrong = await _verify(ground, written)
+    wrong = await verify(ground, written)
     outcomes = {level: each.outcome for level, each in written.items()}
     return Observation(trial, leader, outcomes, wrong, round(loop.time() - begun, 2))
 
@@ -124,7 +124,7 @@ async def _write(ground: Ground, trial: Trial, fault: Fault) -> dict[str, Writte
     return {"one": one, "quorum": quorum, "all": every}
 
 
-async def _verify(ground: Ground, written: dict[str, Written]) -> list[str]:
+async def verify(ground: Ground, written: dict[str, Written]) -> list[str]:
     """What was acknowledged must be there, what was refused must not; a write at ONE must be committed."""
     wrong: list[str] = []
     for level, each in written.items():
