@@ -105,6 +105,8 @@ ODDS_NODES_MAX: Final = 999
 # Those of clusters that are made for it, and of those of which every subset is failed on real processes.
 ODDS_TRIAL_NODES_MAX: Final = 9
 ODDS_EXHAUSTIVE_NODES_MAX: Final = 5
+# For how long nodes may fail and come back by themselves.
+ODDS_OVER_TIME_S_MAX: Final = 86_400.0
 
 # Disk.
 SEGMENT_BYTES: Final = 16 << 20

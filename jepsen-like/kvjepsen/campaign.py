@@ -20,13 +20,17 @@ BATCH_SEEDS: Final = 10
 
 @contextmanager
 def collected_by_hand() -> Iterator[None]:
-    """A run leaves one big heap of cycles: collecting it once is far cheaper than looking at it all the time."""
+    """A run leaves one big heap of cycles: collecting it once is far cheaper than looking at it all the time.
+
+    It is collected before what was there already can be collected again, so that it alone is looked at.
+    """
     enabled = gc.isenabled()
     gc.disable()
     gc.freeze()
     try:
         yield
     finally:
+        gc.collect()
         gc.unfreeze()
         if enabled:
             gc.enable()
@@ -34,9 +38,7 @@ def collected_by_hand() -> Iterator[None]:
 
 def _batch(seeds: list[int], members: bool, mutant: str | None) -> list[Result]:
     with collected_by_hand():
-        results = [simulate(seed, members=members, mutant=mutant) for seed in seeds]
-    gc.collect()
-    return results
+        return [simulate(seed, members=members, mutant=mutant) for seed in seeds]
 
 
 def campaign(

@@ -441,6 +441,14 @@ class SimCluster:
             if process.node is not None
         }
 
+    def linked(self) -> bool:
+        """Whether each of the first members runs and is connected to all others."""
+        transports = [self.processes[name].transport for name in self.first_names if name in self.processes]
+        return len(transports) == len(self.first_names) and all(
+            transport is not None and all(name == own or transport.peer(name) for name in self.first_names)
+            for own, transport in zip(self.first_names, transports, strict=True)
+        )
+
     def converged(self, names: Sequence[str] | None = None) -> bool:
         """Whether all of `names` (the first members) run, and are at one index with one digest."""
         digests = self.digests()

@@ -21,6 +21,7 @@ import copy
 import errno
 import os
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -334,6 +335,7 @@ class SimDisk:
     # -- paths
 
     @staticmethod
+    @lru_cache(maxsize=1_024)
     def _parts(path: str) -> tuple[str, ...]:
         return tuple(part for part in PurePosixPath(path).parts if part not in ("/", "."))
 

@@ -19,11 +19,14 @@ from kvcli.progress import Progress
 from kvstore import limits
 
 if TYPE_CHECKING:
+    from kvjepsen.odds.lifetimes import Lives
     from kvjepsen.odds.observation import Results
     from kvjepsen.odds.plan import Fault, Trial
 
 REFUTED: Final = 1
 _FAILOVER_NODES_MIN: Final = 3
+_PROBE_S: Final = 0.2
+_PROBE_S_SIMULATED: Final = 1.0
 _EXIT_CODES: Final[dict[str, int]] = {"confirmed": Exit.OK, "refuted": REFUTED, "incomplete": Exit.UNKNOWN}
 
 
@@ -74,6 +77,14 @@ def _chances(context: click.Context, parameter: click.Parameter, text: str) -> l
     show_default=True,
     help="How often to measure apart how long nobody can write after the leader was killed.",
 )
+@click.option(
+    "--over-time", type=click.FloatRange(1, limits.ODDS_OVER_TIME_S_MAX), metavar="SECONDS",
+    help="Let the nodes fail and come back by themselves for so long, one cluster for each N; virtual with --simulate.",
+)  # fmt: skip
+@click.option("--mttf", type=click.FloatRange(1), default=30.0, show_default=True, metavar="SECONDS",
+              help="Mean time to failure of a node, with --over-time.")  # fmt: skip
+@click.option("--mttr", type=click.FloatRange(1), default=15.0, show_default=True, metavar="SECONDS",
+              help="Mean time to repair, with --over-time.")  # fmt: skip
 @click.option("--simulate", is_flag=True, help="On simulated clusters: virtual time, thousands of trials.")
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
@@ -82,7 +93,7 @@ def _chances(context: click.Context, parameter: click.Parameter, text: str) -> l
 @global_options
 def odds(
     nodes: list[int], ps: list[float], trials: int, exhaustive: bool, fault: "Fault", seed: int, jobs: int,
-    budget: float, failovers: int, simulate: bool, out: Path | None,
+    budget: float, failovers: int, over_time: float | None, mttf: float, mttr: float, simulate: bool, out: Path | None,
 ) -> int:  # fmt: skip
     """Fail subsets of the nodes of clusters made for it, and hold what is served then against the formulas.
 
@@ -92,10 +103,13 @@ def odds(
 
     Exit code 0 when the exact formulas are confirmed, 1 when refuted, 5 when trials were not reached within the budget.
     """
+    from kvjepsen.odds.lifetimes import Lives
     from kvjepsen.odds.observation import Results
     from kvjepsen.odds.plan import plan
 
-    everything = exhaustive or not trials
+    if over_time and fault != "kill":
+        raise click.UsageError("--over-time kills nodes; it knows no other fault")
+    everything = exhaustive or not (trials or over_time)
     if everything and not simulate and nodes[-1] > limits.ODDS_EXHAUSTIVE_NODES_MAX:
         raise click.UsageError(
             f"every subset of {nodes[-1]} nodes takes too long on real clusters (at most "
@@ -110,6 +124,8 @@ def odds(
         _simulate(wanted, results, fault, seed, jobs, budget)
     else:
         asyncio.run(_make(wanted, results, fault, jobs, budget, failovers, nodes[-1]))
+    if over_time:
+        _live(results, [Lives(n, mttf, mttr, over_time, seed) for n in nodes], simulate)
     return _tell(wanted, results, ps, out, seed, fault, simulate, time.monotonic() - begun)
 
 
@@ -135,6 +151,26 @@ async def _make(
     await measure(results, benches, largest, failovers, until - time.monotonic(), output.message)
 
 
+def _live(results: "Results", wanted: "list[Lives]", simulated: bool) -> None:
+    """One cluster after the other; what `results` has already is not done again."""
+    from kvjepsen.odds import overtime
+    from kvjepsen.odds.clusters import live_over_time
+    from kvjepsen.odds.lifetimes import Lives
+    from kvjepsen.odds.simulated import simulate_over_time
+
+    done = {tuple(found[name] for name in Lives._fields) for found in results.over_time}
+    for lives in (each for each in wanted if each not in done):
+        output.message(f"n={lives.n}: nodes fail and come back for {lives.seconds:g} s")
+        if simulated:
+            lived = simulate_over_time(lives, _PROBE_S_SIMULATED)
+        else:
+            lived = asyncio.run(live_over_time(lives, _PROBE_S, output.message))
+        if isinstance(lived, str):
+            results.add_problem(lived)
+        else:
+            results.add_over_time(overtime.judged(lived))
+
+
 def _tell(
     wanted: "list[Trial]",
     results: "Results",
@@ -148,12 +184,12 @@ def _tell(
     from kvcluster.topology import write_atomically
     from kvjepsen.odds import failovers
     from kvjepsen.odds.page import page
-    from kvjepsen.odds.report import COLUMNS, document, rows, summary
+    from kvjepsen.odds.report import COLUMNS, OVER_TIME_COLUMNS, document, over_time_line, over_time_rows, rows, summary
     from kvjepsen.odds.running import unreached
     from kvjepsen.odds.verdict import judge
 
     left = unreached(wanted, results)
-    judged = judge(results.observations, ps, left, results.problems)
+    judged = judge(results.observations, ps, left, results.problems, results.over_time)
     failover_s = failovers.summary(results.failovers_s)
     found = document(
         judged,
@@ -165,6 +201,7 @@ def _tell(
         unreached=left,
         seconds=seconds,
         failover_s=failover_s,
+        over_time=results.over_time,
     )
     if out is not None:
         write_atomically(out / "odds.json", json.dumps(found, indent=1) + "\n")
@@ -173,8 +210,13 @@ def _tell(
     if mode in (Mode.JSON, Mode.RAW):
         output.write_json(found)
     else:
-        output.write_rows(COLUMNS, rows(judged.cells), mode)
+        if judged.cells:
+            output.write_rows(COLUMNS, rows(judged.cells), mode)
+        if results.over_time:
+            output.write_rows(OVER_TIME_COLUMNS, over_time_rows(results.over_time), mode)
         output.flush()
+        for each in results.over_time:
+            output.message(over_time_line(each))
         for line in summary(judged, len(results.observations), left, seconds, failover_s):
             output.message(line)
     return _EXIT_CODES[judged.verdict]

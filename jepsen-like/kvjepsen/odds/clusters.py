@@ -8,7 +8,9 @@ from pathlib import Path
 
 from kvcluster.lifecycle import bring_up, purge
 from kvcluster.supervisor import NO_ENV, PROGRAM, Cluster
+from kvjepsen.odds.lifetimes import Lives
 from kvjepsen.odds.live import Live, election_settings
+from kvjepsen.odds.overtime import Lived, live_through
 from kvjepsen.odds.plan import Fault
 from kvjepsen.threads import in_thread
 from kvstore.errors import LocalError
@@ -38,6 +40,15 @@ def live_benches(
             await in_thread(_end, directory, progress, kept=broken)
 
     return bench
+
+
+async def live_over_time(lives: Lives, probe_s: float, progress: Callable[[str], None]) -> Lived | str:
+    """The lives of the nodes of one cluster; in one line, what broke if it did not come back."""
+    try:
+        async with live_benches("kill", progress)(lives.n) as ground:
+            return await live_through(ground, lives, probe_s)
+    except LocalError as broken:
+        return f"over time, n{lives.n}: {broken}"
 
 
 def _end(directory: Path, progress: Callable[[str], None], *, kept: bool) -> None:

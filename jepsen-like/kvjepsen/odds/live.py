@@ -9,6 +9,7 @@ from typing import Final
 
 from kvcluster import faults
 from kvcluster.supervisor import Cluster
+from kvjepsen.odds.health import Health, health
 from kvjepsen.odds.observation import Observation
 from kvjepsen.odds.plan import Fault, Trial
 from kvjepsen.odds.trial import HEALTHY_S_MAX, NoAnswer, carry_out
@@ -45,7 +46,10 @@ class Live:
     def names(self) -> Sequence[str]:
         return self.cluster.topology.names
 
-    async def view(self, name: str) -> ClusterView | None:
+    async def health(self) -> Health:
+        return health(await asyncio.gather(*(self._view(name) for name in self.names)))
+
+    async def _view(self, name: str) -> ClusterView | None:
         try:
             answer = await self._ask(name, "GET", "/v1/cluster", _ASK_S)
         except NoAnswer:
@@ -74,6 +78,10 @@ class Live:
             await asyncio.gather(*(in_thread(self.cluster.resume, name) for name in failed))
         else:
             await in_thread(self._start, failed)
+
+    async def revive(self, name: str) -> None:
+        """Start `name` again, without waiting until it serves."""
+        await in_thread(self.cluster.start, name)
 
     def _groups(self, failed: Sequence[str]) -> str:
         """Everyone of them alone, the rest together."""

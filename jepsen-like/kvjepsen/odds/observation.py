@@ -1,7 +1,8 @@
 """What one trial showed, as it is kept, and the folder in which the results of many runs add up.
 
     DIR/trials.jsonl    a header, then one line a trial, in the order in which they ended; {"problem"} for one that
-                        could not be carried out, {"failover_s", "n"} for a leader that was killed
+                        could not be carried out, {"failover_s", "n"} for a leader that was killed, {"over_time"} for
+                        nodes that failed and came back by themselves
 
 A line is written whole and flushed; what a killed run left of its last line is cut off when the next one begins.
 """
@@ -19,6 +20,7 @@ Outcome = Literal["acknowledged", "refused", "unknown"]
 
 FILE: Final = "trials.jsonl"
 _VERSION: Final = 1
+_OTHERS: Final = frozenset({"problem", "failover_s", "over_time"})
 
 
 class BadFolder(LocalError):
@@ -70,6 +72,7 @@ class Results:
         self.observations: list[Observation] = []
         self.problems: list[str] = []
         self.failovers_s: list[float] = []
+        self.over_time: list[dict[str, Any]] = []
         self._header = {"odds": _VERSION, "seed": seed, "fault": fault, "simulated": simulated}
         self._path = None if folder is None else folder / FILE
         if self._path is not None:
@@ -96,6 +99,11 @@ class Results:
         self.failovers_s.append(seconds)
         self._append({"n": n, "failover_s": round(seconds, 4)})
 
+    def add_over_time(self, found: dict[str, Any]) -> None:
+        """Keep what nodes that failed and came back by themselves have shown."""
+        self.over_time.append(found)
+        self._append({"over_time": found})
+
     def _append(self, line: dict[str, Any]) -> None:
         if self._path is not None:
             with self._path.open("a") as file:
@@ -116,8 +124,7 @@ class Results:
                 raise BadFolder(f"{path} holds results of {header}, not of {self._header}; give another folder")
             self.problems = [str(line["problem"]) for line in lines if "problem" in line]
             self.failovers_s = [float(line["failover_s"]) for line in lines if "failover_s" in line]
-            self.observations = [
-                observation(line) for line in lines if "problem" not in line and "failover_s" not in line
-            ]
+            self.over_time = [dict(line["over_time"]) for line in lines if "over_time" in line]
+            self.observations = [observation(line) for line in lines if not line.keys() & _OTHERS]
         except (KeyError, TypeError, ValueError) as broken:
             raise BadFolder(f"{path} is not a file of this build: {broken!r}") from broken

@@ -9,6 +9,9 @@ from kvjepsen.odds.plan import Fault, Trial
 from kvjepsen.odds.verdict import Judged
 
 COLUMNS: Final = ("n", "p", "level", "documented", "exact", "observed", "95 %", "trials", "wrong", "verdict")
+OVER_TIME_COLUMNS: Final = (
+    "n", "level", "down (formula)", "outages (formula)", "mean s (formula)", "not served", "failover loss", "verdict",
+)  # fmt: skip
 NAMED_MAX: Final = 20
 _PACKAGES: Final = ("kvstore", "pysyncobj", "aiohttp")
 
@@ -24,6 +27,7 @@ def document(
     unreached: Sequence[Trial],
     seconds: float,
     failover_s: dict[str, Any] | None,
+    over_time: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """odds.json. `trials` were made by all runs, `unreached` were planned and made by none; `seconds`: the last run."""
     return {
@@ -38,6 +42,7 @@ def document(
         "cells": judged.cells,
         "subsets": judged.subsets,
         "failover_s": failover_s,
+        "over_time": list(over_time),
         "notes": judged.notes,
         "unreached": [trial.id for trial in unreached],
         "seconds": round(seconds, 1),
@@ -61,6 +66,35 @@ def rows(cells: Sequence[dict[str, Any]]) -> list[list[str]]:
         ]
         for cell in cells
     ]
+
+
+def over_time_rows(over_time: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """The lives of nodes, a level a line, for OVER_TIME_COLUMNS: what happened, beside what the formulas expect."""
+    return [
+        [
+            str(each["n"]),
+            level,
+            *(_beside(found["structural"][name], found["formula"][name], digits)
+              for name, digits in (("unavailability", 4), ("outages", 1), ("mean_s", 1))),
+            _share(found["not_served"]),
+            _share(found["failover_loss"]),
+            each["verdict"],
+        ]
+        for each in over_time
+        for level, found in each["levels"].items()
+    ]  # fmt: skip
+
+
+def _beside(value: float | None, expected: float, digits: int) -> str:
+    return f"{'-' if value is None else f'{value:.{digits}f}'} ({expected:.{digits}f})"
+
+
+def over_time_line(each: dict[str, Any]) -> str:
+    """What was done, in one line."""
+    return (
+        f"over time, n={each['n']}: {each['failures']} failures in {each['seconds']:g} s, MTTF {each['mttf_s']:g} s, "
+        f"MTTR {each['mttr_s']:g} s; failover loss is what was not served though enough nodes were alive"
+    )
 
 
 def summary(

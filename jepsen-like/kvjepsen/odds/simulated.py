@@ -5,7 +5,6 @@ are made. Seconds are virtual.
 """
 
 import asyncio
-import gc
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,15 +14,17 @@ from itertools import islice
 from typing import Final
 
 from kvjepsen.campaign import collected_by_hand
+from kvjepsen.odds.health import Health, health
+from kvjepsen.odds.lifetimes import Lives
 from kvjepsen.odds.observation import Observation, Results
+from kvjepsen.odds.overtime import Lived, live_through
 from kvjepsen.odds.plan import Fault, Trial, names
 from kvjepsen.odds.running import unreached
 from kvjepsen.odds.trial import NoAnswer, carry_out
 from kvjepsen.odds.writing import NOBODY_LISTENS, Attempt
-from kvstore.errors import CannotConnect, ConnectionLost, KvError, NotFound
+from kvstore.errors import CannotConnect, ConnectionLost, KvError, LocalError, NotFound
 from kvstore.model.commands import Once
 from kvstore.model.levels import Level
-from kvstore.model.results import ClusterView
 from kvstore.node.deadlines import Expired
 from kvstore.node.service import Node
 from kvstore.testing import InvariantBroken, NodeFailed, NothingLeft, OutOfTime, SimCluster
@@ -34,6 +35,7 @@ _ASK_S: Final = 1.0
 _READ_S: Final = 5.0
 _TRIAL_S_MAX: Final = 300.0
 _NO_ANSWER: Final = (KvError, CannotConnect, ConnectionLost, TimeoutError, Expired)
+_BROKEN: Final = (InvariantBroken, NodeFailed, NothingLeft, OutOfTime)
 
 
 class Simulated:
@@ -46,11 +48,19 @@ class Simulated:
     def names(self) -> Sequence[str]:
         return self._cluster.names
 
-    async def view(self, name: str) -> ClusterView | None:
+    async def health(self) -> Health:
+        """Seen from outside at no cost, but for what the leader says in the end."""
+        nodes = [node for name in self.names if (node := self._cluster.node(name)) is not None]
+        if len(nodes) < len(self.names) or not self._cluster.linked():
+            return Health(None, "not all nodes are connected")
+        leaders = {(status.leader, status.term) for status in (node.engine.status() for node in nodes)}
+        (leader, _), *others = leaders
+        if others or leader is None:
+            return Health(None, f"the nodes name {sorted(str(name) for name, _ in leaders)} as leaders")
         try:
-            return await asyncio.wait_for(self._cluster.call(name, Node.cluster), _ASK_S)
+            return health([await asyncio.wait_for(self._cluster.call(leader, Node.cluster), _ASK_S)])
         except _NO_ANSWER:
-            return None
+            return health([None])
 
     async def transfer(self, leader: str, to: str) -> None:
         try:
@@ -79,6 +89,10 @@ class Simulated:
             elif fault == "pause":
                 self._cluster.resume(name)
         self._cluster.network.heal_all()
+
+    async def revive(self, name: str) -> None:
+        """Start `name` again."""
+        self._cluster.start(name)
 
     async def attempt(self, name: str, key: str, value: bytes, level: str, left_s: float) -> Attempt:
         once: Once = key.encode()
@@ -125,8 +139,22 @@ def simulate(trial: Trial, fault: Fault, seed: int) -> Observation | str:
         cluster.start_all()
         work = carry_out(Simulated(cluster), trial, fault, int(cluster.settings.election_s_max * 1_000))
         return cluster.run(work, timeout_s=_TRIAL_S_MAX)
-    except (InvariantBroken, NodeFailed, NothingLeft, OutOfTime) as broken:
+    except (*_BROKEN, LocalError) as broken:
         return f"{trial.id}: {type(broken).__name__}: {broken}"
+    finally:
+        cluster.close()
+
+
+def simulate_over_time(lives: Lives, probe_s: float) -> Lived | str:
+    """The lives of the nodes of one cluster, in virtual time; what broke, in one line, if a rule of the store did."""
+    silence_logs()
+    cluster = SimCluster(names(lives.n), seed=f"lives {lives.seed} {lives.n}")
+    try:
+        cluster.start_all()
+        # Looking for what was acknowledged takes its own time.
+        return cluster.run(live_through(Simulated(cluster), lives, probe_s), timeout_s=2 * lives.seconds + _TRIAL_S_MAX)
+    except (*_BROKEN, LocalError) as broken:
+        return f"over time, n{lives.n}: {type(broken).__name__}: {broken}"
     finally:
         cluster.close()
 
@@ -176,6 +204,4 @@ def simulate_all(trials: Sequence[Trial], fault: Fault, seed: int, *, jobs: int 
 
 def _batch(trials: list[Trial], fault: Fault, seed: int) -> list[Observation | str]:
     with collected_by_hand():
-        found = [simulate(trial, fault, seed) for trial in trials]
-    gc.collect()
-    return found
+        return [simulate(trial, fault, seed) for trial in trials]

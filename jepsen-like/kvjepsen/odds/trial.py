@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from kvcluster.supervisor import NotReady
+from kvjepsen.odds.health import Health
 from kvjepsen.odds.observation import Observation
 from kvjepsen.odds.plan import Fault, Trial
 from kvjepsen.odds.writing import Attempt, Written, write
-from kvstore.model.results import ClusterView
 
 SETTLE_ELECTIONS: Final = 2.5
 HEALTHY_S_MAX: Final = 30.0
@@ -36,8 +36,8 @@ class Ground(Protocol):
         """The nodes."""
         ...
 
-    async def view(self, name: str) -> ClusterView | None:
-        """What `name` says about the cluster, None if nothing."""
+    async def health(self) -> Health:
+        """Whether all nodes run, name one leader, reach each other, and have applied everything."""
         ...
 
     async def transfer(self, leader: str, to: str) -> None:
@@ -79,7 +79,7 @@ async def carry_out(ground: Ground, trial: Trial, fault: Fault, election_ms_max:
     written = await _write(ground, trial, fault)
     await ground.restore(trial.failed, fault)
     await healthy(ground)
-    wrong = await _verify(ground, written)
+    wrong = await verify(ground, written)
     outcomes = {level: each.outcome for level, each in written.items()}
     return Observation(trial, leader, outcomes, wrong, round(loop.time() - begun, 2))
 
@@ -93,31 +93,12 @@ async def healthy(ground: Ground) -> str:
     """Wait until all nodes name one leader, reach each other, and have applied everything; who leads."""
     until = asyncio.get_running_loop().time() + HEALTHY_S_MAX
     while True:
-        leader, why = _health(await asyncio.gather(*(ground.view(name) for name in ground.names)))
+        leader, why = await ground.health()
         if leader is not None:
             return leader
         if asyncio.get_running_loop().time() >= until:
             raise NotReady(f"the cluster is not healthy after {HEALTHY_S_MAX:g} s: {why}")
         await asyncio.sleep(POLL_S)
-
-
-def _health(views: Sequence[ClusterView | None]) -> tuple[str | None, str]:
-    """The leader if everything is well, else None and what is not."""
-    whole = [view for view in views if view is not None]
-    if len(whole) < len(views):
-        return None, f"{len(views) - len(whole)} nodes do not answer"
-    leaders = {(view.leader, view.term) for view in whole}
-    leader = whole[0].leader
-    if len(leaders) > 1 or leader is None:
-        return None, f"the nodes name {sorted(str(name) for name, _ in leaders)} as leaders"
-    floor = max(view.commit_index for view in whole)
-    for view in whole:
-        for member in view.members:
-            if not (member.voter and member.reachable):
-                return None, f"{view.node} does not reach {member.name} as a voter"
-            if member.name == view.node and ((member.applied_index or 0) < floor or member.intents_pending):
-                return None, f"{view.node} has not caught up"
-    return leader, ""
 
 
 async def _place_leader(ground: Ground, trial: Trial) -> str:
@@ -143,7 +124,7 @@ async def _write(ground: Ground, trial: Trial, fault: Fault) -> dict[str, Writte
     return {"one": one, "quorum": quorum, "all": every}
 
 
-async def _verify(ground: Ground, written: dict[str, Written]) -> list[str]:
+async def verify(ground: Ground, written: dict[str, Written]) -> list[str]:
     """What was acknowledged must be there, what was refused must not; a write at ONE must be committed."""
     wrong: list[str] = []
     for level, each in written.items():

@@ -43,11 +43,15 @@ class Judged(NamedTuple):
 
 
 def judge(
-    observations: Sequence[Observation], ps: Sequence[float], unreached: Sequence[Trial], problems: Sequence[str]
+    observations: Sequence[Observation],
+    ps: Sequence[float],
+    unreached: Sequence[Trial],
+    problems: Sequence[str],
+    over_time: Sequence[dict[str, Any]] = (),
 ) -> Judged:
     """The verdict over `observations`, told for each p of `ps` and those drawn with.
 
-    `unreached`: of the plan; `problems`: of all runs.
+    `unreached`: of the plan; `problems`: of all runs; `over_time`: see `kvjepsen.odds.overtime`.
     """
     nodes = sorted({each.trial.n for each in observations})
     ps = sorted({*ps, *(each.trial.p for each in observations if each.trial.p is not None)})
@@ -55,8 +59,9 @@ def judge(
     cells = [_cell(observations, n, p, level, count) for n in nodes for p in ps for level in LEVELS]
     mismatches = sum(each.mismatch(level) for each in observations for level in LEVELS)
     wrong = [f"{each.trial.id}: {line}" for each in observations for line in each.wrong]
+    wrong += [f"over time, n={each['n']}: {line}" for each in over_time for line in each["wrong"]]
     refuted = bool(mismatches or wrong or problems) or any(cell["verdict"] == "refuted" for cell in cells)
-    incomplete = bool(unreached) or not observations
+    incomplete = bool(unreached) or not (observations or over_time)
     verdict: Verdict = "refuted" if refuted else "incomplete" if incomplete else "confirmed"
     notes = [
         *_mismatch_notes(observations),

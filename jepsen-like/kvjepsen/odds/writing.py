@@ -1,7 +1,7 @@
 """One write at one level by a client that tries every node, until a deadline.
 
 The nodes are asked one after the other. One that refuses is passed over at once; one that is silent is passed over
-after PATIENCE_S, but its answer still counts if it comes before the deadline. All attempts carry one idempotency key,
+after `patience_s`, but its answer still counts if it comes before the deadline. All attempts carry one idempotency key,
 so that the write takes effect once. After a round of nothing but refusals there is another one, until the deadline, for
 an election may be under way; but refusals which waiting does not change are believed when two whole rounds were such.
 """
@@ -40,7 +40,14 @@ class Written(NamedTuple):
     receipt: str | None
 
 
-async def write(attempt: Attempting, names: Sequence[str], level: str, stem: str, deadline_s: float) -> Written:
+async def write(
+    attempt: Attempting,
+    names: Sequence[str],
+    level: str,
+    stem: str,
+    deadline_s: float,
+    patience_s: float = PATIENCE_S,
+) -> Written:
     """Write the new key `stem`/`level`, asking the nodes in this order."""
     key = f"{stem}/{level}"
     value = f"{key} written".encode()
@@ -53,7 +60,7 @@ async def write(attempt: Attempting, names: Sequence[str], level: str, stem: str
         return await attempt(name, key, value, level, max(until - loop.time(), 0.001))
 
     while names and settled < _SETTLED_ROUNDS:
-        this_round = await _round(begin, names)
+        this_round = await _round(begin, names, patience_s)
         attempts += this_round
         if this_round[-1].outcome == "acknowledged":
             return Written(key, value, "acknowledged", this_round[-1].receipt)
@@ -66,7 +73,7 @@ async def write(attempt: Attempting, names: Sequence[str], level: str, stem: str
     return Written(key, value, "unknown" if unknown else "refused", None)
 
 
-async def _round(begin: Callable[[str], Awaitable[Attempt]], names: Sequence[str]) -> list[Attempt]:
+async def _round(begin: Callable[[str], Awaitable[Attempt]], names: Sequence[str], patience_s: float) -> list[Attempt]:
     """Every node once, until one has acknowledged; that attempt is the last."""
     open_tasks: set[asyncio.Future[Attempt]] = set()
     ended: list[Attempt] = []
@@ -76,7 +83,7 @@ async def _round(begin: Callable[[str], Awaitable[Attempt]], names: Sequence[str
             if waiting:
                 open_tasks.add(asyncio.ensure_future(begin(waiting.pop(0))))
             done, open_tasks = await asyncio.wait(
-                open_tasks, timeout=PATIENCE_S if waiting else None, return_when=asyncio.FIRST_COMPLETED
+                open_tasks, timeout=patience_s if waiting else None, return_when=asyncio.FIRST_COMPLETED
             )
             ended += sorted((task.result() for task in done), key=lambda each: each.outcome == "acknowledged")
             if ended and ended[-1].outcome == "acknowledged":
