@@ -9,9 +9,11 @@ client library raises the same class again, the CLI turns it into an exit code.
       NotFound              404 key_not_found         not_applied   exit 1
       RouteNotFound         404 route_not_found       not_applied   exit 7
       MethodNotAllowed      405 method_not_allowed    not_applied   exit 7
+      LeaseNotFound         404 lease_not_found       not_applied   exit 1
       IdempotencyConflict   409 idempotency_conflict  not_applied   exit 7
       IdempotencyExpired    409 idempotency_expired   unknown       exit 5
       MembershipRefused     409 membership_refused    not_applied   exit 4
+      Compacted             410 compacted             not_applied   exit 7
       PreconditionFailed    412 precondition_failed   not_applied   exit 1
       TooLarge              413 too_large             not_applied   exit 7
       KeyTooLong            414 too_large             not_applied   exit 7
@@ -151,6 +153,20 @@ class MembershipRefused(KvError):
     """A change of members that cannot or must not be made now; the detail says why."""
 
     code, status, exit_code, title = "membership_refused", 409, 4, "Change of members refused"
+    default_outcome = "not_applied"
+
+
+class LeaseNotFound(KvError):
+    """The lease has expired or was revoked, or never was."""
+
+    code, status, exit_code, title = "lease_not_found", 404, 1, "No such lease"
+    default_outcome = "not_applied"
+
+
+class Compacted(KvError):
+    """What is asked for is older than the history that is kept."""
+
+    code, status, exit_code, title = "compacted", 410, 7, "Compacted"
     default_outcome = "not_applied"
 
 

@@ -16,6 +16,7 @@ RANGE_LIMIT_DEFAULT: Final = 1_000
 RANGE_LIMIT_MAX: Final = 10_000
 RANGE_PAGE_BYTES_MAX: Final = 8 << 20
 CURSOR_CHARS_MAX: Final = 8_192
+PAST_KEYS_MAX: Final = 500_000
 
 # Transactions: comparisons and operations of all lists together. What one may read or change is replicated.
 TXN_OPS_MAX: Final = 128
@@ -23,7 +24,16 @@ TXN_OPS_MAX: Final = 128
 # Leases.
 LEASE_TTL_MS_MIN: Final = 1_000
 LEASE_TTL_MS_MAX: Final = 366 * 86_400_000
+LEASES_KEPT_ALIVE_MAX: Final = 10_000
 LEASES_EXPIRED_AT_ONCE_MAX: Final = 1_024
+LEASE_KEYS_EXPIRED_AT_ONCE_MAX: Final = 1_024
+
+# Watches.
+WATCHES_MAX: Final = 8_192
+WATCH_QUEUE_CHANGES_MAX: Final = 1_024
+WATCH_QUEUE_BYTES_MAX: Final = 4 << 20
+WATCH_SLICE_CHANGES_MAX: Final = 1_024
+WATCH_PROGRESS_S: Final = 5.0
 
 # Requests.
 TIMEOUT_MS_DEFAULT: Final = 5_000

@@ -121,6 +121,45 @@ class RangeAnswer:
     stamp: Stamp
 
 
+class TxnAnswer(NamedTuple):
+    """A transaction that was carried out at `revision`; `answers` as `kvstore.model.transactions` describes them."""
+
+    succeeded: bool
+    revision: int
+    level: Level
+    required: int
+    acked: int
+    answers: tuple[Any, ...]
+
+
+class RangeDeleted(NamedTuple):
+    """How many keys a range delete took, at `revision`."""
+
+    keys: int
+    revision: int
+    level: Level
+    required: int
+    acked: int
+
+
+class LeaseAnswer(NamedTuple):
+    """A lease: its time to live, what is left of it, and the keys that are attached to it."""
+
+    id: int
+    ttl_ms: int
+    left_ms: int
+    keys: tuple[bytes, ...]
+
+
+class Change(NamedTuple):
+    """One change of a key at `revision`: its record after it, None if it was deleted, and before it."""
+
+    revision: int
+    key: bytes
+    record: Record | None
+    previous: Record | None
+
+
 class MemberView(NamedTuple):
     """One member as the answering node sees it; indices are None where it cannot know them."""
 

@@ -14,6 +14,7 @@ from sortedcontainers import SortedDict
 from kvstore.model.results import Record
 from kvstore.model.stamp import Stamp
 from kvstore.state.machine import Machine
+from kvstore.state.past import Shown
 
 
 class Pending(NamedTuple):
@@ -58,9 +59,9 @@ class Overlay:
                 return pending if pending.stamp >= machine.stamp_of(key) else None
         return None
 
-    def shown(self, machine: Machine, start: bytes, end: bytes | None) -> dict[bytes, Record | None]:
+    def shown(self, machine: Machine, start: bytes, end: bytes | None) -> Shown:
         """What a read of the range shows of some keys instead of their records: see `Machine.range`."""
-        found: dict[bytes, Record | None] = {}
+        found: Shown = SortedDict()
         for key in self._keys.irange(start, end, inclusive=(True, False)):
             pending = self.over(machine, key)
             if pending is not None:

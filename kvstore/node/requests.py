@@ -4,19 +4,17 @@ Everything that is read comes from the state machine, after the wait that its le
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from kvstore.errors import (
     BadRequest,
+    Compacted,
     DeadlineExceeded,
-    IdempotencyConflict,
-    IdempotencyExpired,
     KvError,
     NotAVoter,
     NotFound,
     Overloaded,
-    PreconditionFailed,
 )
 from kvstore.limits import RANGE_PAGE_BYTES_MAX, READS_PENDING_MAX
 from kvstore.model import commands
@@ -24,17 +22,10 @@ from kvstore.model.batches import BatchOp, BatchResult
 from kvstore.model.commands import Once, Op
 from kvstore.model.levels import Level
 from kvstore.model.results import (
-    EXPIRED,
-    FULL,
     NOT_FOUND,
-    ONCE_CONFLICT,
-    PRECONDITION_FAILED,
-    SUPERSEDED,
-    OpResult,
     RangeAnswer,
     ReadAnswer,
     Receipt,
-    Record,
     WriteAnswer,
 )
 from kvstore.model.stamp import Stamp
@@ -48,10 +39,14 @@ from kvstore.node.intents import Intent, IntentLog
 from kvstore.node.overlay import as_record
 from kvstore.node.reads import AppliedWaits, QuorumReads
 from kvstore.node.receipts import Receipts, receipt_id
+from kvstore.node.refusals import refusal
 from kvstore.node.retirement import Retirement
 from kvstore.node.site import Site
+from kvstore.node.watches import Watch, Watched, Watches
 from kvstore.node.writes import Writes, Written
+from kvstore.state.machine import Compacted as NotKept
 from kvstore.state.machine import Machine
+from kvstore.state.past import NOTHING_SHOWN
 
 
 class Requests:
@@ -59,6 +54,7 @@ class Requests:
 
     name: str
     reads: QuorumReads
+    watches: Watches
     _site: Site
     _machine: Machine
     _clock: HybridClock
@@ -85,12 +81,15 @@ class Requests:
         level: Level,
         condition: int | None = None,
         once: Once | None = None,
+        lease: int = commands.NO_LEASE,
         timeout_s: float,
     ) -> WriteAnswer:
         """Write `value`; see Store."""
         if level is Level.ONE:
+            if lease != commands.NO_LEASE:
+                raise BadRequest("a write at level one takes no lease: its node may not know whether it is there")
             return await self._write_one(commands.OP_PUT, key, value, condition, once)
-        written = await self._write(commands.put(key, value, condition, once), level, timeout_s)
+        written = await self._write(commands.put(key, value, condition, once, lease), level, timeout_s)
         return _answer(key, level, written)
 
     async def delete(
@@ -114,23 +113,10 @@ class Requests:
 
     async def _write(self, op: Op, level: Level, timeout_s: float) -> Written:
         written = await self._writes.write(op, level, timeout_s)
-        refusal = self._refusal(written.result, level)
-        if refusal is not None:
-            raise refusal
+        refused = refusal(written.result, level, self._site.engine.leader)
+        if refused is not None:
+            raise refused
         return written
-
-    def _refusal(self, result: OpResult, level: Level) -> KvError | None:
-        """Why the state machine did not do what was asked, if it did not."""
-        leader = self._site.engine.leader
-        if result.status in _REFUSALS:
-            error = _REFUSALS[result.status]()
-            error.level, error.leader = level, leader
-            return error
-        if result.status == PRECONDITION_FAILED:
-            now = result.revision
-            detail = f"the key's mod_revision is {now}" if now else "the key is absent"
-            return PreconditionFailed(detail, level=level, leader=leader)
-        return None
 
     async def _write_one(
         self, kind: int, key: bytes, value: bytes, condition: int | None, once: Once | None
@@ -177,14 +163,22 @@ class Requests:
         level: Level,
         min_revision: int | None = None,
         max_staleness_s: float | None = None,
+        revision: int | None = None,
         timeout_s: float,
     ) -> ReadAnswer:
         """Read `key`; see Store."""
         at = self._site.in_s(timeout_s)
         if level is Level.ALL:
             return await self.read_all(key, at, min_revision)
-        await self._freshen(level, min_revision, max_staleness_s, at)
-        return self.read_now(key, level)
+        await self._freshen(level, min_revision if revision is None else revision, max_staleness_s, at)
+        if revision is None:
+            return self.read_now(key, level)
+        machine = self._machine
+        try:
+            record = machine.get_at(key, revision)
+        except NotKept as kept_from:
+            raise _compacted(kept_from) from None
+        return ReadAnswer(record, revision, machine.applied_index, self._site.engine.leader, self.stamp())
 
     async def read_all(self, key: bytes, at: float, min_revision: int | None = None) -> ReadAnswer:
         """Read `key` at level ALL, by loop time `at`."""
@@ -210,21 +204,35 @@ class Requests:
         limit: int,
         after: bytes | None,
         reverse: bool,
+        revision: int | None = None,
+        count: int | None = None,
         timeout_s: float,
     ) -> RangeAnswer:
         """Read a page; see Store."""
-        await self._freshen(level, None, None, self._site.in_s(timeout_s))
+        await self._freshen(level, revision, None, self._site.in_s(timeout_s))
         machine = self._machine
         overlay = self._intents.overlay
-        shown: dict[bytes, Record | None] = {}
-        if level is Level.ONE and len(overlay):
+        shown = NOTHING_SHOWN
+        if revision is not None:
+            try:
+                shown = machine.shown_at(revision)
+            except NotKept as kept_from:
+                raise _compacted(kept_from) from None
+        elif level is Level.ONE and len(overlay):
             shown = overlay.shown(machine, start, end)
-        records, count, following = machine.range(
-            start, end, limit=limit, after=after, bytes_max=RANGE_PAGE_BYTES_MAX, reverse=reverse, shown=shown
+        records, total, following = machine.range(
+            start,
+            end,
+            limit=limit,
+            after=after,
+            bytes_max=RANGE_PAGE_BYTES_MAX,
+            reverse=reverse,
+            shown=shown,
+            count=count,
         )
         return RangeAnswer(
-            machine.revision,
-            count,
+            machine.revision if revision is None else revision,
+            total,
             records,
             following,
             machine.applied_index,
@@ -286,10 +294,12 @@ class Requests:
         """Write at QUORUM or ALL, by loop time `at`; each with its result, or why it was refused."""
         told: list[Written | KvError] = []
         for op, written in zip(ops, await self._batched_writes.write(ops, level, at), strict=True):
-            refusal = None if isinstance(written, KvError) else self._refusal(written.result, level)
-            if refusal is None and isinstance(written, Written) and written.result.status == NOT_FOUND:
-                refusal = NotFound("the key is absent", level=level) if op[0] == commands.OP_DELETE else None
-            told.append(refusal or written)
+            refused: KvError | None = None
+            if isinstance(written, Written):
+                refused = refusal(written.result, level, self._site.engine.leader)
+                if written.result.status == NOT_FOUND and op[0] == commands.OP_DELETE:
+                    refused = NotFound("the key is absent", level=level)
+            told.append(refused or written)
         return told
 
     def enter_one(self, op: BatchOp) -> Coroutine[Any, Any, WriteAnswer]:
@@ -300,6 +310,15 @@ class Requests:
     async def freshen_batch(self, level: Level, at: float) -> None:
         """Wait until the state is as fresh as `level` asks, by loop time `at`."""
         await self._freshen(level, None, None, at)
+
+    # -- watches
+
+    async def watch(self, key: bytes, *, prefix: bool, start: int | None, timeout_s: float) -> Watch:
+        """Watch a key or a prefix; see Store."""
+        if start is None:
+            await self._freshen(Level.QUORUM, None, None, self._site.in_s(timeout_s))
+            start = self._machine.revision + 1
+        return self.watches.open(Watched(key, prefix), start)
 
     # -- the clock
 
@@ -312,18 +331,10 @@ class Requests:
         self._clock.heard(stamp)
 
 
+def _compacted(kept_from: NotKept) -> Compacted:
+    return Compacted(f"the oldest revision that can be read is {kept_from.revision}", read=True)
+
+
 def _answer(key: bytes, level: Level, written: Written) -> WriteAnswer:
     result = written.result
     return WriteAnswer(key, result.revision, result.version, level, written.required, written.acked, "committed", None)
-
-
-_REFUSALS: Final[dict[int, Callable[[], KvError]]] = {
-    SUPERSEDED: lambda: IdempotencyConflict(
-        "under this idempotency key a write at level one was superseded, which changed nothing; send it under another"
-    ),
-    ONCE_CONFLICT: lambda: IdempotencyConflict("another request was sent under this idempotency key before"),
-    EXPIRED: lambda: IdempotencyExpired(
-        "the session has expired, or this write was answered before and its answer is not kept any more"
-    ),
-    FULL: lambda: Overloaded("too many sessions, answers or idempotency keys are kept already", retry_after_s=5.0),
-}

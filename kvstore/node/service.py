@@ -35,6 +35,7 @@ from kvstore.node.freshness import Freshness
 from kvstore.node.hybrid_clock import HybridClock, resume_clock
 from kvstore.node.intents import IntentLog
 from kvstore.node.leadership import LeaderWatch
+from kvstore.node.leases import LeaseKeeper
 from kvstore.node.membership import Membership
 from kvstore.node.overview import Overview
 from kvstore.node.proposals import Proposals
@@ -43,6 +44,8 @@ from kvstore.node.receipts import Receipts
 from kvstore.node.requests import Requests
 from kvstore.node.retirement import Retirement
 from kvstore.node.site import Site
+from kvstore.node.transactions import Transactions
+from kvstore.node.watches import Watches
 from kvstore.node.writes import Writes
 from kvstore.state.machine import Machine
 
@@ -121,6 +124,9 @@ class Node(Requests):
         self._all_reads = AllReads(
             site, self._drains, self.reads, self._applied_waits, self.alarms, lambda: self._machine
         )
+        self.transactions = Transactions(self._write)
+        self.leases = LeaseKeeper(site, self._proposals, self._write, lambda: self._machine, self._catch_up)
+        self.watches = Watches(site, lambda: self._machine)
         self._receipts = Receipts(site, self._intents, lambda: self._machine, self._catch_up)
         self._freshness = Freshness(site)
         self.clock_watch = ClockWatch(site, clock, self._clock, self.alarms, lambda: self._machine.clock_drift_ms_max)
@@ -180,6 +186,8 @@ class Node(Requests):
 
     async def close(self) -> None:
         """Stop; requests that still wait end with their unknown outcome."""
+        self.watches.close()
+        self.leases.close()
         self.membership.close()
         self.clock_watch.close()
         self.forwarder.close()
@@ -273,6 +281,8 @@ class Node(Requests):
             self._drained_waits.reached(self._intents.drained_position)
         self._applied_waits.reached(index)
         self._revision_waits.reached(self._machine.revision)
+        self.leases.applied()
+        self.watches.applied()
         self.compaction.consider(self._machine)
 
     def proposals(self, *, full: bool) -> list[tuple[bytes, ProposalDone]]:
@@ -303,6 +313,7 @@ class Node(Requests):
         if not self.engine.leads:
             self._proposals.leadership_lost()
         self.clock_watch.leadership_changed()
+        self.leases.leadership_changed()
         self._leaders.changed()
 
     def call(self, peer: str, message: Call | Return) -> None:

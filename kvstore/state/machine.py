@@ -27,7 +27,6 @@
 from collections.abc import Generator, Mapping
 from heapq import merge
 from types import MappingProxyType
-from typing import Final
 
 from kvstore.model import command_shapes
 from kvstore.model.commands import Command
@@ -41,12 +40,10 @@ from kvstore.state.intents import apply_intents
 from kvstore.state.keyspace import span
 from kvstore.state.leases import Leases
 from kvstore.state.operations import apply_operations
-from kvstore.state.past import Past
+from kvstore.state.past import NOTHING_SHOWN, Past, Shown
 from kvstore.state.raw import record_of
 from kvstore.state.settings import CLOCK_DRIFT_MS_MAX, IDEMPOTENCY_KEYS_MAX
 from kvstore.state.snapshot import SnapshotLoader, snapshot
-
-_NOTHING_SHOWN: Final[Mapping[bytes, Record | None]] = MappingProxyType({})
 
 
 class OutOfOrder(Exception):
@@ -211,7 +208,8 @@ class Machine:
         after: bytes | None = None,
         bytes_max: int,
         reverse: bool = False,
-        shown: Mapping[bytes, Record | None] = _NOTHING_SHOWN,
+        shown: Shown = NOTHING_SHOWN,
+        count: int | None = None,
     ) -> tuple[list[tuple[bytes, Record]], int, bytes | None]:
         """One page of the keys from `start` up to `end` (exclusive; None: no upper bound), falling if `reverse`.
 
@@ -219,24 +217,25 @@ class Machine:
         `after` gives the next page. A page holds at most `limit` records and `bytes_max` bytes of keys and values, but
         never fewer than one record. `limit` 0 only counts. Raises ValueError for a negative `limit`.
 
-        `shown`: what is to be seen of some keys of the range instead of their records, None for nothing. The cost grows
-        with the page and with that.
+        `shown`: what is to be seen of some keys instead of their records, None for nothing. `count`: the number of keys
+        in the whole range, if it is known already; else those that are shown differently are counted one by one.
         """
         if limit < 0:
             raise ValueError(f"limit {limit} is negative")
         records = self._contents.records
-        count = records.count(start, end)
-        for key, record in shown.items():
-            count += (record is not None) - (records.get(key) is not None)
+        if count is None:
+            count = records.count(start, end)
+            for key in shown.irange(start, end, inclusive=(True, False)):
+                count += (shown[key] is not None) - (records.get(key) is not None)
         page: list[tuple[bytes, Record]] = []
         if not limit:
             return page, count, None
         keys = records.keys(start, end, after=after, reverse=reverse)
         if shown:
             first, last = span(start, end, after=after, reverse=reverse)
-            added = sorted(key for key in shown if first <= key and (last is None or key < last))
             others = (key for key in keys if key not in shown)
-            keys = merge(others, reversed(added) if reverse else added, reverse=reverse)
+            added = shown.irange(first, last, inclusive=(True, False), reverse=reverse)
+            keys = merge(others, added, reverse=reverse)
         room = bytes_max
         for key in keys:
             if key in shown:
@@ -265,13 +264,14 @@ class Machine:
         raw = changes.record_at(self._contents, key, revision)
         return None if raw is None else record_of(raw)
 
-    def shown_at(self, revision: int, start: bytes, end: bytes | None) -> dict[bytes, Record | None]:
-        """What makes of the present range the one at `revision`: `shown` for `range`. Raises Compacted."""
-        self._check_kept(revision)
-        return {
-            key: None if raw is None else record_of(raw)
-            for key, raw in self._past.within(self._contents, revision, start, end).items()
-        }
+    def shown_at(self, revision: int) -> Shown:
+        """What makes of the present a state of the past: `shown` for `range`. Raises Compacted, unless that state is
+        being looked at already. To be used at once: it changes with the next entry.
+        """
+        shown = self._past.at(self._contents, revision)
+        if shown is None:
+            raise Compacted(self._contents.history.compacted)
+        return shown
 
     def changes(self, revision: int, limit: int) -> list[RawChange]:
         """The first `limit` changes above `revision`, and the rest of the last one's revision. Raises Compacted."""

@@ -353,13 +353,13 @@ class MachineAgainstStates(RuleBasedStateMachine):
             state = model.states[revision]
             for key in (b"a", b"a\x00", b"ab", b"b", b"c", b"\xff", b"never"):
                 assert plain(machine.get_at(key, revision)) == state.get(key), (key, revision)
-            shown = machine.shown_at(revision, b"", None)
+            shown = machine.shown_at(revision)
             page, count, more = machine.range(b"", None, limit=100, bytes_max=1 << 20, shown=shown)
             assert {key: plain(record) for key, record in page} == state
             assert (count, more) == (len(state), None)
         if machine.compacted:
             self.refused_as_compacted(lambda at: machine.get_at(b"a", at))
-            self.refused_as_compacted(lambda at: machine.shown_at(at, b"", None))
+            self.refused_as_compacted(lambda at: load(machine.snapshot()).shown_at(at))
             self.refused_as_compacted(lambda at: machine.changes(at, 1))
 
     def refused_as_compacted(self, ask: Callable[[int], Any]) -> None:
