@@ -20,11 +20,13 @@ PAST_KEYS_MAX: Final = 500_000
 
 # Transactions: comparisons and operations of all lists together. What one may read or change is replicated.
 TXN_OPS_MAX: Final = 128
+TXN_BODY_BYTES_MAX: Final = 4 << 20
 
 # Leases.
 LEASE_TTL_MS_MIN: Final = 1_000
 LEASE_TTL_MS_MAX: Final = 366 * 86_400_000
 LEASES_KEPT_ALIVE_MAX: Final = 10_000
+LEASES_BODY_BYTES_MAX: Final = 512 << 10
 LEASES_EXPIRED_AT_ONCE_MAX: Final = 1_024
 LEASE_KEYS_EXPIRED_AT_ONCE_MAX: Final = 1_024
 

@@ -22,7 +22,7 @@ from kvstore.http.answer import Answer
 from kvstore.http.bodies import Bodies
 from kvstore.http.kv import Door, stamp_line
 from kvstore.http.problems import Refused, problem
-from kvstore.http.routes import PREFIXES, Route, by_path
+from kvstore.http.routes import GIVEN, Route, by_path
 from kvstore.http.store import Store
 from kvstore.telemetry.metrics import HttpMeter, Metrics
 
@@ -63,8 +63,8 @@ class HttpServer:
             path: {method: (route, metrics.http_meter(method, path)) for method, route in methods.items()}
             for path, methods in by_path().items()
         }
-        # Those whose path ends in something given: a key, a name, an id.
-        self._prefixed = [(prefix, self._table.pop(path)) for prefix, path in PREFIXES]
+        # Those with something given in their path: a key, a name, an id.
+        self._given = [(prefix, suffix, self._table.pop(path)) for prefix, suffix, path in GIVEN]
         self._strays: dict[str, HttpMeter] = {}
         # Ids that this server makes: unique across processes by the random part, within one by the count.
         self._id_stem = secrets.token_hex(6)
@@ -133,11 +133,13 @@ class HttpServer:
         return answer
 
     def _methods(self, path: str) -> tuple[dict[str, tuple[Route, HttpMeter]] | None, str]:
-        """What the path takes, and the rest of it where that is something given; None for no such path."""
-        for prefix, methods in self._prefixed:
-            if path.startswith(prefix):
-                return methods, path[len(prefix) :]
-        return self._table.get(path), ""
+        """What the path takes, and what is given in it; None for no such path."""
+        whole = self._table.get(path)
+        if whole is None:
+            for prefix, suffix, methods in self._given:
+                if path.startswith(prefix) and path.endswith(suffix):
+                    return methods, path[len(prefix) : len(path) - len(suffix)]
+        return whole, ""
 
     def malformed(self, request: web.BaseRequest, status: int, failed: BaseException | None) -> Answer:
         """The answer to what is not HTTP, or above a bound of the head; the connection ends with it."""

@@ -1,16 +1,16 @@
 """Handlers about the node itself: the cluster as it sees it, liveness, readiness and metrics."""
 
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 from aiohttp import hdrs, web
 
-from kvstore import limits
 from kvstore.config import parse_address, parse_name
 from kvstore.errors import BadRequest, Unavailable
 from kvstore.http import parse
 from kvstore.http.answer import JSON, MSGPACK, Answer, content_type
-from kvstore.http.kv import Door, read_body
+from kvstore.http.asked import asked
+from kvstore.http.kv import Door
 from kvstore.http.shapes import cluster_body, encode
 from kvstore.model.results import ClusterView
 
@@ -27,13 +27,13 @@ async def get_cluster(door: Door, request: web.BaseRequest, raw_key: str, query:
 async def add_member(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
     """Take in a member, as a learner that is promoted once it has caught up. Body: {"name", "peer"}."""
     timeout_s = parse.timeout_option(query)
-    asked = await _body(door, request, NewMember)
+    body, _ = await asked(door, request, NewMember)
     try:
-        parse_name(asked.name)
-        parse_address(asked.peer)
+        parse_name(body.name)
+        parse_address(body.peer)
     except ValueError as wrong:
         raise BadRequest(str(wrong)) from wrong
-    return _view(request, await door.store.add_member(asked.name, asked.peer, timeout_s=timeout_s))
+    return _view(request, await door.store.add_member(body.name, body.peer, timeout_s=timeout_s))
 
 
 async def remove_member(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
@@ -47,8 +47,8 @@ async def remove_member(door: Door, request: web.BaseRequest, raw_key: str, quer
 async def transfer_leader(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
     """Hand leadership over. Body: {"name"}, or {} for whoever is most current."""
     timeout_s = parse.timeout_option(query)
-    asked = await _body(door, request, NewLeader)
-    return _view(request, await door.store.transfer_leader(asked.name, timeout_s=timeout_s))
+    body, _ = await asked(door, request, NewLeader)
+    return _view(request, await door.store.transfer_leader(body.name, timeout_s=timeout_s))
 
 
 class NewMember(msgspec.Struct, forbid_unknown_fields=True):
@@ -62,18 +62,6 @@ class NewLeader(msgspec.Struct, forbid_unknown_fields=True):
     """Body of `POST /v1/cluster/leader`."""
 
     name: str | None = None
-
-
-_Body = TypeVar("_Body")
-
-
-async def _body(door: Door, request: web.BaseRequest, shape: type[_Body]) -> _Body:
-    with door.bodies.held() as held:
-        body, _ = await read_body(request, limits.ADMIN_BODY_BYTES_MAX, held)
-    try:
-        return msgspec.json.decode(body or b"{}", type=shape)
-    except msgspec.DecodeError as wrong:
-        raise BadRequest(f"the body is not what is expected here: {wrong}") from wrong
 
 
 def _view(request: web.BaseRequest, view: ClusterView, **more: int | None) -> Answer:

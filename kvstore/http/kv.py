@@ -44,13 +44,15 @@ class Door:
 async def put(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
     """Writes the body under the key."""
     key = parse.key_of(raw_key)
-    level, timeout_s = parse.write_options(query)
+    level, timeout_s, lease = parse.put_options(query)
     condition = _condition(request, deleting=False)
-    once = _once(door, request)
+    once = once_of(door, request)
     with door.bodies.held() as held:
         value, took_s = await read_body(request, limits.VALUE_BYTES_MAX, held, timeout_s)
         timeout_s -= took_s
-        answer = await door.store.put(key, value, level=level, condition=condition, once=once, timeout_s=timeout_s)
+        answer = await door.store.put(
+            key, value, level=level, condition=condition, once=once, lease=lease, timeout_s=timeout_s
+        )
     return _written(door, request, answer, b"" if answer.revision is None else b'ETag: "%d"\r\n' % answer.revision)
 
 
@@ -59,7 +61,7 @@ async def delete(door: Door, request: web.BaseRequest, raw_key: str, query: str)
     key = parse.key_of(raw_key)
     level, timeout_s = parse.write_options(query)
     condition = _condition(request, deleting=True)
-    once = _once(door, request)
+    once = once_of(door, request)
     answer = await door.store.delete(key, level=level, condition=condition, once=once, timeout_s=timeout_s)
     return _written(door, request, answer, b"")
 
@@ -67,12 +69,17 @@ async def delete(door: Door, request: web.BaseRequest, raw_key: str, query: str)
 async def get(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
     """The value as it was put, or the whole record as JSON or msgpack if `Accept` prefers that."""
     key = parse.key_of(raw_key)
-    level, timeout_s, min_revision, max_staleness_s = parse.read_options(query)
+    level, timeout_s, min_revision, max_staleness_s, revision = parse.read_options(query)
     hear(door, request)
     accept = request.headers.get(hdrs.ACCEPT)
     offer = OCTETS if accept is None else parse.preferred(accept, _READ_OFFERS)
     answer = await door.store.get(
-        key, level=level, min_revision=min_revision, max_staleness_s=max_staleness_s, timeout_s=timeout_s
+        key,
+        level=level,
+        min_revision=min_revision,
+        max_staleness_s=max_staleness_s,
+        revision=revision,
+        timeout_s=timeout_s,
     )
     record = answer.record
     if record is None:
@@ -141,7 +148,7 @@ def _condition(request: web.BaseRequest, *, deleting: bool) -> int | None:
     return None
 
 
-def _once(door: Door, request: web.BaseRequest) -> Once | None:
+def once_of(door: Door, request: web.BaseRequest) -> Once | None:
     """How a repetition of this request is to be known."""
     headers = request.headers
     hear(door, request)

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+import msgspec
 from aiohttp import hdrs, web
 
 from kvstore.http import parse
@@ -16,23 +17,24 @@ async def get_receipt(door: Door, request: web.BaseRequest, raw_key: str, query:
     """What became of a write at level ONE."""
     timeout_s = parse.timeout_option(query)
     text = parse.key_of(raw_key).decode(errors="replace")
-    return _shaped(door, request, 200, ReceiptBody(*await door.store.receipt(text, timeout_s=timeout_s)))
+    return shaped(door, request, 200, ReceiptBody(*await door.store.receipt(text, timeout_s=timeout_s)))
 
 
 async def open_session(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
     """A new session, for a client that numbers its writes."""
     timeout_s = parse.timeout_option(query)
-    return _shaped(door, request, 201, SessionBody(await door.store.open_session(timeout_s=timeout_s)))
+    return shaped(door, request, 201, SessionBody(await door.store.open_session(timeout_s=timeout_s)))
 
 
 async def close_session(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
     """Forget a session."""
     timeout_s = parse.timeout_option(query)
-    session = parse.session_of(raw_key)
+    session = parse.number_of(raw_key, "session")
     await door.store.close_session(session, timeout_s=timeout_s)
-    return _shaped(door, request, 200, SessionBody(session))
+    return shaped(door, request, 200, SessionBody(session))
 
 
-def _shaped(door: Door, request: web.BaseRequest, status: int, body: ReceiptBody | SessionBody) -> Answer:
+def shaped(door: Door, request: web.BaseRequest, status: int, body: msgspec.Struct) -> Answer:
+    """An answer with a structured body, in the form that the client prefers."""
     offer = parse.preferred(request.headers.get(hdrs.ACCEPT, JSON), _OFFERS)
     return Answer(status, content_type(offer) + stamp_line(door.store.stamp()), encode(body, offer))

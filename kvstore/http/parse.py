@@ -10,6 +10,7 @@ import binascii
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from struct import Struct
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -30,16 +31,27 @@ _ENTITY_TAG: Final = re.compile(r'"([1-9][0-9]{0,18})"')
 _SESSION: Final = re.compile(r"([1-9][0-9]{0,18})/([1-9][0-9]{0,18})/([1-9][0-9]{0,18})")
 _STAMP: Final = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})\.([a-z0-9][a-z0-9_.-]*)?\.([0-9]{1,18})")
 _DIGITS: Final = re.compile(rb"[0-9]{1,19}")
+# Revision and number of keys of the range.
+_CURSOR: Final = Struct(">QQ")
 _MEDIA_RANGE: Final = re.compile(r"\s*([^\s;/]+)/([^\s;/]+)\s*(?:;(.*))?")
 _QUALITY: Final = re.compile(r"\s*q\s*=\s*(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)\s*", re.IGNORECASE)
 
 _WRITE_PARAMETERS: Final = frozenset({"level", "timeout_ms"})
-_READ_PARAMETERS: Final = frozenset({"level", "timeout_ms", "min_revision", "max_staleness_ms"})
-_RANGE_PARAMETERS: Final = frozenset(
-    {"level", "timeout_ms", "prefix", "start", "end", "limit", "cursor", "reverse", "keys_only", "count_only"}
-)
-# Designed, not built: named in the refusal, so that nobody looks for a typing error.
-_LATER_PARAMETERS: Final = frozenset({"lease", "revision", "min_revision", "max_staleness_ms", "dry_run"})
+_PUT_PARAMETERS: Final = _WRITE_PARAMETERS | {"lease"}
+_READ_PARAMETERS: Final = frozenset({"level", "timeout_ms", "min_revision", "max_staleness_ms", "revision"})
+_BOUNDS: Final = frozenset({"prefix", "start", "end"})
+_RANGE_PARAMETERS: Final = _BOUNDS | {
+    "level",
+    "timeout_ms",
+    "limit",
+    "cursor",
+    "reverse",
+    "keys_only",
+    "count_only",
+    "revision",
+}
+_RANGE_DELETE_PARAMETERS: Final = _BOUNDS | {"level", "timeout_ms", "dry_run"}
+_WATCH_PARAMETERS: Final = frozenset({"key", "prefix", "from", "previous", "timeout_ms"})
 
 
 class WriteOptions(NamedTuple):
@@ -56,6 +68,45 @@ class ReadOptions(NamedTuple):
     timeout_s: float
     min_revision: int | None
     max_staleness_s: float | None
+    revision: int | None
+
+
+class PutOptions(NamedTuple):
+    """What the query of a PUT asks for. `lease` is 0 for none."""
+
+    level: Level
+    timeout_s: float
+    lease: int
+
+
+class RangeDeleteOptions(NamedTuple):
+    """What the query of a range DELETE asks for."""
+
+    level: Level
+    timeout_s: float
+    start: bytes
+    end: bytes | None
+    dry_run: bool
+
+
+class WatchOptions(NamedTuple):
+    """What the query of a watch asks for. `start` is its first revision, None for the next one."""
+
+    key: bytes
+    prefix: bool
+    start: int | None
+    previous: bool
+    timeout_s: float
+
+
+class Cursor(NamedTuple):
+    """Where the next page begins: behind the key `after`, at `revision` (0: the present one, whatever it is then), in a
+    range of `total` keys.
+    """
+
+    after: bytes
+    revision: int
+    total: int
 
 
 class RangeOptions(NamedTuple):
@@ -66,10 +117,11 @@ class RangeOptions(NamedTuple):
     start: bytes
     end: bytes | None
     limit: int | None
-    after: bytes | None
+    cursor: Cursor | None
     reverse: bool
     keys_only: bool
     count_only: bool
+    revision: int | None
 
 
 def split_target(target: str) -> tuple[str, str]:
@@ -92,9 +144,47 @@ def key_of(raw: str) -> bytes:
 
 @lru_cache(maxsize=1_024)
 def write_options(query: str) -> WriteOptions:
-    """Options of a PUT or DELETE. Raises BadRequest."""
+    """Options of a DELETE, a batch or a transaction. Raises BadRequest."""
     found = _parameters(query, _WRITE_PARAMETERS)
     return WriteOptions(_level(found), _timeout_s(found))
+
+
+@lru_cache(maxsize=1_024)
+def put_options(query: str) -> PutOptions:
+    """Options of a PUT. Raises BadRequest."""
+    found = _parameters(query, _PUT_PARAMETERS)
+    return PutOptions(_level(found), _timeout_s(found), _number(found, "lease", 1, limits.REVISION_MAX) or 0)
+
+
+def range_delete_options(query: str) -> RangeDeleteOptions:
+    """Options of a range DELETE. Raises BadRequest, also where no bound is given: nothing is deleted by leaving one
+    out.
+    """
+    found = _parameters(query, _RANGE_DELETE_PARAMETERS)
+    if not found.keys() & _BOUNDS:
+        raise BadRequest("say which keys: prefix, or start and end; an empty prefix is all of them")
+    level = _level(found)
+    if level is Level.ONE:
+        raise BadRequest("a range is deleted at level quorum or all: at one, its node may not know the keys")
+    return RangeDeleteOptions(level, _timeout_s(found), *_bounds(found), _flag(found, "dry_run"))
+
+
+def watch_options(query: str, last_event_id: str | None) -> WatchOptions:
+    """Options of a watch. Raises BadRequest, or KeyTooLong."""
+    found = _parameters(query, _WATCH_PARAMETERS)
+    if ("key" in found) == ("prefix" in found):
+        raise BadRequest("watch one key, or all keys with a prefix: give key or prefix")
+    key = found.get("key", found.get("prefix", b""))
+    if len(key) > limits.KEY_BYTES_MAX:
+        raise KeyTooLong(f"a key has at most {limits.KEY_BYTES_MAX} bytes")
+    if "key" in found and not key:
+        raise BadRequest("the key is empty; an empty prefix watches all keys")
+    start = _number(found, "from", 1, limits.REVISION_MAX)
+    if last_event_id:
+        if _DIGITS.fullmatch(last_event_id.encode("utf-8", "surrogateescape")) is None:
+            raise BadRequest("Last-Event-ID must be one that a watch has told: a revision")
+        start = min(int(last_event_id) + 1, limits.REVISION_MAX)
+    return WatchOptions(key, "prefix" in found, start, _flag(found, "previous"), _timeout_s(found))
 
 
 def timeout_option(query: str) -> float:
@@ -117,7 +207,14 @@ def read_options(query: str) -> ReadOptions:
     staleness_ms = _number(found, "max_staleness_ms", 0, limits.TIMEOUT_MS_MAX)
     if staleness_ms is not None and level is not Level.ONE:
         raise BadRequest("max_staleness_ms goes with level one; the other levels are never stale")
-    return ReadOptions(level, _timeout_s(found), min_revision, None if staleness_ms is None else staleness_ms / 1_000)
+    revision = _number(found, "revision", 0, limits.REVISION_MAX)
+    if revision is not None and (level is Level.ALL or min_revision is not None or staleness_ms is not None):
+        raise BadRequest(
+            "a read at a revision is the same everywhere and for ever: it takes no min_revision, no max_staleness_ms, "
+            "and not level all"
+        )
+    staleness_s = None if staleness_ms is None else staleness_ms / 1_000
+    return ReadOptions(level, _timeout_s(found), min_revision, staleness_s, revision)
 
 
 def range_options(query: str) -> RangeOptions:
@@ -131,15 +228,18 @@ def range_options(query: str) -> RangeOptions:
         start=start,
         end=end,
         limit=_number(found, "limit", 1, limits.RANGE_LIMIT_MAX),
-        after=cursor_key(found["cursor"], reverse=reverse) if "cursor" in found else None,
+        cursor=cursor_of(found["cursor"], reverse=reverse) if "cursor" in found else None,
         reverse=reverse,
         keys_only=_flag(found, "keys_only"),
         count_only=_flag(found, "count_only"),
+        revision=_number(found, "revision", 0, limits.REVISION_MAX),
     )
-    after = options.after
-    if after is not None and (after < start or (end is not None and after >= end)):
+    at = options.cursor
+    if at is not None and (at.after < start or (end is not None and at.after >= end)):
         raise BadRequest("the cursor belongs to another range")
-    if options.count_only and (after is not None or options.limit is not None):
+    if at is not None and options.revision not in (None, at.revision):
+        raise BadRequest("the cursor belongs to another revision; it needs no revision beside it")
+    if options.count_only and (at is not None or options.limit is not None):
         raise BadRequest("count_only counts the whole range: give it neither limit nor cursor")
     return options
 
@@ -204,10 +304,10 @@ def stamp(text: str) -> Stamp:
     return Stamp(int(match[1]), int(match[2]), match[3] or "", int(match[4]))
 
 
-def session_of(raw: str) -> int:
-    """The number of a session in a path. Raises BadRequest."""
+def number_of(raw: str, what: str) -> int:
+    """The number of a session or a lease in a path. Raises BadRequest."""
     if _DIGITS.fullmatch(raw.encode("utf-8", "surrogateescape")) is None or not 0 < int(raw) <= limits.REVISION_MAX:
-        raise BadRequest("a session is a whole number")
+        raise BadRequest(f"a {what} is a whole number")
     return int(raw)
 
 
@@ -216,24 +316,29 @@ def request_id(text: str | None) -> str | None:
     return text if text is not None and _REQUEST_ID.fullmatch(text) else None
 
 
-def cursor(after: bytes, *, reverse: bool) -> str:
-    """An opaque cursor that continues behind `after`. Letters, digits, - and _ only."""
-    return base64.urlsafe_b64encode((b"<" if reverse else b">") + after).rstrip(b"=").decode()
+def cursor(at: Cursor, *, reverse: bool) -> str:
+    """An opaque cursor that continues there. Letters, digits, - and _ only."""
+    packed = (b"<" if reverse else b">") + _CURSOR.pack(at.revision, at.total) + at.after
+    return base64.urlsafe_b64encode(packed).rstrip(b"=").decode()
 
 
-def cursor_key(raw: bytes, *, reverse: bool) -> bytes:
-    """The key in a cursor. Raises BadRequest for what `cursor` did not write, or wrote for the other direction."""
+def cursor_of(raw: bytes, *, reverse: bool) -> Cursor:
+    """What a cursor says. Raises BadRequest for what `cursor` did not write, or wrote for the other direction."""
     if len(raw) > limits.CURSOR_CHARS_MAX:
         raise BadRequest("the cursor is too long to be one of ours")
     try:
         decoded = base64.b64decode(raw + b"=" * (-len(raw) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         decoded = b""
-    if decoded[:1] not in (b"<", b">") or not 2 <= len(decoded) <= limits.KEY_BYTES_MAX + 1:
+    after = decoded[1 + _CURSOR.size :]
+    if decoded[:1] not in (b"<", b">") or not 0 < len(after) <= limits.KEY_BYTES_MAX:
         raise BadRequest("the cursor is not one that this API gave out")
     if (decoded[:1] == b"<") != reverse:
         raise BadRequest("the cursor was given out for the other direction")
-    return decoded[1:]
+    revision, total = _CURSOR.unpack_from(decoded, 1)
+    if max(revision, total) > limits.REVISION_MAX:
+        raise BadRequest("the cursor is not one that this API gave out")
+    return Cursor(after, revision, total)
 
 
 def prefix_end(prefix: bytes) -> bytes | None:
@@ -289,8 +394,6 @@ def _parameters(query: str, known: frozenset[str]) -> dict[str, bytes]:
             continue
         name, _, raw = part.partition("=")
         if name not in known:
-            if name in _LATER_PARAMETERS:
-                raise BadRequest(f"the parameter {name} is not available here yet")
             raise BadRequest(f"unknown parameter {name[:64]!a}; known here: {', '.join(sorted(known))}")
         if name in found:
             raise BadRequest(f"the parameter {name} is given twice")

@@ -12,6 +12,7 @@ from kvstore.http import parse
 from kvstore.http.answer import JSON, MSGPACK, NDJSON, Answer, StreamAnswer, content_type
 from kvstore.http.kv import Door, hear, state_lines
 from kvstore.http.shapes import RangeBody, RecordBody, encode, line
+from kvstore.model.levels import Level
 from kvstore.model.results import RangeAnswer
 
 _log = structlog.get_logger("kvstore.http")
@@ -31,7 +32,7 @@ async def get_range(door: Door, request: web.BaseRequest, raw_key: str, query: s
     headers = _TYPE[offer] + state_lines(first.revision, first.applied_index, first.leader, first.stamp)
     if offer == NDJSON:
         return StreamAnswer(200, headers, _lines(door, options, first), options.level.value)
-    more = None if options.count_only else first.next_key
+    more = None if options.count_only else _cursor(options, first)
     body = RangeBody(
         first.revision,
         first.count,
@@ -43,15 +44,29 @@ async def get_range(door: Door, request: web.BaseRequest, raw_key: str, query: s
     return Answer(200, headers, encode(body, offer), options.level.value)
 
 
+def _cursor(options: parse.RangeOptions, page: RangeAnswer) -> parse.Cursor | None:
+    """Where the page after `page` begins. At level ONE it shows the node's pending writes, which belong to no
+    revision.
+    """
+    if page.next_key is None:
+        return None
+    pinned = options.level is not Level.ONE or options.revision is not None
+    return parse.Cursor(page.next_key, page.revision if pinned else 0, page.count)
+
+
 async def _page(door: Door, options: parse.RangeOptions) -> RangeAnswer:
     limit = 1 if options.count_only else options.limit or limits.RANGE_LIMIT_DEFAULT
+    at = options.cursor
+    pinned = at is not None and at.revision > 0
     return await door.store.range(
         options.start,
         options.end,
         level=options.level,
         limit=limit,
-        after=options.after,
+        after=None if at is None else at.after,
         reverse=options.reverse,
+        revision=at.revision if at is not None and pinned else options.revision,
+        count=at.total if at is not None and pinned else None,
         timeout_s=options.timeout_s,
     )
 
@@ -65,7 +80,7 @@ async def _lines(door: Door, options: parse.RangeOptions, page: RangeAnswer) -> 
             left -= len(page.records)
         if page.next_key is None or left == 0:
             return
-        options = options._replace(after=page.next_key, limit=left)
+        options = options._replace(cursor=_cursor(options, page), limit=left)
         try:
             page = await _page(door, options)
         except KvError as failed:

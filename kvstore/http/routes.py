@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
-from kvstore.http import batch, cluster, kv, once, ranges
+from kvstore.http import batch, cluster, kv, leases, once, ranges, transactions, watch
 from kvstore.http.answer import Answer
 from kvstore.http.kv import Door
 
@@ -16,10 +16,13 @@ ITEM_PATH: Final = "/v1/kv/{key}"
 RECEIPT_PATH: Final = "/v1/receipts/{id}"
 SESSION_PATH: Final = "/v1/sessions/{session}"
 MEMBER_PATH: Final = "/v1/cluster/members/{name}"
+LEASE_PATH: Final = "/v1/leases/{id}"
+KEEPALIVE_PATH: Final = "/v1/leases/{id}/keepalive"
 
-# (prefix, path) of the paths that end in something given; keys first, because they are asked for most.
-PREFIXES: Final = tuple(
-    (path[: path.index("{")], path) for path in (ITEM_PATH, RECEIPT_PATH, SESSION_PATH, MEMBER_PATH)
+# (prefix, suffix, path) of the paths with something given; keys first, because they are asked for most.
+GIVEN: Final = tuple(
+    (path[: path.index("{")], path[path.index("}") + 1 :], path)
+    for path in (ITEM_PATH, RECEIPT_PATH, SESSION_PATH, MEMBER_PATH, KEEPALIVE_PATH, LEASE_PATH)
 )
 
 
@@ -39,6 +42,16 @@ ROUTES: Final = (
     Route("DELETE", ITEM_PATH, kv.delete, read=False, levelled=True),
     Route("GET", "/v1/kv", ranges.get_range, read=True, levelled=True),
     Route("POST", "/v1/batch", batch.post_batch, read=False, levelled=True),
+    Route("DELETE", "/v1/kv", transactions.delete_range, read=False, levelled=True),
+    Route("POST", "/v1/txn", transactions.transact, read=False, levelled=True),
+    Route("POST", "/v1/compact", transactions.compact, read=False, levelled=False),
+    Route("GET", "/v1/watch", watch.get_watch, read=True, levelled=False),
+    Route("POST", "/v1/leases", leases.grant, read=False, levelled=False),
+    Route("GET", "/v1/leases", leases.get_leases, read=True, levelled=False),
+    Route("POST", "/v1/leases/keepalive", leases.keep_many_alive, read=False, levelled=False),
+    Route("GET", LEASE_PATH, leases.get_lease, read=True, levelled=False),
+    Route("DELETE", LEASE_PATH, leases.revoke, read=False, levelled=False),
+    Route("POST", KEEPALIVE_PATH, leases.keep_alive, read=False, levelled=False),
     Route("GET", RECEIPT_PATH, once.get_receipt, read=True, levelled=False),
     Route("POST", "/v1/sessions", once.open_session, read=False, levelled=False),
     Route("DELETE", SESSION_PATH, once.close_session, read=False, levelled=False),

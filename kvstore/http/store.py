@@ -4,10 +4,81 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from kvstore.model.batches import BatchOp, BatchResult
-from kvstore.model.commands import Once
+from kvstore.model.commands import Once, Op
 from kvstore.model.levels import Level
-from kvstore.model.results import ClusterView, RangeAnswer, ReadAnswer, Receipt, WriteAnswer
+from kvstore.model.results import (
+    Change,
+    ClusterView,
+    LeaseAnswer,
+    RangeAnswer,
+    RangeDeleted,
+    ReadAnswer,
+    Receipt,
+    TxnAnswer,
+    WriteAnswer,
+)
 from kvstore.model.stamp import Stamp
+
+
+class TransactionStore(Protocol):
+    """What changes several keys at one revision, and compaction."""
+
+    async def transact(self, op: Op, *, level: Level, timeout_s: float) -> TxnAnswer:
+        """Carries out a transaction, made by `kvstore.model.transactions` and checked. Raises LeaseNotFound,
+        TooLarge.
+        """
+
+    async def delete_range(
+        self, start: bytes, end: bytes | None, *, level: Level, once: Once | None, timeout_s: float
+    ) -> RangeDeleted:
+        """Deletes the keys in [start, end). Raises TooLarge if they are too many for one revision."""
+
+    async def compact(self, revision: int, *, timeout_s: float) -> None:
+        """Forgets the history up to `revision`. Raises Compacted if it is forgotten already, or not reached."""
+
+
+class LeaseStore(Protocol):
+    """Leases. Times are in milliseconds."""
+
+    async def grant(self, ttl_ms: int, *, once: Once | None, timeout_s: float) -> LeaseAnswer:
+        """A new lease. Raises Overloaded when there are too many."""
+
+    async def keep_alive(self, leases: Sequence[int], *, timeout_s: float) -> list[int]:
+        """Gives each its whole time again; that time, or 0 for one that is not there."""
+
+    async def lease(self, lease: int, *, timeout_s: float) -> LeaseAnswer:
+        """One lease. Raises LeaseNotFound."""
+
+    async def leases(self, *, timeout_s: float) -> list[int]:
+        """The ids of all, rising."""
+
+    async def revoke(self, lease: int, *, once: Once | None, timeout_s: float) -> int:
+        """Ends a lease; how many keys were deleted with it. Raises LeaseNotFound."""
+
+
+class Ended(Protocol):
+    """Why a watch has ended, and where another one can begin."""
+
+    @property
+    def why(self) -> str:
+        """lagged, compacted or closed."""
+
+    @property
+    def revision(self) -> int:
+        """Where to begin."""
+
+
+class Watch(Protocol):
+    """A watch of some keys."""
+
+    revision: int
+    """Everything up to it has been told."""
+
+    async def changes(self, at: float) -> list[Change] | Ended:
+        """The next changes, in whole revisions; none if there are none until loop time `at`."""
+
+    def close(self) -> None:
+        """Nobody reads it any more. Harmless when repeated."""
 
 
 class Store(Protocol):
@@ -18,6 +89,19 @@ class Store(Protocol):
 
     name: str
 
+    @property
+    def transactions(self) -> TransactionStore:
+        """Transactions."""
+
+    @property
+    def leases(self) -> LeaseStore:
+        """Leases."""
+
+    async def watch(self, key: bytes, *, prefix: bool, start: int | None, timeout_s: float) -> Watch:
+        """Every change of `key`, or of all keys that begin with it, from revision `start` on; None: from now. Raises
+        Compacted, or Overloaded.
+        """
+
     async def put(
         self,
         key: bytes,
@@ -26,10 +110,11 @@ class Store(Protocol):
         level: Level,
         condition: int | None,
         once: Once | None,
+        lease: int,
         timeout_s: float,
     ) -> WriteAnswer:
-        """Writes `value`. `condition` and `once` as in `kvstore.model.commands`; level ONE takes no condition and no
-        session.
+        """Writes `value`. `condition`, `once` and `lease` as in `kvstore.model.commands`; level ONE takes no condition,
+        no session and no lease. Raises LeaseNotFound.
         """
 
     async def delete(
@@ -53,10 +138,12 @@ class Store(Protocol):
         level: Level,
         min_revision: int | None,
         max_staleness_s: float | None,
+        revision: int | None,
         timeout_s: float,
     ) -> ReadAnswer:
         """Reads `key`, from a state that has reached `min_revision` at least and, at level ONE, lacks nothing that was
-        acknowledged longer ago than `max_staleness_s`. Raises Divergence at level ALL.
+        acknowledged longer ago than `max_staleness_s`. Or as it was at `revision`. Raises Divergence at level ALL, and
+        Compacted.
         """
 
     async def range(
@@ -68,9 +155,13 @@ class Store(Protocol):
         limit: int,
         after: bytes | None,
         reverse: bool,
+        revision: int | None,
+        count: int | None,
         timeout_s: float,
     ) -> RangeAnswer:
-        """One page of the keys in [start, end), to the end of the keyspace for None, continuing behind `after`."""
+        """One page of the keys in [start, end), to the end of the keyspace for None, continuing behind `after`; as it
+        was at `revision`. `count`: how many keys the whole range has, if an earlier page has told. Raises Compacted.
+        """
 
     async def batch(self, ops: Sequence[BatchOp], *, timeout_s: float) -> list[BatchResult]:
         """Carries out all of `ops`, each for itself; their results in the same order. Never raises for one."""

@@ -1,0 +1,58 @@
+"""Structured bodies of requests: read within a bound, decoded as JSON or msgpack into the struct that a handler asks
+for.
+"""
+
+import base64
+from typing import Any, TypeVar
+
+import msgspec
+from aiohttp import hdrs, web
+from msgspec import UNSET
+
+from kvstore import limits
+from kvstore.errors import BadRequest
+from kvstore.http.answer import JSON, MSGPACK
+from kvstore.http.kv import Door, read_body
+
+_Body = TypeVar("_Body")
+
+
+class Keyed(msgspec.Struct, forbid_unknown_fields=True):
+    """Bytes are text under the plain name, or base64 under the other; in msgpack they may be bytes under the plain
+    one.
+    """
+
+    key: Any = UNSET
+    key_base64: Any = UNSET
+
+
+async def asked(
+    door: Door,
+    request: web.BaseRequest,
+    shape: type[_Body],
+    *,
+    timeout_s: float = limits.HTTP_BODY_READ_S_MAX,
+    bytes_max: int = limits.ADMIN_BODY_BYTES_MAX,
+) -> tuple[_Body, float]:
+    """The body of `request`, `{}` if it is empty, and the seconds that it took. Raises KvError."""
+    with door.bodies.held() as held:
+        body, took_s = await read_body(request, bytes_max, held, timeout_s)
+    kind = request.headers.get(hdrs.CONTENT_TYPE, JSON).partition(";")[0].strip().lower()
+    try:
+        if kind == MSGPACK:
+            return msgspec.convert(msgspec.msgpack.decode(body) if body else {}, shape, builtin_types=(bytes,)), took_s
+        return msgspec.json.decode(body or b"{}", type=shape), took_s
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
+        raise BadRequest(f"the body is not what is expected here: {wrong}") from wrong
+
+
+def plain_bytes(name: str, plain: Any, encoded: Any) -> bytes:
+    """What one of two members says: text (or bytes, in msgpack), or base64. Raises BadRequest."""
+    if encoded is UNSET and isinstance(plain, (str, bytes)):
+        return plain.encode() if isinstance(plain, str) else plain
+    if plain is UNSET and isinstance(encoded, str):
+        try:
+            return base64.b64decode(encoded, validate=True)
+        except ValueError as wrong:
+            raise BadRequest(f"{name}_base64 is no base64") from wrong
+    raise BadRequest(f'give "{name}", which is text, or "{name}_base64"')
