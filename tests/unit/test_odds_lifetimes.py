@@ -7,12 +7,13 @@ import pytest
 
 from kvjepsen.odds.health import Health
 from kvjepsen.odds.lifetimes import Change, Down, Lives, draw, outages
-from kvjepsen.odds.overtime import LOSS_S_MAX, Lived, Mortal, Probe, judged, live_through
+from kvjepsen.odds.overtime import LOSS_S_MAX, SIMULATED, Lived, Mortal, Probe, Probing, judged, live_through
 from kvjepsen.odds.plan import LEVELS, Fault, predicted
 from kvjepsen.odds.report import OVER_TIME_COLUMNS, over_time_rows
 from kvjepsen.odds.verdict import judge
 from kvjepsen.odds.writing import NOBODY_LISTENS, Attempt, Written
 from kvstore import availability
+from kvstore.errors import LocalError
 from kvstore.testing.sim_loop import SimLoop, VirtualTime
 
 LIVES = Lives(3, 20.0, 10.0, 100.0, 1)
@@ -58,7 +59,7 @@ def probe(since_s: float, served: bool) -> Probe:
 
 def lived(quorum: Sequence[Probe]) -> Lived:
     others = [probe(50.0, served=True)]
-    return Lived(LIVES, 1.0, CHANGES, {"one": others, "quorum": list(quorum), "all": others}, [])
+    return Lived(LIVES, SIMULATED, CHANGES, {"one": others, "quorum": list(quorum), "all": others}, [])
 
 
 class TestWhatItSays:
@@ -130,7 +131,7 @@ class Immediate:
 
 def through(ground: Mortal, lives: Lives) -> Lived:
     loop = SimLoop(VirtualTime())  # type: ignore[abstract]
-    return loop.run_until_complete(live_through(ground, lives, 0.5))
+    return loop.run_until_complete(live_through(ground, lives, Probing(0.5, 0.5, 0.1)))
 
 
 class TestLivingThrough:
@@ -155,3 +156,11 @@ class TestLivingThrough:
                 return None
 
         assert "was acknowledged and is gone" in judged(through(Forgetful(), LIVES))["wrong"][0]
+
+    def test_what_breaks_under_way_is_told_and_ends_it(self) -> None:
+        class Stuck(Immediate):
+            async def revive(self, name: str) -> None:
+                raise LocalError(f"{name} does not start")
+
+        with pytest.raises(LocalError, match="does not start"):
+            through(Stuck(), LIVES)

@@ -29,8 +29,6 @@ _FAILOVER_NODES_MIN: Final = 3
 _BUDGET_S: Final = 150.0
 _BUDGET_MARGIN: Final = 1.5
 _BUDGET_STEP_S: Final = 60
-_PROBE_S: Final = 0.2
-_PROBE_S_SIMULATED: Final = 1.0
 _EXIT_CODES: Final[dict[str, int]] = {"confirmed": Exit.OK, "refuted": REFUTED, "incomplete": Exit.UNKNOWN}
 
 
@@ -169,9 +167,9 @@ def _live(results: "Results", wanted: "list[Lives]", simulated: bool) -> None:
     for lives in (each for each in wanted if each not in done):
         output.message(f"n={lives.n}: nodes fail and come back for {lives.seconds:g} s")
         if simulated:
-            lived = simulate_over_time(lives, _PROBE_S_SIMULATED)
+            lived = simulate_over_time(lives)
         else:
-            lived = asyncio.run(live_over_time(lives, _PROBE_S, output.message))
+            lived = asyncio.run(live_over_time(lives, output.message))
         if isinstance(lived, str):
             results.add_problem(lived)
         else:
