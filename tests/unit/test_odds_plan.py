@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from kvjepsen.odds import failovers
-from kvjepsen.odds.observation import FILE, BadFolder, Observation, Outcome, Results
+from kvjepsen.odds.observation import FILE, BadFolder, Observation, Outcome, Results, alone
 from kvjepsen.odds.page import page
 from kvjepsen.odds.plan import LEVELS, Trial, documented, drawn, exhaustive, plan, predicted
 from kvjepsen.odds.plot import picture
@@ -76,6 +76,25 @@ class TestPlan:
 
 
 class TestResults:
+    def test_two_runs_do_not_write_to_one_folder(self, tmp_path: Path) -> None:
+        with alone(tmp_path / "new"):
+            with pytest.raises(BadFolder, match="another run"), alone(tmp_path / "new"):
+                pytest.fail("the folder was held")
+            with alone(tmp_path), alone(None), alone(None):
+                pass
+        with alone(tmp_path / "new"):
+            pass
+
+    def test_what_is_no_trial_is_kept_as_well(self, tmp_path: Path) -> None:
+        first = Results(tmp_path, seed=1, fault="kill", simulated=False)
+        first.add(as_it_must(exhaustive(3)[0]))
+        first.add_over_time({"n": 3, "wrong": []})
+        first.add_run(12.3)
+        first.add_run(2.0)
+        again = Results(tmp_path, seed=1, fault="kill", simulated=False)
+        assert (again.over_time, again.runs_s) == ([{"n": 3, "wrong": []}], [12.3, 2.0])
+        assert len(again.observations) == 1
+
     def test_a_run_goes_on_where_the_last_one_stopped(self, tmp_path: Path) -> None:
         trials = exhaustive(3)
         first = Results(tmp_path, seed=1, fault="kill", simulated=False)

@@ -106,7 +106,7 @@ def odds(
     Exit code 0 when the exact formulas are confirmed, 1 when refuted, 5 when trials were not reached within the budget.
     """
     from kvjepsen.odds.lifetimes import Lives
-    from kvjepsen.odds.observation import Results
+    from kvjepsen.odds.observation import Results, alone
     from kvjepsen.odds.plan import plan
 
     if over_time and fault != "kill":
@@ -120,18 +120,19 @@ def odds(
     if failovers and (simulate or nodes[-1] < _FAILOVER_NODES_MIN):
         raise click.UsageError("--failovers needs real clusters of three nodes or more")
     wanted = plan(nodes, ps, trials, seed, every=everything)
-    results = Results(out, seed=seed, fault=fault, simulated=simulate)
-    begun, before = time.monotonic(), len(results.observations)
-    if simulate:
-        _simulate(wanted, results, fault, seed, jobs, budget)
-    else:
-        asyncio.run(_make(wanted, results, fault, jobs, budget, failovers, nodes[-1]))
-    if over_time:
-        _live(results, [Lives(n, mttf, mttr, over_time, seed) for n in nodes], simulate)
-    seconds = time.monotonic() - begun
-    if len(results.observations) > before:
-        results.add_run(seconds)
-    return _tell(wanted, results, ps, out, seed, fault, simulate, seconds)
+    with alone(out):
+        results = Results(out, seed=seed, fault=fault, simulated=simulate)
+        begun, before = time.monotonic(), len(results.observations)
+        if simulate:
+            _simulate(wanted, results, fault, seed, jobs, budget)
+        else:
+            asyncio.run(_make(wanted, results, fault, jobs, budget, failovers, nodes[-1]))
+        if over_time:
+            _live(results, [Lives(n, mttf, mttr, over_time, seed) for n in nodes], simulate)
+        seconds = time.monotonic() - begun
+        if len(results.observations) > before:
+            results.add_run(seconds)
+        return _tell(wanted, results, ps, out, seed, fault, simulate, seconds)
 
 
 def _simulate(wanted: "list[Trial]", results: "Results", fault: "Fault", seed: int, jobs: int, budget_s: float) -> None:

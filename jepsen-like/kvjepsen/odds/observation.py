@@ -7,7 +7,11 @@
 A line is written whole and flushed; what a killed run left of its last line is cut off when the next one begins.
 """
 
+import fcntl
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -62,6 +66,23 @@ def observation(line: dict[str, Any]) -> Observation:
     if trial.id != line["id"] or not set(outcomes.values()) <= {"acknowledged", "refused", "unknown"}:
         raise ValueError(f"{line['id']} does not say what its line says")
     return Observation(trial, str(line["leader"]), outcomes, list(line["wrong"]), float(line["seconds"]))
+
+
+@contextmanager
+def alone(folder: Path | None) -> Iterator[None]:
+    """Hold the folder: two runs at a time would make the same trials and count them twice. Raises BadFolder."""
+    if folder is None:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise BadFolder(f"another run writes to {folder}; wait for it, or give another folder") from None
+    finally:
+        os.close(fd)
 
 
 class Results:
