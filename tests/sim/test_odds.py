@@ -1,7 +1,13 @@
 """The odds on simulated clusters: each subset shows what its number of nodes says; stores that are wrong are found."""
 
-import pytest
+import json
+from pathlib import Path
+from typing import Any
 
+import pytest
+from click.testing import CliRunner
+
+from kvcli.main import cli
 from kvjepsen.odds.lifetimes import Lives
 from kvjepsen.odds.mutants import MUTANTS
 from kvjepsen.odds.observation import Observation
@@ -34,6 +40,29 @@ def test_drawn_trials_confirm_the_exact_formula_and_for_even_n_reject_the_docume
     assert quorum["trials"] == trials
     if trials >= 400:
         assert quorum["p_value_documented"] < 0.001 < quorum["p_value_exact"]
+
+
+def test_the_command_line_goes_on_and_names_what_makes_all_of_it(tmp_path: Path) -> None:
+    def odds(*more: str) -> dict[str, Any]:
+        arguments = ["chaos", "odds", "--simulate", "--nodes", "1,2", "--jobs", "1", "--out", str(tmp_path), *more]
+        done = CliRunner().invoke(cli, [*arguments, "-o", "json"], standalone_mode=False)
+        assert (done.exception, done.return_value) == (None, 0), done.stderr
+        assert json.loads(done.stdout) == json.loads((tmp_path / "odds.json").read_text())
+        return dict(json.loads(done.stdout))
+
+    odds("--trials", "2", "--p", "0.1,0.5")
+    kept = (tmp_path / "trials.jsonl").read_text()
+    found = odds("--trials", "3", "--p", "0.1,0.5", "--budget", "9", "--over-time", "60", "--mttf", "5", "--mttr", "5")
+    assert (tmp_path / "trials.jsonl").read_text().startswith(kept)
+    assert found["trials"] == 12
+    assert [(each["n"], each["seconds"], each["wrong"]) for each in found["over_time"]] == [(1, 60, []), (2, 60, [])]
+    assert found["command"] == (
+        "kv chaos odds --nodes 1,2 --p 0.1,0.5 --trials 3 --jobs 1 --over-time 60 --mttf 5 --mttr 5 --simulate "
+        f"--out {tmp_path}"
+    )
+    assert {"odds.html", "odds.svg"} <= {path.name for path in tmp_path.iterdir()}
+    again = odds("--trials", "3", "--p", "0.1,0.5", "--over-time", "60", "--mttf", "5", "--mttr", "5")
+    assert {**again, "seconds": 0, "command": ""} == {**found, "seconds": 0, "command": ""}
 
 
 def test_a_trial_is_the_same_each_time() -> None:

@@ -191,7 +191,8 @@ def _command(results: "Results") -> str:
             if enough_s > _BUDGET_S:
                 words += [option.opts[0], str(enough_s)]
         elif context.get_parameter_source(str(option.name)) is not ParameterSource.DEFAULT and value is not None:
-            shown = ",".join(f"{each:g}" for each in value) if isinstance(value, list) else str(value)
+            values = value if isinstance(value, list) else [value]
+            shown = ",".join(f"{each:g}" if isinstance(each, float) else str(each) for each in values)
             words += [option.opts[0]] if value is True else [option.opts[0], shown]
     return shlex.join(words)
 

@@ -77,10 +77,11 @@ def alone(folder: Path | None) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadFolder(f"another run writes to {folder}; wait for it, or give another folder") from None
         yield
-    except BlockingIOError:
-        raise BadFolder(f"another run writes to {folder}; wait for it, or give another folder") from None
     finally:
         os.close(fd)
 
