@@ -84,8 +84,14 @@ class TestWhatItSays:
         assert judged(lived([probe(40 + each, served=False) for each in range(count - 1)]))["wrong"] == []
         assert "not served for 11.0 s on end" in judged(lived([probe(40 + x, False) for x in range(count)]))["wrong"][0]
 
-    def test_and_a_run_that_wrote_nothing_while_it_could(self) -> None:
-        assert "the run is too short" in judged(lived([probe(21, served=False)]))["wrong"][0]
+    def test_a_level_for_which_there_were_never_enough_nodes_is_not_confirmed(self) -> None:
+        found = judged(lived([probe(21, served=False)]))
+        assert (found["wrong"], found["untried"], found["verdict"]) == ([], ["quorum"], "incomplete")
+        told = judge([], [], [], [], [found])
+        assert (told.verdict, told.notes) == (
+            "incomplete",
+            ["over time, n=3: never enough nodes for quorum; take longer"],
+        )
 
 
 class Immediate:

@@ -149,9 +149,13 @@ async def _verify(ground: Mortal, probes: dict[str, list[Probe]]) -> list[str]:
 
 
 def judged(lived: Lived) -> dict[str, Any]:
-    """One element of `over_time` in odds.json. Shares are of time, as far as the probes sampled it."""
+    """One element of `over_time` in odds.json. Shares are of time, as far as the probes sampled it.
+
+    A level for which there were never enough nodes is `untried`: the run was too short to say anything about it.
+    """
     lives = lived.lives
     levels = {level: _level(lived, level) for level in LEVELS}
+    untried = [level for level, found in levels.items() if not found["up"]]
     wrong = [*lived.wrong, *(line for level, found in levels.items() for line in _wrong(level, found))]
     return {
         "n": lives.n,
@@ -165,7 +169,8 @@ def judged(lived: Lived) -> dict[str, Any]:
         "failures": sum(not change.up for change in lived.changes),
         "levels": levels,
         "wrong": wrong,
-        "verdict": "refuted" if wrong else "confirmed",
+        "untried": untried,
+        "verdict": "refuted" if wrong else "incomplete" if untried else "confirmed",
     }
 
 
@@ -206,8 +211,6 @@ def _wrong(level: str, found: dict[str, Any]) -> list[str]:
         lines.append(f"{level}: {found['served_while_down']} writes were acknowledged while too few nodes were alive")
     if found["longest_loss_s"] > LOSS_S_MAX:
         lines.append(f"{level}: not served for {found['longest_loss_s']:.1f} s on end, though enough nodes were alive")
-    if not found["up"]:
-        lines.append(f"{level}: no write was made while enough nodes were alive: the run is too short")
     return lines
 
 
