@@ -68,10 +68,7 @@ def judge(
         *_mismatch_notes(observations),
         *wrong,
         *(each.splitlines()[0] for each in problems),
-        *(
-            f"over time, n={each['n']}: never enough nodes for {', '.join(each['untried'])}; take longer"
-            for each in short
-        ),
+        *(f"over time, n={each['n']}: never enough nodes for {', '.join(each['untried'])}" for each in short),
         *_draw_notes(observations, nodes, cells),
     ]
     return Judged(verdict, cells, _subsets(observations), notes)
