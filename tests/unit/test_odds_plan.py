@@ -5,13 +5,15 @@ import json
 import math
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from kvjepsen.odds import failovers
-from kvjepsen.odds.observation import FILE, BadFolder, Observation, Outcome, Results
+from kvjepsen.odds.observation import FILE, BadFolder, Observation, Outcome, Results, alone
 from kvjepsen.odds.page import page
 from kvjepsen.odds.plan import LEVELS, Trial, documented, drawn, exhaustive, plan, predicted
+from kvjepsen.odds.plot import picture
 from kvjepsen.odds.report import document, rows, summary
 from kvjepsen.odds.running import run, unreached
 from kvjepsen.odds.verdict import Judged, judge, stratified
@@ -74,6 +76,25 @@ class TestPlan:
 
 
 class TestResults:
+    def test_two_runs_do_not_write_to_one_folder(self, tmp_path: Path) -> None:
+        with alone(tmp_path / "new"):
+            with pytest.raises(BadFolder, match="another run"), alone(tmp_path / "new"):
+                pytest.fail("the folder was held")
+            with alone(tmp_path), alone(None), alone(None):
+                pass
+        with alone(tmp_path / "new"):
+            pass
+
+    def test_what_is_no_trial_is_kept_as_well(self, tmp_path: Path) -> None:
+        first = Results(tmp_path, seed=1, fault="kill", simulated=False)
+        first.add(as_it_must(exhaustive(3)[0]))
+        first.add_over_time({"n": 3, "wrong": []})
+        first.add_run(12.3)
+        first.add_run(2.0)
+        again = Results(tmp_path, seed=1, fault="kill", simulated=False)
+        assert (again.over_time, again.runs_s) == ([{"n": 3, "wrong": []}], [12.3, 2.0])
+        assert len(again.observations) == 1
+
     def test_a_run_goes_on_where_the_last_one_stopped(self, tmp_path: Path) -> None:
         trials = exhaustive(3)
         first = Results(tmp_path, seed=1, fault="kill", simulated=False)
@@ -280,9 +301,20 @@ class TestReport:
         text = page(shown)
         assert "<x>" not in text
         assert not any(word in text for word in ("http:", "https:", "src=", "href=", "url("))
-        assert text.count("<svg") == text.count("</svg>") == 3
-        assert text.count('class="documented"') == 1
+        assert text.count('role="img"') == 3
+        assert text.count('<polyline points="') == 4
         assert text.count('class="point"') == 3
+        assert "…" not in text, "a text of it is too long, and was cut"
+
+    def test_the_picture_has_a_panel_for_each_number_of_nodes(self) -> None:
+        trials = [trial for n in (3, 4) for trial in plan([n], [0.1, 0.3], 5, 1, every=False)]
+        found = judged([as_it_must(trial) for trial in trials], [])
+        drawing = picture({"cells": found.cells})
+        root = ElementTree.fromstring(drawing)
+        titles = [each.text for each in root.iter("{http://www.w3.org/2000/svg}text") if each.get("class") == "title"]
+        assert titles == ["n = 3", "n = 4: the documented formula is too high"]
+        assert drawing.count('class="interval"') == 4
+        assert drawing.count('class="gap"') == 1
 
     def test_what_was_not_reached_is_named(self) -> None:
         trials = exhaustive(4)

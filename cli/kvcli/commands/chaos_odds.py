@@ -3,13 +3,14 @@ formulas."""
 
 import asyncio
 import json
+import math
 import shlex
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
+from click.core import ParameterSource
 
 from kvcli import output
 from kvcli.exit_codes import Exit
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 
 REFUTED: Final = 1
 _FAILOVER_NODES_MIN: Final = 3
-_PROBE_S: Final = 0.2
-_PROBE_S_SIMULATED: Final = 1.0
+_BUDGET_S: Final = 150.0
+_BUDGET_MARGIN: Final = 1.5
+_BUDGET_STEP_S: Final = 60
 _EXIT_CODES: Final[dict[str, int]] = {"confirmed": Exit.OK, "refuted": REFUTED, "incomplete": Exit.UNKNOWN}
 
 
@@ -67,7 +69,7 @@ def _chances(context: click.Context, parameter: click.Parameter, text: str) -> l
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Decides what is drawn.")
 @click.option("--jobs", type=click.IntRange(1, 64), default=2, show_default=True, help="Clusters at a time.")
 @click.option(
-    "--budget", type=click.FloatRange(1), default=150.0, show_default=True, metavar="SECONDS",
+    "--budget", type=click.FloatRange(1), default=_BUDGET_S, show_default=True, metavar="SECONDS",
     help="When to stop; what was not reached is listed.",
 )  # fmt: skip
 @click.option(
@@ -88,7 +90,7 @@ def _chances(context: click.Context, parameter: click.Parameter, text: str) -> l
 @click.option("--simulate", is_flag=True, help="On simulated clusters: virtual time, thousands of trials.")
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
-    help="Where trials.jsonl, odds.json and odds.html go. What is there already is not done again.",
+    help="Where trials.jsonl, odds.json, odds.html and odds.svg go. What is there already is not done again.",
 )  # fmt: skip
 @global_options
 def odds(
@@ -104,7 +106,7 @@ def odds(
     Exit code 0 when the exact formulas are confirmed, 1 when refuted, 5 when trials were not reached within the budget.
     """
     from kvjepsen.odds.lifetimes import Lives
-    from kvjepsen.odds.observation import Results
+    from kvjepsen.odds.observation import Results, alone
     from kvjepsen.odds.plan import plan
 
     if over_time and fault != "kill":
@@ -118,15 +120,19 @@ def odds(
     if failovers and (simulate or nodes[-1] < _FAILOVER_NODES_MIN):
         raise click.UsageError("--failovers needs real clusters of three nodes or more")
     wanted = plan(nodes, ps, trials, seed, every=everything)
-    results = Results(out, seed=seed, fault=fault, simulated=simulate)
-    begun = time.monotonic()
-    if simulate:
-        _simulate(wanted, results, fault, seed, jobs, budget)
-    else:
-        asyncio.run(_make(wanted, results, fault, jobs, budget, failovers, nodes[-1]))
-    if over_time:
-        _live(results, [Lives(n, mttf, mttr, over_time, seed) for n in nodes], simulate)
-    return _tell(wanted, results, ps, out, seed, fault, simulate, time.monotonic() - begun)
+    with alone(out):
+        results = Results(out, seed=seed, fault=fault, simulated=simulate)
+        begun, before = time.monotonic(), len(results.observations)
+        if simulate:
+            _simulate(wanted, results, fault, seed, jobs, budget)
+        else:
+            asyncio.run(_make(wanted, results, fault, jobs, budget, failovers, nodes[-1]))
+        if over_time:
+            _live(results, [Lives(n, mttf, mttr, over_time, seed) for n in nodes], simulate)
+        seconds = time.monotonic() - begun
+        if len(results.observations) > before:
+            results.add_run(seconds)
+        return _tell(wanted, results, ps, out, seed, fault, simulate, seconds)
 
 
 def _simulate(wanted: "list[Trial]", results: "Results", fault: "Fault", seed: int, jobs: int, budget_s: float) -> None:
@@ -162,13 +168,33 @@ def _live(results: "Results", wanted: "list[Lives]", simulated: bool) -> None:
     for lives in (each for each in wanted if each not in done):
         output.message(f"n={lives.n}: nodes fail and come back for {lives.seconds:g} s")
         if simulated:
-            lived = simulate_over_time(lives, _PROBE_S_SIMULATED)
+            lived = simulate_over_time(lives)
         else:
-            lived = asyncio.run(live_over_time(lives, _PROBE_S, output.message))
+            lived = asyncio.run(live_over_time(lives, output.message))
         if isinstance(lived, str):
             results.add_problem(lived)
         else:
             results.add_over_time(overtime.judged(lived))
+
+
+def _command(results: "Results") -> str:
+    """What makes all of `results` anew, in one run: the options as given, with a budget that is enough for it."""
+    context = click.get_current_context()
+    words = ["kv", "chaos", "odds"]
+    # Folders of older versions do not say how long runs took. Seconds of simulated trials are virtual.
+    trials_s = 0.0 if context.params["simulate"] else sum(each.seconds for each in results.observations)
+    spent_s = sum(results.runs_s) or trials_s
+    enough_s = _BUDGET_STEP_S * math.ceil(_BUDGET_MARGIN * spent_s / _BUDGET_STEP_S)
+    for option in context.command.params:
+        value = context.params.get(str(option.name))
+        if option.name == "budget":
+            if enough_s > _BUDGET_S:
+                words += [option.opts[0], str(enough_s)]
+        elif context.get_parameter_source(str(option.name)) is not ParameterSource.DEFAULT and value is not None:
+            values = value if isinstance(value, list) else [value]
+            shown = ",".join(f"{each:g}" if isinstance(each, float) else str(each) for each in values)
+            words += [option.opts[0]] if value is True else [option.opts[0], shown]
+    return shlex.join(words)
 
 
 def _tell(
@@ -184,6 +210,7 @@ def _tell(
     from kvcluster.topology import write_atomically
     from kvjepsen.odds import failovers
     from kvjepsen.odds.page import page
+    from kvjepsen.odds.plot import picture
     from kvjepsen.odds.report import COLUMNS, OVER_TIME_COLUMNS, document, over_time_line, over_time_rows, rows, summary
     from kvjepsen.odds.running import unreached
     from kvjepsen.odds.verdict import judge
@@ -193,19 +220,21 @@ def _tell(
     failover_s = failovers.summary(results.failovers_s)
     found = document(
         judged,
-        command=shlex.join(["kv", *sys.argv[1:]]),
+        command=_command(results),
         seed=seed,
         fault=fault,
         simulated=simulated,
         trials=len(results.observations),
         unreached=left,
-        seconds=seconds,
+        seconds=sum(results.runs_s) or seconds,
         failover_s=failover_s,
         over_time=results.over_time,
     )
     if out is not None:
         write_atomically(out / "odds.json", json.dumps(found, indent=1) + "\n")
         write_atomically(out / "odds.html", page(found))
+        if judged.cells:
+            write_atomically(out / "odds.svg", picture(found))
     mode = settings().output
     if mode in (Mode.JSON, Mode.RAW):
         output.write_json(found)

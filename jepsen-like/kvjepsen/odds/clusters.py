@@ -10,7 +10,7 @@ from kvcluster.lifecycle import bring_up, purge
 from kvcluster.supervisor import NO_ENV, PROGRAM, Cluster
 from kvjepsen.odds.lifetimes import Lives
 from kvjepsen.odds.live import Live, election_settings
-from kvjepsen.odds.overtime import Lived, live_through
+from kvjepsen.odds.overtime import REAL, Lived, Probing, live_through
 from kvjepsen.odds.plan import Fault
 from kvjepsen.threads import in_thread
 from kvstore.errors import LocalError
@@ -42,11 +42,11 @@ def live_benches(
     return bench
 
 
-async def live_over_time(lives: Lives, probe_s: float, progress: Callable[[str], None]) -> Lived | str:
+async def live_over_time(lives: Lives, progress: Callable[[str], None], probing: Probing = REAL) -> Lived | str:
     """The lives of the nodes of one cluster; in one line, what broke if it did not come back."""
     try:
         async with live_benches("kill", progress)(lives.n) as ground:
-            return await live_through(ground, lives, probe_s)
+            return await live_through(ground, lives, probing)
     except LocalError as broken:
         return f"over time, n{lives.n}: {broken}"
 

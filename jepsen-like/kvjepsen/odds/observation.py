@@ -2,12 +2,16 @@
 
     DIR/trials.jsonl    a header, then one line a trial, in the order in which they ended; {"problem"} for one that
                         could not be carried out, {"failover_s", "n"} for a leader that was killed, {"over_time"} for
-                        nodes that failed and came back by themselves
+                        nodes that failed and came back by themselves, {"run_s"} for how long a run took
 
 A line is written whole and flushed; what a killed run left of its last line is cut off when the next one begins.
 """
 
+import fcntl
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -20,7 +24,7 @@ Outcome = Literal["acknowledged", "refused", "unknown"]
 
 FILE: Final = "trials.jsonl"
 _VERSION: Final = 1
-_OTHERS: Final = frozenset({"problem", "failover_s", "over_time"})
+_OTHERS: Final = frozenset({"problem", "failover_s", "over_time", "run_s"})
 
 
 class BadFolder(LocalError):
@@ -64,6 +68,24 @@ def observation(line: dict[str, Any]) -> Observation:
     return Observation(trial, str(line["leader"]), outcomes, list(line["wrong"]), float(line["seconds"]))
 
 
+@contextmanager
+def alone(folder: Path | None) -> Iterator[None]:
+    """Hold the folder: two runs at a time would make the same trials and count them twice. Raises BadFolder."""
+    if folder is None:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadFolder(f"another run writes to {folder}; wait for it, or give another folder") from None
+        yield
+    finally:
+        os.close(fd)
+
+
 class Results:
     """All observations with one seed and one fault. In memory alone if there is no folder."""
 
@@ -73,6 +95,7 @@ class Results:
         self.problems: list[str] = []
         self.failovers_s: list[float] = []
         self.over_time: list[dict[str, Any]] = []
+        self.runs_s: list[float] = []
         self._header = {"odds": _VERSION, "seed": seed, "fault": fault, "simulated": simulated}
         self._path = None if folder is None else folder / FILE
         if self._path is not None:
@@ -104,6 +127,11 @@ class Results:
         self.over_time.append(found)
         self._append({"over_time": found})
 
+    def add_run(self, seconds: float) -> None:
+        """Keep how long a run took that has made something."""
+        self.runs_s.append(seconds)
+        self._append({"run_s": round(seconds, 1)})
+
     def _append(self, line: dict[str, Any]) -> None:
         if self._path is not None:
             with self._path.open("a") as file:
@@ -124,6 +152,7 @@ class Results:
                 raise BadFolder(f"{path} holds results of {header}, not of {self._header}; give another folder")
             self.problems = [str(line["problem"]) for line in lines if "problem" in line]
             self.failovers_s = [float(line["failover_s"]) for line in lines if "failover_s" in line]
+            self.runs_s = [float(line["run_s"]) for line in lines if "run_s" in line]
             self.over_time = [dict(line["over_time"]) for line in lines if "over_time" in line]
             self.observations = [observation(line) for line in lines if not line.keys() & _OTHERS]
         except (KeyError, TypeError, ValueError) as broken:

@@ -1,133 +1,136 @@
-"""One offline HTML page of an odds.json: the verdict, the curves with what was observed, cells, subsets. Pure.
+"""One offline HTML page of an odds.json: the verdict, the curves with what was observed, cells, lives, subsets. Pure.
 
-A panel for each number of nodes and level: how likely the level is served over the chance that a node is down. Solid is
-the exact formula, dashed the documented one, points are what was observed, with their 95 % intervals where trials were
-drawn. The page loads nothing.
+The page loads nothing, and its content security policy allows nothing but its own style.
 """
 
-from collections.abc import Iterable, Iterator
-from html import escape
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
+from kvjepsen.odds import plot
 from kvjepsen.odds.plan import LEVELS
-from kvjepsen.odds.report import COLUMNS, rows
-from kvstore.availability import documented_survival, level_availability
+from kvjepsen.odds.report import COLUMNS, OVER_TIME_COLUMNS, over_time_line, over_time_rows, rows
+from kvjepsen.report.markup import Child, Html, join, tag
 
-_WIDTH, _HEIGHT = 270.0, 190.0
-_LEFT, _TOP, _RIGHT, _BOTTOM = 34.0, 10.0, 8.0, 26.0
-_STEPS: Final = 80
-_TICKS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
-
+_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'"
 _STYLE: Final = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #2b2b2b; max-width: 60em; margin: 2em auto; padding: 0 1em; }
+:root { color-scheme: light; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #2b2b2b; background: #fff; max-width: 64em; margin: 2em auto;
+  padding: 0 1em; }
 h1 { font-size: 1.5em; } h2 { font-size: 1.15em; margin-top: 2em; }
 .confirmed { color: #1c6b3a; } .refuted { color: #b3261e; } .incomplete { color: #8a5a00; }
 .panels { display: grid; grid-template-columns: repeat(3, 1fr); gap: 8px; }
-figure { margin: 0; } figcaption { font-size: 0.9em; } svg { width: 100%; height: auto; }
+@media (max-width: 45em) { .panels { grid-template-columns: 1fr; } }
+figure { margin: 0; } figcaption { font-size: 0.9em; } figure svg { width: 100%; height: auto; display: block; }
+.wide { overflow-x: auto; } summary { cursor: pointer; }
 table { border-collapse: collapse; font-size: 0.88em; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: 2px 10px 2px 0; border-bottom: 1px solid #e4e4e4; }
-td.wrong { background: #f6d5d2; font-weight: bold; } code { font-size: 0.9em; } .faint { color: #777; }
-.exact { stroke: #1b4f8a; stroke-width: 1.6; fill: none; }
-.documented { stroke: #c2571a; stroke-width: 1.4; stroke-dasharray: 5 3; fill: none; }
-.interval { stroke: #2b2b2b; stroke-width: 1.2; } .grid { stroke: #e4e4e4; stroke-width: 1; }
-.point { fill: #2b2b2b; } svg text { font-size: 10px; fill: #777; }
+th, td { text-align: left; padding: 2px 10px 2px 0; border-bottom: 1px solid #e4e4e4; white-space: nowrap; }
+td.wrong { background: #f6d5d2; font-weight: bold; } code { font-size: 0.9em; overflow-wrap: anywhere; }
+.faint { color: #666; } .key { display: inline-block; width: 2em; height: 0.7em; overflow: visible; }
 """
 
 
 def page(document: dict[str, Any]) -> str:
     """The page of an odds.json."""
-    return "\n".join(_page(document)) + "\n"
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("title", f"The odds: {document['verdict']}"),
+        tag("style", Html(_STYLE + plot.STYLE)),
+    )
+    return f"<!doctype html>\n{tag('html', head, tag('body', *_body(document)), lang='en')}\n"
 
 
-def _page(document: dict[str, Any]) -> Iterator[str]:
+def _body(document: dict[str, Any]) -> Iterator[Html]:
+    yield from _verdict(document)
+    if document["cells"]:
+        yield tag("h2", "Served, over the chance that a node is down")
+        yield tag("p", *_keys())
+        yield tag("div", *_panels(document["cells"]), class_="panels")
+        yield tag("h2", "The same in figures")
+        yield tag("p", "WRONG counts single trials in which a level was served though too few nodes were alive, or not "
+                       "served though enough were. EXACT may miss one 95 % interval in twenty; it must lie in the "
+                       "wider one that is corrected for the number of cells (ci_family in odds.json).")  # fmt: skip
+        yield _table(COLUMNS, rows(document["cells"]))
+    if document.get("over_time"):
+        yield tag("h2", "Nodes that fail and come back by themselves")
+        yield tag("p", "What happened, and in brackets what the formulas for the steady state expect. Down, outages "
+                       "and their mean length are those of the nodes: too few were alive.")  # fmt: skip
+        yield tag("p", "Not served is the share of writes, begun at fixed times, that were not acknowledged; failover "
+                       "loss is the part of it for which enough nodes were alive.")  # fmt: skip
+        yield _table(OVER_TIME_COLUMNS, over_time_rows(document["over_time"]))
+        yield tag("ul", *(tag("li", over_time_line(each)) for each in document["over_time"]))
+    if document["subsets"]:
+        yield tag("h2", "Every subset")
+        yield tag("p", "What was served when these nodes had failed. What should have been served and was not, or the "
+                       "reverse, is marked.")  # fmt: skip
+        for n in sorted({each["n"] for each in document["subsets"]}):
+            of_n = [each for each in document["subsets"] if each["n"] == n]
+            wrong = sum(each["predicted"] != each["observed"] for each in of_n)
+            title = f"n = {n}: {len(of_n) // len(LEVELS)} trials, {wrong} writes not as predicted"
+            yield tag("details", tag("summary", title), _subsets(of_n), open="" if wrong else None)
+
+
+def _verdict(document: dict[str, Any]) -> Iterator[Html]:
     verdict = document["verdict"]
     where = "simulated clusters" if document["simulated"] else "real clusters"
-    yield "<!doctype html>"
-    yield '<html lang="en"><head><meta charset="utf-8"><title>The odds: ' + escape(verdict) + "</title>"
-    yield f"<style>{_STYLE}</style></head><body>"
-    yield f'<h1>The odds: <span class="{escape(verdict)}">{escape(verdict)}</span></h1>'
-    yield f"<p>{document['trials']:,} trials on {where}, fault {_plain(document['fault'])}, "
-    yield f"seed {_plain(document['seed'])}.<br><code>{_plain(document['command'])}</code><br><span class=faint>"
-    yield ", ".join(f"{_plain(name)} {_plain(value)}" for name, value in document["versions"].items()) + "</span></p>"
+    versions = ", ".join(f"{name} {value}" for name, value in document["versions"].items())
+    yield tag("h1", "The odds: ", tag("span", verdict, class_=verdict))
+    yield tag(
+        "p",
+        f"{document['trials']:,} trials on {where}, fault {document['fault']}, seed {document['seed']}.",
+        tag("br"),
+        tag("code", document["command"]),
+        tag("br"),
+        tag("span", versions, class_="faint"),
+    )
     if document["notes"]:
-        yield "<ul>" + "".join(f"<li>{_plain(note)}</li>" for note in document["notes"]) + "</ul>"
+        yield tag("ul", *(tag("li", note) for note in document["notes"]))
     if (failover := document["failover_s"]) is not None:
         median, p99, worst = (f"{failover[name]:.2f} s" for name in ("median", "p99", "worst"))
-        yield "<p>Failover, measured apart: after SIGKILL of the leader nobody could write for"
-        yield f"{median} (median of {failover['rounds']}), p99 {p99}, worst {worst}.</p>"
+        yield tag("p", "Failover, measured apart: after SIGKILL of the leader nobody could write for "
+                       f"{median} (median of {failover['rounds']}), p99 {p99}, worst {worst}.")  # fmt: skip
     if document["unreached"]:
-        yield f"<p class=incomplete>Not reached, and not counted: {len(document['unreached']):,} trials.</p>"
-    yield "<h2>Served, over the chance that a node is down</h2>"
-    yield "<p>Solid: exact. Dashed: the documented formula. Points: observed, with 95 % intervals where trials were"
-    yield "drawn. A point without an interval is the sum over all subsets, each weighed with its chance.</p>"
-    yield '<div class="panels">'
-    for n in sorted({cell["n"] for cell in document["cells"]}):
+        count = len(document["unreached"])
+        yield tag("p", f"Not reached, and not counted: {count:,} trials.", class_="incomplete")
+
+
+def _keys() -> Iterator[Child]:
+    for kind, text in (
+        ("exact", "exact. "),
+        ("documented", "documented, where it claims something: for QUORUM. For odd n the two are one. "),
+    ):
+        line = tag("line", x1=0.0, x2=24.0, y1=5.0, y2=5.0, class_=kind)
+        yield from (tag("svg", line, class_="key", viewBox="0 0 24 10"), f" {text}")
+    yield "Points: observed, with 95 % intervals where trials were drawn; without one it is the sum over all subsets, "
+    yield "each weighed with its chance."
+
+
+def _panels(cells: Sequence[dict[str, Any]]) -> Iterator[Html]:
+    for n in sorted({cell["n"] for cell in cells}):
         for level in LEVELS:
-            cells = [cell for cell in document["cells"] if (cell["n"], cell["level"]) == (n, level)]
-            yield f"<figure><figcaption>n = {n}, {level.upper()}</figcaption>{_panel(n, level, cells)}</figure>"
-    yield "</div><h2>Cells</h2>" + _table(COLUMNS, rows(document["cells"]), last_wrong="refuted")
-    if document["subsets"]:
-        yield "<h2>Every subset</h2><p>What was served; what should not have been, or should have, is marked.</p>"
-        yield _subsets(document["subsets"])
-    yield "</body></html>"
+            of_panel = [cell for cell in cells if (cell["n"], cell["level"]) == (n, level)]
+            yield tag("figure", tag("figcaption", f"n = {n}, {level.upper()}"), plot.panel(n, level, of_panel))
 
 
-def _panel(n: int, level: str, cells: Iterable[dict[str, Any]]) -> str:
-    parts = [f'<svg viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}" role="img" aria-label="n = {n}, {level}">']
-    for tick in _TICKS:
-        parts.append(f'<line class="grid" x1="{_x(0):.1f}" x2="{_x(1):.1f}" y1="{_y(tick):.1f}" y2="{_y(tick):.1f}"/>')
-        parts.append(f'<text x="{_LEFT - 5:g}" y="{_y(tick) + 3:.1f}" text-anchor="end">{tick:g}</text>')
-        parts.append(f'<text x="{_x(tick):.1f}" y="{_HEIGHT - 10:g}" text-anchor="middle">{tick:g}</text>')
-    steps = [step / _STEPS for step in range(_STEPS + 1)]
-    if level == "quorum":
-        parts.append(_curve("documented", [(p, documented_survival(n, p)) for p in steps]))
-    parts.append(_curve("exact", [(p, level_availability(level, n, p)) for p in steps]))
-    for cell in cells:
-        if cell["observed"] is None:
-            continue
-        x, (low, high) = _x(cell["p"]), cell["ci95"]
-        if cell["from"] == "drawn":
-            parts.append(f'<line class="interval" x1="{x:.1f}" x2="{x:.1f}" y1="{_y(low):.1f}" y2="{_y(high):.1f}"/>')
-        parts.append(f'<circle class="point" cx="{x:.1f}" cy="{_y(cell["observed"]):.1f}" r="3"/>')
-    return "".join([*parts, "</svg>"])
-
-
-def _curve(kind: str, points: Iterable[tuple[float, float]]) -> str:
-    return f'<polyline class="{kind}" points="' + " ".join(f"{_x(p):.1f},{_y(v):.1f}" for p, v in points) + '"/>'
-
-
-def _x(p: float) -> float:
-    return _LEFT + p * (_WIDTH - _LEFT - _RIGHT)
-
-
-def _y(value: float) -> float:
-    return _TOP + (1 - value) * (_HEIGHT - _TOP - _BOTTOM)
-
-
-def _table(columns: Iterable[str], lines: Iterable[list[str]], last_wrong: str) -> str:
-    head = "".join(f"<th>{_plain(column)}</th>" for column in columns)
-    body = "".join(
-        "<tr>" + "".join(f"<td{' class=wrong' * (cell == last_wrong)}>{_plain(cell)}</td>" for cell in line) + "</tr>"
-        for line in lines
+def _table(columns: Iterable[str], lines: Iterable[Sequence[str]]) -> Html:
+    head = tag("tr", *(tag("th", column) for column in columns))
+    body = (
+        tag("tr", *(tag("td", cell, class_="wrong" if cell == "refuted" else None) for cell in line)) for line in lines
     )
-    return f"<table><tr>{head}</tr>{body}</table>"
+    return tag("div", tag("table", head, join(*body)), class_="wide")
 
 
-def _subsets(subsets: list[dict[str, Any]]) -> str:
+def _subsets(subsets: Sequence[dict[str, Any]]) -> Html:
     trials: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
     for each in subsets:
-        trials.setdefault((each["n"], tuple(each["failed"]), each["leader_failed"]), {})[each["level"]] = each
-    parts = ["<table><tr><th>n</th><th>failed</th><th>leader</th>" + "".join(f"<th>{x}</th>" for x in LEVELS) + "</tr>"]
-    for (n, failed, leader_failed), levels in trials.items():
-        parts.append(f"<tr><td>{n}</td><td>{_plain(', '.join(failed) or 'none')}</td>")
-        parts.append(f"<td>{'failed' if leader_failed else 'alive'}</td>")
-        for level in LEVELS:
-            found = levels[level]
-            wrong = found["predicted"] != found["observed"]
-            parts.append(f"<td{' class=wrong' * wrong}>{'served' if found['observed'] else 'not served'}</td>")
-        parts.append("</tr>")
-    return "".join([*parts, "</table>"])
-
-
-def _plain(value: object) -> str:
-    return escape(str(value))
+        trials.setdefault((tuple(each["failed"]), each["leader_failed"]), {})[each["level"]] = each
+    lines = [tag("tr", *(tag("th", column) for column in ("failed", "leader", *LEVELS)))]
+    for (failed, leader_failed), levels in trials.items():
+        cells = [tag("td", ", ".join(failed) or "none"), tag("td", "failed" if leader_failed else "alive")]
+        for found in (levels[level] for level in LEVELS):
+            wrong = "wrong" if found["predicted"] != found["observed"] else None
+            cells.append(tag("td", "served" if found["observed"] else "not served", class_=wrong))
+        lines.append(tag("tr", *cells))
+    return tag("div", tag("table", *lines), class_="wide")

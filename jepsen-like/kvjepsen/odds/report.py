@@ -29,7 +29,7 @@ def document(
     failover_s: dict[str, Any] | None,
     over_time: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
-    """odds.json. `trials` were made by all runs, `unreached` were planned and made by none; `seconds`: the last run."""
+    """odds.json. `trials` were made by all runs, `unreached` were planned and made by none; `seconds`: of all runs."""
     return {
         "version": 1,
         "command": command,
@@ -59,7 +59,7 @@ def rows(cells: Sequence[dict[str, Any]]) -> list[list[str]]:
             _share(cell["documented"]),
             _share(cell["exact"]),
             _share(cell["observed"]),
-            "-" if cell["ci95"] is None else f"{cell['ci95'][0]:.3f}-{cell['ci95'][1]:.3f}",
+            f"{cell['ci95'][0]:.3f}-{cell['ci95'][1]:.3f}" if cell["from"] == "drawn" else "-",
             str(cell["trials"]),
             str(cell["mismatches"]),
             cell["verdict"],
@@ -93,7 +93,7 @@ def over_time_line(each: dict[str, Any]) -> str:
     """What was done, in one line."""
     return (
         f"over time, n={each['n']}: {each['failures']} failures in {each['seconds']:g} s, MTTF {each['mttf_s']:g} s, "
-        f"MTTR {each['mttr_s']:g} s; failover loss is what was not served though enough nodes were alive"
+        f"MTTR {each['mttr_s']:g} s, {sum(found['probes'] for found in each['levels'].values()):,} writes"
     )
 
 
@@ -113,7 +113,7 @@ def summary(
     unknown = any(cell["unknown"] for cell in judged.cells)
     if unknown:
         lines.append("writes that ended unknown count as not served; the cells of odds.json say how many there were")
-    lines.append(f"{judged.verdict}: {trials:,} trials, {seconds:.0f} s")
+    lines.append(f"{judged.verdict}: {f'{trials:,} trials, ' * bool(trials)}{seconds:.0f} s")
     return lines
 
 

@@ -17,7 +17,7 @@ from kvjepsen.campaign import collected_by_hand
 from kvjepsen.odds.health import Health, health
 from kvjepsen.odds.lifetimes import Lives
 from kvjepsen.odds.observation import Observation, Results
-from kvjepsen.odds.overtime import Lived, live_through
+from kvjepsen.odds.overtime import SIMULATED, Lived, Probing, live_through
 from kvjepsen.odds.plan import Fault, Trial, names
 from kvjepsen.odds.running import unreached
 from kvjepsen.odds.trial import NoAnswer, carry_out
@@ -145,14 +145,14 @@ def simulate(trial: Trial, fault: Fault, seed: int) -> Observation | str:
         cluster.close()
 
 
-def simulate_over_time(lives: Lives, probe_s: float) -> Lived | str:
+def simulate_over_time(lives: Lives, probing: Probing = SIMULATED) -> Lived | str:
     """The lives of the nodes of one cluster, in virtual time; what broke, in one line, if a rule of the store did."""
     silence_logs()
     cluster = SimCluster(names(lives.n), seed=f"lives {lives.seed} {lives.n}")
     try:
         cluster.start_all()
         # Looking for what was acknowledged takes its own time.
-        return cluster.run(live_through(Simulated(cluster), lives, probe_s), timeout_s=2 * lives.seconds + _TRIAL_S_MAX)
+        return cluster.run(live_through(Simulated(cluster), lives, probing), timeout_s=2 * lives.seconds + _TRIAL_S_MAX)
     except (*_BROKEN, LocalError) as broken:
         return f"over time, n{lives.n}: {type(broken).__name__}: {broken}"
     finally:

@@ -61,12 +61,14 @@ def judge(
     wrong = [f"{each.trial.id}: {line}" for each in observations for line in each.wrong]
     wrong += [f"over time, n={each['n']}: {line}" for each in over_time for line in each["wrong"]]
     refuted = bool(mismatches or wrong or problems) or any(cell["verdict"] == "refuted" for cell in cells)
-    incomplete = bool(unreached) or not (observations or over_time)
+    short = [each for each in over_time if each["untried"]]
+    incomplete = bool(unreached or short) or not (observations or over_time)
     verdict: Verdict = "refuted" if refuted else "incomplete" if incomplete else "confirmed"
     notes = [
         *_mismatch_notes(observations),
         *wrong,
         *(each.splitlines()[0] for each in problems),
+        *(f"over time, n={each['n']}: never enough nodes for {', '.join(each['untried'])}" for each in short),
         *_draw_notes(observations, nodes, cells),
     ]
     return Judged(verdict, cells, _subsets(observations), notes)
