@@ -18,7 +18,7 @@ _PERCENTILES: Final = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p999": 99.9, "max
 
 
 class Load:
-    """One run. `latencies_s` holds the seconds of every call that succeeded: of one operation, or of `batch` of them."""
+    """One run. `latencies_s` holds the seconds of every call that succeeded, of one operation or `batch` of them."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Batches against real nodes that are killed: every increment counts once, in every kind of batch, from both clients."""
+"""Batches against real nodes that are killed: each increment counts once, in every kind of batch, from both clients."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
