@@ -9,7 +9,7 @@ from collections import Counter
 from contextlib import AsyncExitStack, suppress
 from typing import Any, Final
 
-from kvstore.client import AsyncClient
+from kvstore.client import AsyncClient, BatchOp, Get, Put
 from kvstore.errors import KvError, LocalError, NotFound
 
 _OPERATIONS_MAX: Final = 10_000_000
@@ -18,7 +18,7 @@ _PERCENTILES: Final = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p999": 99.9, "max
 
 
 class Load:
-    """One run. `latencies_s` holds the seconds of every operation that succeeded."""
+    """One run. `latencies_s` holds the seconds of every call that succeeded, of one operation or `batch` of them."""
 
     def __init__(
         self,
@@ -30,6 +30,9 @@ class Load:
         keys: int,
         seconds: float,
         timeout_s: float,
+        batch: int = 1,
+        *,
+        automatic: bool = False,
     ) -> None:
         self.latencies_s = array("d")
         self.errors: Counter[str] = Counter()
@@ -42,6 +45,8 @@ class Load:
         self._clients = clients
         self._seconds = seconds
         self._timeout_s = timeout_s
+        self._batch = batch
+        self._automatic = automatic
         self._took_s = 0.0
         self.left_behind: str | None = None
         self._stem = stem = f"bench/{secrets.token_hex(4)}/"
@@ -55,7 +60,9 @@ class Load:
             # One client for each endpoint, each with another first choice: the load spreads over the nodes.
             pool = [
                 await stack.enter_async_context(
-                    AsyncClient(self._endpoints[i:] + self._endpoints[:i], timeout_s=self._timeout_s)
+                    AsyncClient(
+                        self._endpoints[i:] + self._endpoints[:i], timeout_s=self._timeout_s, batching=self._automatic
+                    )
                 )
                 for i in range(len(self._endpoints))
             ]
@@ -73,12 +80,15 @@ class Load:
         """The document of `-o json`."""
         import numpy
 
-        count = len(self.latencies_s)
-        values = numpy.percentile(self.latencies_s, list(_PERCENTILES.values())) * 1_000 if count else None
+        calls = len(self.latencies_s)
+        count = calls * self._batch
+        values = numpy.percentile(self.latencies_s, list(_PERCENTILES.values())) * 1_000 if calls else None
         return {
             "operation": self._operation,
             "level": self._level,
             "clients": self._clients,
+            "batch": self._batch,
+            "automatic": self._automatic,
             "size_bytes": len(self._value),
             "keys": len(self._keys),
             "seconds": round(self._took_s, 3),
@@ -95,7 +105,9 @@ class Load:
         while (started := clock()) < until and len(self.latencies_s) < _OPERATIONS_MAX:
             key = random.choice(keys)
             try:
-                if self._operation == "put":
+                if self._batch > 1:
+                    await self._together(client)
+                elif self._operation == "put":
                     await client.put(key, self._value, level=self._level)
                 else:
                     await client.get_value(key, level=self._level)
@@ -105,6 +117,18 @@ class Load:
                 await asyncio.sleep(_ERROR_PAUSE_S)
             else:
                 self.latencies_s.append(clock() - started)
+
+    async def _together(self, client: AsyncClient) -> None:
+        """One batch. Raises the first error in it: only a batch of which all succeeded counts."""
+        chosen = random.choices(self._keys, k=self._batch)
+        ops: list[BatchOp] = (
+            [Put(key, self._value, self._level) for key in chosen]
+            if self._operation == "put"
+            else [Get(key, self._level) for key in chosen]
+        )
+        for result in await client.batch(ops):
+            if isinstance(result, (KvError, LocalError)):
+                raise result
 
     async def _prepare(self, client: AsyncClient, key: bytes) -> None:
         await client.put(key, self._value, level=self._setup_level)

@@ -2,8 +2,12 @@
 
     def test_it(kv_cluster):
         cluster = kv_cluster(nodes=3)
+        with Client(cluster.endpoints) as client:
+            ...
 
-Enable it with `pytest_plugins = ["kvcluster.pytest_plugin"]` in the conftest.py at the root of your tests.
+Enable it with `pytest_plugins = ["kvcluster.pytest_plugin"]` in the conftest.py at the root of your tests, or with
+`pytest -p kvcluster.pytest_plugin`. It is not enabled by being installed: other tests should not have to load it.
+docs/python-client.md has an example that kills a leader.
 """
 
 from collections.abc import Generator, Iterator, Mapping

@@ -97,6 +97,11 @@ class Cluster:
 
     # What is there.
 
+    @property
+    def endpoints(self) -> list[str]:
+        """What clients are given: the URL of every node."""
+        return list(self.topology.endpoints)
+
     def process(self, name: str) -> Process | None:
         """The process recorded for `name`, alive or not."""
         if name != PROXIES:

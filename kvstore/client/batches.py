@@ -6,8 +6,6 @@ A batch is sent as msgpack, in which keys and values are bytes as they are.
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-import msgspec
-
 from kvstore import limits
 from kvstore.client.results import WriteResult, record_from_json, write_from_json
 from kvstore.client.sessions import Session
@@ -51,9 +49,6 @@ BatchResult = WriteResult | Record | None | KvError | LocalError
 _HEADERS: Final = {"Accept": "application/msgpack", "Content-Type": "application/msgpack"}
 _LEVELS: Final = frozenset(level.value for level in Level)
 _OVERHEAD_BYTES: Final = 128
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder().decode
 
 
 class Kind(NamedTuple):
@@ -125,18 +120,21 @@ def wire_op(op: BatchOp) -> dict[str, Any]:
 
 def request(kind: Kind, shapes: Sequence[dict[str, Any]], session: Session | None) -> Request:
     """The request that carries `shapes`, with the floor of this moment."""
+    import msgspec  # only who sends batches waits for it
+
     body: dict[str, Any] = {"ops": shapes}
     if session is not None:
         body |= {"session": session.number, "floor": session.floor}
-    return Request(
-        "POST", "/v1/batch", f"level={kind.level}", _HEADERS, _encode(body), write=kind.write, named=kind.named
-    )
+    data = msgspec.msgpack.encode(body)
+    return Request("POST", "/v1/batch", f"level={kind.level}", _HEADERS, data, write=kind.write, named=kind.named)
 
 
 def parse_results(body: bytes, ops: Sequence[BatchOp], *, read: bool) -> list[BatchResult]:
     """The answer to `ops`, in their order. Raises InternalError for anything else."""
+    import msgspec
+
     try:
-        results = _decode(body)["results"]
+        results = msgspec.msgpack.decode(body)["results"]
         if len(results) != len(ops):
             raise ValueError(f"{len(results)} results for {len(ops)} operations")
         return [_result(op, each) for op, each in zip(ops, results, strict=True)]

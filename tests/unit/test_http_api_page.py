@@ -3,11 +3,12 @@
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from kvstore import limits
 from kvstore.errors import KvError, Unavailable, _leaves
-from kvstore.http import kv, parse
+from kvstore.http import batch, kv, parse
 from kvstore.http.routes import ROUTES
 from kvstore.state.settings import IDEMPOTENCY_WINDOW_MS, SESSION_ANSWERS_MAX, SESSION_WINDOW_MS, default_settings
 
@@ -40,6 +41,12 @@ def test_every_code_stands_in_the_row_of_its_status(error: type[KvError]) -> Non
     assert [row for row in rows if re.search(rf"\b{error.code}\b", row)]
 
 
+@pytest.mark.parametrize("shape", [batch._Body, batch._Get, batch._Delete, batch._Put])
+def test_every_member_of_a_batch(shape: type[msgspec.Struct]) -> None:
+    for name in shape.__struct_fields__:
+        assert re.search(rf'"{name}"|`{name}`', PAGE), name
+
+
 def test_the_bounds() -> None:
     settings = default_settings()
     assert settings[IDEMPOTENCY_WINDOW_MS] == settings[SESSION_WINDOW_MS] == 600_000
@@ -48,6 +55,10 @@ def test_the_bounds() -> None:
         f"{limits.HTTP_CONNECTIONS_MAX:,} connections",
         f"1 to {limits.IDEMPOTENCY_KEY_BYTES_MAX} bytes",
         f"{settings[SESSION_ANSWERS_MAX]:,} answers of a session",
+        f"up to {limits.BATCH_OPS_MAX:,} independent operations",
+        f"more than {limits.BATCH_OPS_MAX:,} operations",
+        f"The body of a batch has at most {limits.BATCH_BODY_BYTES_MAX >> 20} MiB",
+        f"values in one answer have {limits.BATCH_VALUES_BYTES_MAX >> 20} MiB together",
         f"within {limits.HTTP_BODY_READ_S_MAX:g} s",
         "ten minutes",
     ):

@@ -1,17 +1,19 @@
 """Writes that wait: whoever gives up leaves nothing behind, even while nothing is proposed."""
 
 import asyncio
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from kvstore import limits
 from kvstore.consensus.configuration import Configuration, Member
 from kvstore.consensus.engine import Engine
-from kvstore.errors import Overloaded, from_problem
+from kvstore.errors import BadRequest, DeadlineExceeded, KvError, Overloaded, from_problem
 from kvstore.model import commands
 from kvstore.model.levels import Level
 from kvstore.model.stamp import ZERO_STAMP
+from kvstore.node.batched_writes import BatchedWrites
 from kvstore.node.calls import Calls
 from kvstore.node.deadlines import Deadlines
 from kvstore.node.drains import Drains
@@ -49,6 +51,10 @@ def stalled_writes() -> tuple[Writes, Proposals]:
     return Writes(site, proposals, cast(Drains, None), cast(HybridClock, None)), proposals
 
 
+def batches_of(writes: Writes, proposals: Proposals, clock: HybridClock | None = None) -> BatchedWrites:
+    return BatchedWrites(writes._site, proposals, cast(Drains, None), writes, cast(HybridClock, clock))
+
+
 async def test_writes_that_were_given_up_do_not_stay_queued() -> None:
     writes, proposals = stalled_writes()
 
@@ -60,6 +66,61 @@ async def test_writes_that_were_given_up_do_not_stay_queued() -> None:
     for turn in range(10):
         await asyncio.gather(*(give_up(100 * turn + number) for number in range(100)))
     assert len(proposals) == 0
+
+
+async def test_batches_that_were_given_up_do_not_stay_queued() -> None:
+    writes, proposals = stalled_writes()
+    batched = batches_of(writes, proposals)
+    at = asyncio.get_running_loop().time() + 0.005
+    ops = [commands.put(b"%d" % number, b"v") for number in range(2_000)]
+    told = await asyncio.gather(*(batched.write(ops, Level.QUORUM, at) for _ in range(3)))
+    assert {(type(each), each.outcome) for part in told for each in part if isinstance(each, KvError)} == {
+        (Overloaded, "not_applied")
+    }
+    assert [len(part) for part in told] == [2_000] * 3
+    assert len(proposals) == 0
+    assert writes.open == (0, 0)
+
+
+async def test_batches_are_bounded_together_with_all_other_writes() -> None:
+    writes, proposals = stalled_writes()
+    batched = batches_of(writes, proposals)
+    at = asyncio.get_running_loop().time() + 0.05
+    ops = [commands.put(b"%d" % number, b"v") for number in range(1_000)]
+    rounds = limits.PROPOSALS_PENDING_MAX // 1_000 + 2
+    told = await asyncio.gather(*(batched.write(ops, Level.QUORUM, at) for _ in range(rounds)))
+    refused = [part for part in told if "waiting already" in str(part[0])]
+    assert len(refused) == 2
+    assert writes.open == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [],
+        [[], "quorum", 1],
+        [[list(commands.put(b"k", b"v"))], "one", 1],
+        [[list(commands.put(b"k", b"v"))], "quorum", 0],
+        [[list(commands.put(b"k", b"v")), 7], "quorum", 1],
+        [[list(commands.put(b"", b"v"))], "quorum", 1],
+        [[list(commands.put(b"k", b"v"))] * (limits.BATCH_PART_OPS_MAX + 1), "quorum", 1],
+        [[[9, b"k"]], "quorum", 1],
+    ],
+)
+async def test_a_forwarded_batch_that_is_malformed_is_refused(body: list[Any]) -> None:
+    writes, proposals = stalled_writes()
+    with pytest.raises(BadRequest):
+        await batches_of(writes, proposals)._serve("n2", body)
+    assert writes.open == (0, 0)
+
+
+@pytest.mark.parametrize("answer", [[], [[], 1, 1], [[[0, 1, 1, 2, 2]], "x", 1], [[[0, 1, 1]], 1, 1], [[7], 1, 1]])
+async def test_an_answer_of_the_leader_that_is_not_understood_leaves_the_write_unknown(answer: list[Any]) -> None:
+    writes, proposals = stalled_writes()
+    clock = cast(HybridClock, SimpleNamespace(resume=lambda ms, counter: None))
+    (fate,) = batches_of(writes, proposals, clock)._told("n2", answer, 1)
+    assert isinstance(fate, DeadlineExceeded)
+    assert fate.outcome == "unknown"
 
 
 async def test_a_leader_admits_what_other_nodes_send_only_up_to_its_bound() -> None:

@@ -25,6 +25,17 @@ def _load_options(command: F) -> F:
         click.option(
             "--size", type=click.IntRange(0, limits.VALUE_BYTES_MAX), default=100, show_default=True, metavar="BYTES"
         ),
+        click.option(
+            "--batch",
+            type=click.IntRange(1, limits.BATCH_OPS_MAX),
+            default=1,
+            show_default=True,
+            metavar="N",
+            help="Operations of each call; above 1, POST /v1/batch.",
+        ),
+        click.option(
+            "--automatic", is_flag=True, help="Let the client library put calls together that are begun at once."
+        ),
         click.option("--clients", type=click.IntRange(1, limits.CLIENT_CONNECTIONS_MAX), default=16, show_default=True),
     ):
         command = option(command)
@@ -107,13 +118,17 @@ def failover(directory: Path, kills: int, pauses: int, writers: int, attempt_s: 
     )
 
 
-def _measure(operation: str, *, clients: int, size: int, keys: int, seconds: float, level: str) -> int:
+def _measure(
+    operation: str, *, clients: int, size: int, keys: int, seconds: float, level: str, batch: int, automatic: bool
+) -> int:
     import asyncio
 
     from kvcli.load import Load
 
     chosen = settings()
-    load = Load(chosen.endpoints, operation, level, clients, size, keys, seconds, chosen.timeout_s)
+    load = Load(
+        chosen.endpoints, operation, level, clients, size, keys, seconds, chosen.timeout_s, batch, automatic=automatic
+    )
     asyncio.run(load.run())
     _tell(load, chosen.output)
     if load.left_behind is not None:
