@@ -32,7 +32,7 @@ _SWAPPED_IN: Final = 40
 _TAIL: Final = 3
 _WELL_STARTED: Final = 40
 
-_STOCK_FAULTS: Final = ("power", "kill-all", "kill-leader", "isolate-leader", "halves", "stall", "pause-leader")
+_STOCK_FAULTS: Final = ("power", "kill-leader", "isolate-leader")
 
 
 class Hunt(NamedTuple):
