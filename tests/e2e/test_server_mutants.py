@@ -27,7 +27,7 @@ def hunted(mutant: str, seed: int, seconds: float, out: Path, *, held_disks: boo
 
 
 def test_a_compare_and_set_that_does_not_compare_is_found(tmp_path: Path) -> None:
-    assert hunted("condition-ignored", SEEDS[0], 6, tmp_path / "out") == "failed"
+    assert hunted("condition-ignored", SEEDS[0], 3, tmp_path / "out") == "failed"
 
 
 @pytest.mark.long
