@@ -35,7 +35,7 @@ class Capability(NamedTuple):
 
 
 def probe(cluster: Cluster | None, *, obeys: bool = True) -> list[Capability]:
-    """What is there for `cluster`, None for one that is not ours to stop and start. `obeys`: it runs kvjepsen.faulty."""
+    """What is there for `cluster`, None for one that is not ours to stop and start. `obeys`: as kvjepsen.faulty."""
     strange = "the cluster was not started by this run" if cluster is None else ""
     no_links = strange or ("" if cluster is not None and cluster.topology.links else "a cluster of one has no links")
     no_orders = strange or ("" if obeys else "another program than kv takes no orders")

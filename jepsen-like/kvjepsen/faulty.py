@@ -8,6 +8,8 @@ answers by `done.json` with the number of the order.
     {"number": 3, "clock": [2500, 1.02]}        the wall clock is so many ms ahead, and runs so much too fast
     {"number": 4, "full": true}                 the disk has no room: what would need some fails with ENOSPC
     {"number": 5, "descriptors": 3}             so many more file descriptors may be opened; null: no bound
+    {"number": 6, "entries": [["n2"], 17]}      as a leader it sends entries to these only, none above that index;
+                                                null: no bound; heartbeats go on; null ends it
 
 The clock is moved here, where the node reads it, and not by libfaketime: under that (0.9.10) `time.sleep` of Python
 3.11 fails with EINVAL. Monotonic time is left alone.
@@ -33,6 +35,7 @@ from kvcluster.topology import write_atomically
 from kvjepsen import held_disk
 from kvstore.clock import SystemClock
 from kvstore.consensus.disk import OsDisk, OsFile
+from kvstore.consensus.leading import Leadership
 from kvstore.node.service import Node
 
 PROGRAM: Final = "kvjepsen.faulty"
@@ -41,6 +44,7 @@ _ORDER: Final = "order.json"
 _DONE: Final = "done.json"
 _ANSWER_S_MAX: Final = 10.0
 _POLL_S: Final = 0.01
+_PLAIN_SEND: Final = Leadership._send_entries
 
 
 def order(cluster: Cluster, name: str, **what: Any) -> None:
@@ -65,6 +69,7 @@ class _Faults:
         self.slow_sync_ms = (0.0, 0.0)
         self.full = False
         self.nodes: list[Node] = []
+        self.entries: tuple[list[str], int | None] | None = None
         self._clock = (0.0, 1.0, time.monotonic())
         self._descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)
 
@@ -83,6 +88,8 @@ class _Faults:
             self.full = wanted["full"]
         if "descriptors" in wanted:
             self._bound_descriptors(wanted["descriptors"])
+        if "entries" in wanted:
+            self.entries = wanted["entries"]
         if "alter" in wanted:
             self._alter(wanted["alter"].encode())
         with open(_DONE + ".tmp", "w") as file:
@@ -96,6 +103,22 @@ class _Faults:
     def room(self) -> None:
         if self.full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def send_entries(self, leadership: Leadership, peer: str, progress: Any, due: bool) -> bool:
+        """In the place of Leadership._send_entries: one message, of what the order lets pass."""
+        if self.entries is None:
+            return _PLAIN_SEND(leadership, peer, progress, due)
+        names, upto = self.entries
+        core, log = leadership._context.core, leadership._context.journal.entries
+        following = core.next_index(peer)
+        stop = None if upto is None else max(0, upto + 1 - log[0][1])
+        entries = [(term, command) for command, _, term in log[following - log[0][1] : stop]]
+        if peer not in names or not entries:
+            return False
+        leadership._send_append(peer, entries)
+        progress.sent(leadership._seq, sum(len(command) for _, command in entries))
+        core.set_next_index(peer, following + len(entries))
+        return True
 
     def _bound_descriptors(self, more: int | None) -> None:
         soft, hard = self._descriptors
@@ -139,7 +162,11 @@ def main() -> None:
     def wall_ms(clock: SystemClock) -> int:
         return faults.wall_ms(plain_wall(clock))
 
+    def _send_entries(leadership: Leadership, peer: str, progress: Any, due: bool) -> bool:
+        return faults.send_entries(leadership, peer, progress, due)
+
     for owner, replaced in (
+        (Leadership, _send_entries),
         (Node, start),
         (OsFile, sync),
         (OsFile, allocate),

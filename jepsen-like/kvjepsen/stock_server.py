@@ -3,8 +3,8 @@
 `python -m kvjepsen.stock_server serve ...` takes the place of `kv serve` in a run of the harness (`kv chaos run
 --mutant stock`). PySyncObj is as it comes: its default settings, its journal file on, its own network and threads. What
 is ours is a state machine as its manual shows one, with revisions, conditions and the answers to what was asked twice,
-and this door. Reads at QUORUM and ALL go through the log, so that nothing is blamed on the engine that its user has done; reads
-at ONE are the node's own state. There is no level ALL: it is QUORUM. A write at ONE is refused.
+and this door. Reads at QUORUM and ALL go through the log, so that nothing is blamed on the engine that its user has
+done; reads at ONE are the node's own state. There is no level ALL: it is QUORUM. A write at ONE is refused.
 
 For tests only: the engine unpickles whatever its port receives, so this listens on loopback and nowhere else. It must
 not import `kvstore.consensus`, which changes globals of the engine.

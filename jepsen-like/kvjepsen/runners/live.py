@@ -5,7 +5,7 @@
     OUT/history.jsonl   every operation, fault and observation (docs/history-format.md)
     OUT/cluster/        data and logs of the nodes, deleted after a pass
 
-Phases: `before` (12 % of the time, calm), `faults` (76 %), `after` (12 %, healed), `final`.
+Phases: `before` (12 % of the time, 2 s at least, calm), `faults`, `after` (as long as `before`, healed), `final`.
 """
 
 import asyncio
@@ -46,6 +46,7 @@ from kvstore.errors import KvError, LocalError
 SETTINGS: Final = {"KV_SNAPSHOT_LOG_BYTES": str(1 << 18), "KV_LOG_KEEP_BYTES": str(1 << 16)}
 
 _CALM_SHARE: Final = 0.12
+_CALM_PHASE_S_MIN: Final = 2.0
 _CALM_S: Final = (0.05, 0.5)
 _STATUS_S: Final = 0.25
 _LAST_WRITE_S_MAX: Final = 20.0
@@ -276,7 +277,7 @@ class _Conductor:
                 self._left.problem = f"the harness itself failed: {end!r}"
 
     async def _phases(self, faults: list[str], load: list["asyncio.Task[None]"]) -> None:
-        calm_s = self._plan.seconds * _CALM_SHARE
+        calm_s = max(self._plan.seconds * _CALM_SHARE, min(_CALM_PHASE_S_MIN, self._plan.seconds / 3))
         await self._phase("before", calm_s, load)
         if self._nemesis is not None:
             enough = asyncio.Event()
