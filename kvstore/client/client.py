@@ -97,24 +97,25 @@ class AsyncClient(TransactionCalls, LeaseCalls, LockCalls, ClusterCalls):
         level: str = "quorum",
         if_revision: int | None = None,
         if_absent: bool = False,
+        if_exists: bool = False,
         lease: int | None = None,
         idempotency_key: str | None = None,
         timeout_s: float | None = None,
     ) -> WriteResult:
-        """Writes `value`. `if_revision`: only if that is the key's mod_revision; `if_absent`: only if there is no key.
-        `lease`: the id of one, with which the key goes; without it the key has none then.
+        """Writes `value`. `if_revision`: only if that is the key's mod_revision; `if_absent`: only if there is no key;
+        `if_exists`: only if there is one. `lease`: the id of one, with which the key ends; without it the key has none.
 
         At level ONE the result is pending, see `receipt`; such a write takes no condition. `idempotency_key`: 1 to 256
         bytes of printable text; a repetition under it gets the first answer, for ten minutes at least.
 
         Raises PreconditionFailed when the condition does not hold, TooLarge above VALUE_BYTES_MAX (never sent).
         """
-        if self._turns is not None and lease is None:
+        if self._turns is not None and lease is None and not if_exists:
             op = Put(key, value, level, if_revision, if_absent, idempotency_key)
             return cast(WriteResult, await self._turns.call(op, self._within(timeout_s)))
         if len(value) > limits.VALUE_BYTES_MAX:
             raise TooLarge(f"the value has {len(value):,} bytes; at most {limits.VALUE_BYTES_MAX:,} are allowed")
-        headers = _condition(if_revision, if_absent)
+        headers = _condition(if_revision, if_absent, if_exists)
         parameters = query([("level", level), ("lease", lease)])
         request = Request("PUT", key_path(key), parameters, headers, value, write=True)
         return parse_write(key, (await self._write(request, level, idempotency_key, timeout_s)).body)
@@ -132,7 +133,7 @@ class AsyncClient(TransactionCalls, LeaseCalls, LockCalls, ClusterCalls):
         if self._turns is not None:
             op = Delete(key, level, if_revision, idempotency_key)
             return cast(WriteResult, await self._turns.call(op, self._within(timeout_s)))
-        headers = _condition(if_revision, if_absent=False)
+        headers = _condition(if_revision)
         request = Request("DELETE", key_path(key), query([("level", level)]), headers, None, write=True)
         return parse_write(key, (await self._write(request, level, idempotency_key, timeout_s)).body)
 
@@ -308,9 +309,11 @@ class AsyncClient(TransactionCalls, LeaseCalls, LockCalls, ClusterCalls):
             return failed
 
 
-def _condition(if_revision: int | None, if_absent: bool) -> dict[str, str]:
-    if if_absent and if_revision is not None:
-        raise BadRequest("a write takes one condition: if_revision or if_absent")
+def _condition(if_revision: int | None, if_absent: bool = False, if_exists: bool = False) -> dict[str, str]:
+    if if_absent + if_exists + (if_revision is not None) > 1:
+        raise BadRequest("a write takes one condition: if_revision, if_absent or if_exists")
     if if_absent:
         return {"If-None-Match": "*"}
+    if if_exists:
+        return {"If-Match": "*"}
     return {"If-Match": f'"{if_revision}"'} if if_revision is not None else _NO_HEADERS

@@ -42,9 +42,10 @@ class Parser:
             self._rest = rest
         else:
             self._rest += rest
+        events = [event for line in lines if (event := self._line(line)) is not None]
         if len(self._rest) + sum(map(len, self._data)) > self._bytes_max:
             raise ValueError("an event is longer than any event of a node")
-        return [event for line in lines if (event := self._line(line)) is not None]
+        return events
 
     def _line(self, line: bytes) -> Event | None:
         if not line:
