@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from kvcluster.pytest_plugin import ClusterFactory
@@ -15,8 +16,9 @@ def test_the_examples_run(kv_cluster: ClusterFactory) -> None:
     endpoints = ",".join(kv_cluster(3).topology.endpoints)
     path = os.pathsep.join(str(ROOT / part) for part in (".", "cli", "cluster", "jepsen-like"))
     assert len(EXAMPLES) >= 5
-    for example in EXAMPLES:
-        done = subprocess.run(
+
+    def run(example: Path) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
             [sys.executable, example, endpoints],
             env={**os.environ, "PYTHONPATH": path},
             capture_output=True,
@@ -24,8 +26,12 @@ def test_the_examples_run(kv_cluster: ClusterFactory) -> None:
             timeout=60,
             check=False,
         )
-        assert done.returncode == 0, (example.name, done.stdout, done.stderr)
-        assert done.stderr == "", example.name
+
+    # All at once: they share the cluster, and no key.
+    with ThreadPoolExecutor(len(EXAMPLES)) as pool:
+        for example, done in zip(EXAMPLES, pool.map(run, EXAMPLES), strict=True):
+            assert done.returncode == 0, (example.name, done.stdout, done.stderr)
+            assert done.stderr == "", example.name
 
 
 def test_the_examples_are_linked() -> None:
