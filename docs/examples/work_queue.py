@@ -50,7 +50,7 @@ async def finish(client: AsyncClient, number: bytes, claimed: int, result: bytes
 async def worker(endpoints: list[str], name: bytes, *, dies: bool = False) -> int:
     """Works until nothing is left; how many jobs it did."""
     done = 0
-    async with AsyncClient(endpoints) as client, client.lease(ttl_seconds=2) as lease:
+    async with AsyncClient(endpoints) as client, client.lease(ttl_seconds=5) as lease:
         while True:
             page = await client.range(prefix=TODO, limit=1)
             if not page.records:

@@ -143,7 +143,7 @@ async def test_a_watch_a_lease_and_a_lock_outlive_leaders(kv_cluster: ClusterFac
         revisions = []
         async with client.lease(ttl_seconds=2) as lease, client.lock("busy", ttl_seconds=3) as lock:
             await client.put(b"leased", b"v", lease=lease.id)
-            for turn in range(3):
+            for turn in range(2):
                 killing = asyncio.create_task(kill_leader(cluster))
                 revisions += [(await client.put(b"w/%d" % (n % 7), b"%d" % turn)).revision for n in range(100)]
                 await killing
@@ -164,7 +164,7 @@ async def test_a_lock_goes_round_in_the_order_of_coming_and_past_one_who_died(kv
     tokens: list[int] = []
     async with AsyncClient(endpoints, timeout_s=PATIENCE_S) as client:
         dying = AsyncClient(endpoints, timeout_s=PATIENCE_S)
-        dead = dying.lock("queue", ttl_seconds=2)
+        dead = dying.lock("queue", ttl_seconds=1)
         await dead.acquire()
 
         async def wants(number: int) -> None:
@@ -192,7 +192,7 @@ async def test_a_lock_goes_round_in_the_order_of_coming_and_past_one_who_died(kv
 async def test_a_lost_majority_loses_the_lease_in_time(kv_cluster: ClusterFactory) -> None:
     cluster = kv_cluster(3)
     async with AsyncClient(cluster.topology.endpoints, timeout_s=2) as client:
-        lock = client.lock("l", ttl_seconds=2)
+        lock = client.lock("l", ttl_seconds=1)
         await lock.acquire()
         for name in ("n1", "n2"):
             cluster.kill(name)

@@ -88,7 +88,7 @@ async def run(cluster: Cluster, writes: int, cuts: int, kills: int) -> None:
 
 
 async def test_every_event_once_in_order(kv_cluster: ClusterFactory) -> None:
-    await run(kv_cluster(3), writes=3_000, cuts=15, kills=1)
+    await run(kv_cluster(3), writes=2_000, cuts=10, kills=1)
 
 
 @pytest.mark.long
