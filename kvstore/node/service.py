@@ -126,7 +126,7 @@ class Node(Requests):
         )
         self.transactions = Transactions(self._write)
         self.leases = LeaseKeeper(site, self._proposals, self._write, lambda: self._machine, self._catch_up)
-        self.watches = Watches(site, lambda: self._machine)
+        self.watches = Watches(loop, self.deadlines, lambda: self._machine)
         self._receipts = Receipts(site, self._intents, lambda: self._machine, self._catch_up)
         self._freshness = Freshness(site)
         self.clock_watch = ClockWatch(site, clock, self._clock, self.alarms, lambda: self._machine.clock_drift_ms_max)

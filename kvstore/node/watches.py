@@ -17,8 +17,7 @@ from typing import Literal, NamedTuple
 from kvstore import limits
 from kvstore.errors import Compacted, Overloaded
 from kvstore.model.results import Change
-from kvstore.node.deadlines import Expired
-from kvstore.node.site import Site
+from kvstore.node.deadlines import Deadlines, Expired
 from kvstore.state.history import RawChange
 from kvstore.state.machine import Compacted as NotKept
 from kvstore.state.machine import Machine
@@ -132,8 +131,9 @@ class Watch:
 class Watches:
     """All watches of this node. `applied` hands out what was applied since."""
 
-    def __init__(self, site: Site, machine: Callable[[], Machine]) -> None:
-        self._site = site
+    def __init__(self, loop: asyncio.AbstractEventLoop, deadlines: Deadlines, machine: Callable[[], Machine]) -> None:
+        self._loop = loop
+        self._deadlines = deadlines
         self.machine = machine
         self.told = machine().revision
         """Changes up to this revision have been handed to the watches that live in the present."""
@@ -159,10 +159,10 @@ class Watches:
 
     async def wait(self, watch: Watch, at: float) -> None:
         """Return when `watch` has something to tell, or at loop time `at`."""
-        future: asyncio.Future[None] = self._site.loop.create_future()
+        future: asyncio.Future[None] = self._loop.create_future()
         watch.waiting(future)
         try:
-            await self._site.deadlines.wait(future, at)
+            await self._deadlines.wait(future, at)
         except Expired:
             pass
         finally:
