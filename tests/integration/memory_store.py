@@ -179,7 +179,7 @@ class MemoryStore:
         return [await self._one_of_batch(op, timeout_s) for op in ops]
 
     async def _one_of_batch(self, op: BatchOp, timeout_s: float) -> BatchResult:
-        kind, key, value, level, condition, once = op
+        kind, key, value, level, condition, once, _ = op
         try:
             if kind == "get":
                 got = await self.get(key, level=level, min_revision=None, max_staleness_s=None, timeout_s=timeout_s)
