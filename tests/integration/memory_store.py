@@ -98,13 +98,14 @@ class MemoryStore:
         level: Level,
         condition: int | None,
         once: Once | None,
+        lease: int = commands.NO_LEASE,
         timeout_s: float,
     ) -> WriteAnswer:
         await self._enter("put", key, level, condition, once, timeout_s)
         if level is Level.ONE:
             stamp = self._one(condition, once)
             return self._taken(key, (commands.OP_PUT, key, value, stamp.ms, stamp.counter, once))
-        return self._written(key, level, self._judged(commands.put(key, value, condition, once)))
+        return self._written(key, level, self._judged(commands.put(key, value, condition, once, lease)))
 
     async def delete(
         self, key: bytes, *, level: Level, condition: int | None, once: Once | None, timeout_s: float
@@ -146,6 +147,7 @@ class MemoryStore:
         level: Level,
         min_revision: int | None,
         max_staleness_s: float | None,
+        revision: int | None = None,
         timeout_s: float,
     ) -> ReadAnswer:
         await self._enter("get", key, level, min_revision, max_staleness_s, timeout_s)
@@ -165,6 +167,8 @@ class MemoryStore:
         limit: int,
         after: bytes | None,
         reverse: bool,
+        revision: int | None = None,
+        count: int | None = None,
         timeout_s: float,
     ) -> RangeAnswer:
         await self._enter("range", start, end, level, limit, after, reverse, timeout_s)
@@ -179,14 +183,16 @@ class MemoryStore:
         return [await self._one_of_batch(op, timeout_s) for op in ops]
 
     async def _one_of_batch(self, op: BatchOp, timeout_s: float) -> BatchResult:
-        kind, key, value, level, condition, once, _ = op
+        kind, key, value, level, condition, once, lease = op
         try:
             if kind == "get":
                 got = await self.get(key, level=level, min_revision=None, max_staleness_s=None, timeout_s=timeout_s)
                 return got.record or NotFound("the key is absent", read=True, leader=self.name)
             if kind == "delete":
                 return await self.delete(key, level=level, condition=condition, once=once, timeout_s=timeout_s)
-            return await self.put(key, value, level=level, condition=condition, once=once, timeout_s=timeout_s)
+            return await self.put(
+                key, value, level=level, condition=condition, once=once, lease=lease, timeout_s=timeout_s
+            )
         except KvError as refused:
             return refused
 
