@@ -10,8 +10,8 @@
 
 T1. Every comparison and every read is judged against the state before the transaction, wherever it stands. An absent
     key has version, revisions and lease 0; its value is neither equal to anything, nor different, less or greater.
-T2. Of two steps that can both be carried out, no two change the same key, and none reads what another changes. So the
-    order of steps decides nothing but the order of the answers.
+T2. Of two steps that can both be carried out, no two change the same key, and none reads what one in front of it
+    changes: it would seem to read what was written. So the order of steps decides nothing but the order of the answers.
 T3. A transaction is carried out as a whole or not at all.
 
 The answers to it, as `OpResult.detail`: `[succeeded, [answer, ...]]`, one for each step of the list that was taken.
@@ -62,11 +62,11 @@ class _Span(NamedTuple):
     end: bytes | None
     writes: bool
 
-    def meets(self, other: "_Span") -> bool:
-        """Whether both have a key in common, and one of them changes it."""
-        if not (self.writes or other.writes):
+    def meets(self, earlier: "_Span") -> bool:
+        """Whether both have a key in common, and the earlier one changes it, or both do."""
+        if not earlier.writes:
             return False
-        return (self.end is None or other.start < self.end) and (other.end is None or self.start < other.end)
+        return (self.end is None or earlier.start < self.end) and (earlier.end is None or self.start < earlier.end)
 
 
 def transaction(
@@ -158,7 +158,7 @@ def _spans(steps: Sequence[Step]) -> list[_Span]:
                 if span.meets(other):
                     raise BadTransaction(
                         f"two operations of one list meet at the key {max(span.start, other.start)!r}: each key is "
-                        "changed once at most, and not read where it is changed"
+                        "changed once at most, and read only in front of that"
                     )
     return found
 

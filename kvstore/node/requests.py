@@ -86,8 +86,7 @@ class Requests:
     ) -> WriteAnswer:
         """Write `value`; see Store."""
         if level is Level.ONE:
-            if lease != commands.NO_LEASE:
-                raise BadRequest("a write at level one takes no lease: its node may not know whether it is there")
+            _no_lease(lease)
             return await self._write_one(commands.OP_PUT, key, value, condition, once)
         written = await self._write(commands.put(key, value, condition, once, lease), level, timeout_s)
         return _answer(key, level, written)
@@ -304,6 +303,7 @@ class Requests:
 
     def enter_one(self, op: BatchOp) -> Coroutine[Any, Any, WriteAnswer]:
         """Take a write at ONE in; it is acknowledged when awaited. Raises KvError, at either moment."""
+        _no_lease(op.lease)
         kind = commands.OP_PUT if op.kind == "put" else commands.OP_DELETE
         return self._acknowledged(op.key, self._enter_one(kind, op.key, op.value, op.condition, op.once))
 
@@ -333,6 +333,11 @@ class Requests:
 
 def _compacted(kept_from: NotKept) -> Compacted:
     return Compacted(f"the oldest revision that can be read is {kept_from.revision}", read=True)
+
+
+def _no_lease(lease: int) -> None:
+    if lease != commands.NO_LEASE:
+        raise BadRequest("a write at level one takes no lease: its node may not know whether it is there")
 
 
 def _answer(key: bytes, level: Level, written: Written) -> WriteAnswer:

@@ -130,7 +130,7 @@ class MemoryStore:
         level: Level,
         condition: int | None,
         once: Once | None,
-        lease: int,
+        lease: int = commands.NO_LEASE,
         timeout_s: float,
     ) -> WriteAnswer:
         await self._enter("put", key, level, condition, once, timeout_s)
@@ -179,7 +179,7 @@ class MemoryStore:
         level: Level,
         min_revision: int | None,
         max_staleness_s: float | None,
-        revision: int | None,
+        revision: int | None = None,
         timeout_s: float,
     ) -> ReadAnswer:
         await self._enter("get", key, level, min_revision, max_staleness_s, timeout_s)
@@ -201,8 +201,8 @@ class MemoryStore:
         limit: int,
         after: bytes | None,
         reverse: bool,
-        revision: int | None,
-        count: int | None,
+        revision: int | None = None,
+        count: int | None = None,
         timeout_s: float,
     ) -> RangeAnswer:
         await self._enter("range", start, end, level, limit, after, reverse, timeout_s)
@@ -226,7 +226,7 @@ class MemoryStore:
         return [await self._one_of_batch(op, timeout_s) for op in ops]
 
     async def _one_of_batch(self, op: BatchOp, timeout_s: float) -> BatchResult:
-        kind, key, value, level, condition, once = op
+        kind, key, value, level, condition, once, lease = op
         try:
             if kind == "get":
                 got = await self.get(
@@ -235,7 +235,9 @@ class MemoryStore:
                 return got.record or NotFound("the key is absent", read=True, leader=self.name)
             if kind == "delete":
                 return await self.delete(key, level=level, condition=condition, once=once, timeout_s=timeout_s)
-            return await self.put(key, value, level=level, condition=condition, once=once, lease=0, timeout_s=timeout_s)
+            return await self.put(
+                key, value, level=level, condition=condition, once=once, lease=lease, timeout_s=timeout_s
+            )
         except KvError as refused:
             return refused
 
