@@ -28,6 +28,8 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, pairwise
 from typing import Any, Final, NamedTuple
 
+import msgpack
+
 from kvstore.limits import KEY_BYTES_MAX, TXN_OPS_MAX, VALUE_BYTES_MAX
 from kvstore.model.commands import KEEP_LEASE, OP_DELETE, OP_DELETE_RANGE, OP_PUT, OP_TXN, Once, Op
 from kvstore.model.keys import successor
@@ -75,6 +77,18 @@ def transaction(
     """The operation."""
     op = (OP_TXN, tuple(comparisons), tuple(then), tuple(otherwise))
     return op if once is None else (*op, once)
+
+
+def packed(chosen: list[Any]) -> bytes:
+    """The answers `[succeeded, [answer, ...]]` as `OpResult.detail`."""
+    detail: bytes = msgpack.packb(chosen)
+    return detail
+
+
+def unpacked(detail: bytes) -> tuple[bool, tuple[Any, ...]]:
+    """What `packed` packed."""
+    succeeded, answers = msgpack.unpackb(detail, use_list=False)
+    return succeeded, answers
 
 
 def check(comparisons: Any, then: Any, otherwise: Any) -> None:

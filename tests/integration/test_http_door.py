@@ -873,7 +873,7 @@ async def test_a_lease_through_its_life(house: House) -> None:
 
 TXN = b"""{
   "compare": [{"key": "a", "target": "value", "to": "old"}, {"key": "b", "target": "exists", "to": false}],
-  "then": [{"op": "put", "key": "a", "value": "new"}, {"op": "get", "key": "a"},
+  "then": [{"op": "get", "key": "a"}, {"op": "put", "key": "a", "value": "new"},
            {"op": "txn", "compare": [{"key": "c", "target": "version", "relation": ">", "to": 0}],
             "then": [{"op": "delete", "key": "c"}], "else": [{"op": "put", "key": "c", "value_base64": "/w=="}]}],
   "else": [{"op": "range", "prefix": "", "limit": 1}, {"op": "delete_range", "start": "x", "end": "y"}]
@@ -884,7 +884,7 @@ async def test_a_transaction_takes_one_list_or_the_other(house: House) -> None:
     await house.ask("PUT", "/v1/kv/a", body=b"old")
     first = (await house.ask("POST", "/v1/txn", body=TXN)).json
     assert (first["succeeded"], first["revision"], first["outcome"]) == (True, 2, "committed")
-    put, got, inner = first["results"]
+    got, put, inner = first["results"]
     assert (put, got["record"]["value_base64"]) == ({"op": "put", "version": 2}, "b2xk")
     assert inner == {"op": "txn", "succeeded": False, "results": [{"op": "put", "version": 1}]}
     second = (await house.ask("POST", "/v1/txn", body=TXN)).json
@@ -919,6 +919,7 @@ async def test_a_transaction_in_msgpack_is_the_same(house: House) -> None:
         b'{"then": [{"op": "increment", "key": "a"}]}',
         b'{"then": [{"op": "get", "key": "a", "level": "one"}]}',
         b'{"then": [{"op": "put", "key": "a", "value": "v"}, {"op": "delete_range", "prefix": ""}]}',
+        b'{"then": [{"op": "put", "key": "a", "value": "v"}, {"op": "get", "key": "a"}]}',
         b'{"then": [{"op": "range"}]}',
         b'{"then": [{"op": "range", "prefix": "", "limit": -1}]}',
         b'{"then": [{"op": "txn", "then": [{"op": "txn"}]}]}',
