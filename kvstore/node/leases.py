@@ -18,6 +18,7 @@ old time has come.
 import asyncio
 import heapq
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
@@ -111,7 +112,8 @@ class LeaseKeeper:
                 if self._site.loop.time() >= at:
                     raise DeadlineExceeded("no leader answered in time") from None
                 if self._engine.leader == leader:
-                    await self._site.leaders.wait_change(min(at, self._site.in_s(0.05)), read=False)
+                    with suppress(KvError):  # a moment has passed, and nothing has changed
+                        await self._site.leaders.wait_change(min(at, self._site.in_s(0.05)), read=False)
                 continue
             await self._site.leaders.wait(at, read=False)
 

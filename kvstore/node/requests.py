@@ -320,6 +320,10 @@ class Requests:
             start = self._machine.revision + 1
         return self.watches.open(Watched(key, prefix), start)
 
+    def end_watches(self) -> None:
+        """End every watch; see Store."""
+        self.watches.close()
+
     # -- the clock
 
     def stamp(self) -> Stamp:

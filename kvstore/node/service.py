@@ -263,6 +263,8 @@ class Node(Requests):
         except Exception as error:
             raise ApplyFailed(f"log index {index}, term {term}: {error!r}; the command is {command[:200]!r}") from error
         self._overview.digests.note(self._machine)
+        # Entry by entry: the next one may compact what this one has changed.
+        self.watches.applied()
         origin = decoded.origin
         if origin is not None and origin.node == self.name and self._machine.mark(self.name) == (0, 0):
             self._intents.forgotten()

@@ -13,6 +13,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
+from weakref import WeakSet
 
 from kvstore import limits
 from kvstore.errors import Compacted, Overloaded
@@ -140,7 +141,8 @@ class Watches:
         self._of_key: dict[bytes, dict[Watch, None]] = {}
         self._of_prefix: dict[bytes, dict[Watch, None]] = {}
         self._lengths: dict[int, int] = {}
-        self._all: dict[Watch, None] = {}
+        # Weakly: whoever opened one may have gone before it was read for the first time.
+        self._all: WeakSet[Watch] = WeakSet()
         self.lagged_total = 0
 
     def __len__(self) -> int:
@@ -154,7 +156,7 @@ class Watches:
         if start <= compacted:
             raise Compacted(f"the history begins at revision {compacted + 1}", read=True)
         watch = Watch(self, watched, start)
-        self._all[watch] = None
+        self._all.add(watch)
         return watch
 
     async def wait(self, watch: Watch, at: float) -> None:
@@ -180,7 +182,7 @@ class Watches:
 
     def leave(self, watch: Watch) -> None:
         """`watch` is over."""
-        self._all.pop(watch, None)
+        self._all.discard(watch)
         table = self._of_prefix if watch.watched.prefix else self._of_key
         same = table.get(watch.watched.key)
         if same is None or watch not in same:

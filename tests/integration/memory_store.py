@@ -248,6 +248,10 @@ class MemoryStore:
             self.watches = Watches(loop, Deadlines(loop), lambda: self.machine)
         return self.watches.open(Watched(key, prefix), self.revision + 1 if start is None else start)
 
+    def end_watches(self) -> None:
+        if self.watches is not None:
+            self.watches.close()
+
     async def cluster(self) -> ClusterView:
         applied = self.machine.applied_index
         digest = {"index": applied, "value": f"{12_345:016x}"}
