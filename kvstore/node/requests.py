@@ -141,7 +141,7 @@ class Requests:
         return WriteAnswer(key, None, None, level, 1, 1, "pending", receipt_id(self.name, intent))
 
     def _refuse_if_new(self, level: Level, *, read: bool) -> None:
-        """It may have lost its disk: nobody would take over what it acknowledges, and what it lacks may be elsewhere."""
+        """It may have lost its disk: nobody takes over what it acknowledges, and what it lacks may be elsewhere."""
         if waits_for := self._site.engine.waits_for:
             problem = f"{self.name} is new, and has not heard from {', '.join(waits_for)}"
             raise NotAVoter(problem, level=level, read=read)
