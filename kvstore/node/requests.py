@@ -132,9 +132,7 @@ class Requests:
             raise BadRequest("a write at level one takes an idempotency key, but no session")
         if not self._is_voter or self._retirement.retired:
             raise NotAVoter(f"{self.name} is no voter, or about to be removed: ask another node", level=level)
-        if waits_for := self._site.engine.waits_for:
-            # It may have lost its disk, and then nobody will take over what it acknowledges.
-            raise NotAVoter(f"{self.name} is new, and has not heard from {', '.join(waits_for)}", level=level)
+        self._refuse_if_new(level, read=False)
         try:
             return self._intents.enter(kind, key, value, once)
         except KvError as error:
@@ -148,6 +146,12 @@ class Requests:
             error.level = Level.ONE
             raise
         return WriteAnswer(key, None, None, Level.ONE, 1, 1, "pending", receipt_id(self.name, intent))
+
+    def _refuse_if_new(self, level: Level, *, read: bool) -> None:
+        """It may have lost its disk: nobody takes over what it acknowledges, and what it lacks may be elsewhere."""
+        if waits_for := self._site.engine.waits_for:
+            problem = f"{self.name} is new, and has not heard from {', '.join(waits_for)}"
+            raise NotAVoter(problem, level=level, read=read)
 
     async def receipt(self, text: str, *, timeout_s: float) -> Receipt:
         """What became of a write at level ONE; see Store."""
@@ -243,6 +247,8 @@ class Requests:
         """Wait until the applied state is as fresh as `level` asks, has reached `min_revision`, and is not staler than
         `max_staleness_s`.
         """
+        if level is Level.ONE:
+            self._refuse_if_new(level, read=True)
         serves_one = self._is_voter and self._serves_one_from <= self._machine.applied_index
         reached = min_revision is None or min_revision <= self._machine.revision
         if level is Level.ONE and serves_one and reached and max_staleness_s is None:
