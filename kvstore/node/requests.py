@@ -68,8 +68,17 @@ class Requests:
     _applied_waits: AppliedWaits
     _revision_waits: AppliedWaits
     _reads_open: int
-    _is_voter: bool
+    _named_voter: bool
     _serves_one_from: int
+
+    @property
+    def _is_voter(self) -> bool:
+        """Whether this node is one, as far as it knows: the first configuration names no directories."""
+        if self._named_voter:
+            return True
+        engine = self._site.engine
+        own = engine.configuration.member(self.name)
+        return own is not None and own.voter and not own.identity and engine.founds
 
     # -- writes
 
@@ -130,9 +139,9 @@ class Requests:
             raise BadRequest("a write at level one takes no condition: its node may not know the present value")
         if once is not None and not isinstance(once, bytes):
             raise BadRequest("a write at level one takes an idempotency key, but no session")
+        self._refuse_if_new(level, read=False)
         if not self._is_voter or self._retirement.retired:
             raise NotAVoter(f"{self.name} is no voter, or about to be removed: ask another node", level=level)
-        self._refuse_if_new(level, read=False)
         try:
             return self._intents.enter(kind, key, value, once)
         except KvError as error:

@@ -146,9 +146,10 @@ class Node(Requests):
         self._journal = opened.journal
         # A voter counts for level ALL, so what was acknowledged there is applied before it answers a read at level ONE:
         # all that it had committed when it stopped, and all that was committed before it became a voter.
-        self._is_voter = self.name in opened.journal.configuration.voters
+        self._identity = opened.identity.identity
+        self._named_voter = self._votes_in(opened.journal.configuration)
         self._serves_one_from = opened.journal.commit_index
-        if self.name not in self.engine.configuration_at(opened.journal.commit_index).voters:
+        if not self._votes_in(self.engine.configuration_at(opened.journal.commit_index)):
             self._serves_one_from = opened.journal.configuration.index
 
     # -- life
@@ -303,10 +304,19 @@ class Node(Requests):
     def configuration_changed(self) -> None:
         """Other members: whoever keeps the connections is told."""
         configuration = self.engine.configuration
-        was_voter, self._is_voter = self._is_voter, self.name in configuration.voters
-        if self._is_voter and not was_voter:
+        was_voter, self._named_voter = self._is_voter, self._votes_in(configuration)
+        if self._named_voter and not was_voter:
             self._serves_one_from = configuration.index
         self._on_members(configuration)
+
+    def _votes_in(self, configuration: Configuration) -> bool:
+        """Whether `configuration` names this very directory as a voter's. One that was wiped and gets the log anew
+        reads in it of a voter of its name, which it is not.
+        """
+        return any(
+            member.voter and member.name == self.name and member.identity == self._identity
+            for member in configuration.members
+        )
 
     def leadership_changed(self) -> None:
         """Wake who waits for a leader, and pass on what could not be appended here."""
