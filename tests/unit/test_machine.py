@@ -13,7 +13,7 @@ from kvstore.model.results import APPLIED, NOT_FOUND, PRECONDITION_FAILED, OpRes
 from kvstore.model.stamp import ZERO_STAMP, Stamp
 from kvstore.model.transactions import transaction
 from kvstore.state.machine import Machine, OutOfOrder
-from tests.support.machines import apply, load, small_machine
+from tests.support.machines import load, small_machine
 
 PAGE_BYTES = 1 << 20
 
