@@ -90,7 +90,7 @@ def test_a_write_that_another_nodes_copy_has_made_already_lies_over_nothing(copi
     read(history, Record(b"other", 1, 2, 2, 0, Stamp(20, 0, "n3", 1)), 3.0, 3.0, 2, 3)
     once = b"o" if copied else None
     log = [
-        entry(2, "n2", intent_put(KEY, b"mine", 9, once=once)),
+        entry(2, "n2", intent_put(KEY, b"mine" if copied else b"first", 9, once=once)),
         entry(3, "n3", intent_put(KEY, b"other", 20)),
         entry(4, "n1", intent_put(KEY, b"mine", 30, once=once)),
     ]
