@@ -80,6 +80,13 @@ class Requests:
         own = engine.configuration.member(self.name)
         return own is not None and own.voter and not own.identity and engine.founds
 
+    @property
+    def _acts_alone(self) -> bool:
+        """Whether this node answers at level ONE by itself: a voter that is not about to be removed. One that was
+        removed is not told, and what is written at ALL from then on is not on it.
+        """
+        return self._is_voter and not self._retirement.retired
+
     # -- writes
 
     async def put(
@@ -140,7 +147,7 @@ class Requests:
         if once is not None and not isinstance(once, bytes):
             raise BadRequest("a write at level one takes an idempotency key, but no session")
         self._refuse_if_new(level, read=False)
-        if not self._is_voter or self._retirement.retired:
+        if not self._acts_alone:
             raise NotAVoter(f"{self.name} is no voter, or about to be removed: ask another node", level=level)
         try:
             return self._intents.enter(kind, key, value, once)
@@ -258,7 +265,7 @@ class Requests:
         """
         if level is Level.ONE:
             self._refuse_if_new(level, read=True)
-        serves_one = self._is_voter and self._serves_one_from <= self._machine.applied_index
+        serves_one = self._acts_alone and self._serves_one_from <= self._machine.applied_index
         reached = min_revision is None or min_revision <= self._machine.revision
         if level is Level.ONE and serves_one and reached and max_staleness_s is None:
             return
@@ -277,7 +284,7 @@ class Requests:
     async def _wait_fresh(
         self, level: Level, min_revision: int | None, max_staleness_s: float | None, at: float
     ) -> None:
-        if level is Level.QUORUM or not self._is_voter:
+        if level is Level.QUORUM or not self._acts_alone:
             await self._catch_up(at)
         else:
             await self._reach(self._applied_waits, self._serves_one_from, self._machine.applied_index, at)
