@@ -31,6 +31,7 @@ client library raises the same class again, the CLI turns it into an exit code.
     LocalError (never crosses the wire)
       CannotConnect         exit 3
       ConnectionLost        exit 5, outcome unknown
+      LeaseLost             exit 5: a lease, or a lock or an election on it, is held no more
       CorruptData           exit 7: file, offset and what to do
 """
 
@@ -164,10 +165,23 @@ class LeaseNotFound(KvError):
 
 
 class Compacted(KvError):
-    """What is asked for is older than the history that is kept."""
+    """What is asked for is older than the history that is kept. `revision`: the first one at which a watch can begin,
+    if that is known.
+    """
 
     code, status, exit_code, title = "compacted", 410, 7, "Compacted"
     default_outcome = "not_applied"
+    revision: int | None = None
+
+    @classmethod
+    def at(cls, revision: int, detail: str) -> "Compacted":
+        """A read or watch that is refused, and can begin at `revision`."""
+        error = cls(detail, read=True)
+        error.revision = revision
+        return error
+
+    def to_problem(self) -> dict[str, Any]:
+        return super().to_problem() | ({} if self.revision is None else {"revision": self.revision})
 
 
 class PreconditionFailed(KvError):
@@ -277,6 +291,14 @@ class ConnectionLost(LocalError):
     exit_code = 5
 
 
+class LeaseLost(LocalError):
+    """A lease of this process has expired or was revoked, or may have: it could not be kept alive in time. So has what
+    was held by it, a lock or an election.
+    """
+
+    exit_code = 5
+
+
 class CorruptData(LocalError):
     """A file of ours cannot be trusted. Says which, where, and what to do; the node refuses to start."""
 
@@ -315,4 +337,6 @@ def from_problem(body: dict[str, Any]) -> KvError:
         request_id=body.get("request_id"),
     )
     error.outcome = outcome if outcome in ("not_applied", "unknown", "committed") else None
+    if isinstance(error, Compacted) and isinstance(revision := body.get("revision"), int):
+        error.revision = revision
     return error

@@ -136,6 +136,12 @@ APPLY_SLICE_S_MAX: Final = 0.01
 # Client library.
 ENDPOINTS_MAX: Final = 64
 CLIENT_CONNECTIONS_MAX: Final = 256
+CLIENT_STREAMS_MAX: Final = 8_192
+# What is held of one revision until its last change has arrived; and how long a watch may be silent: progress comes
+# more often.
+CLIENT_WATCH_BYTES_MAX: Final = 64 << 20
+CLIENT_WATCH_SILENCE_S_MAX: Final = 2.5 * WATCH_PROGRESS_S
+CLIENT_WATCH_BACKOFF_S_MAX: Final = 1.0
 CLIENT_ANSWER_BYTES_MAX: Final = 64 << 20
 CONNECT_S_MAX: Final = 1.0
 ENDPOINT_ASIDE_S_MIN: Final = 0.5

@@ -34,6 +34,8 @@ class RecordingClient(AsyncClient):
         level: str = "quorum",
         if_revision: int | None = None,
         if_absent: bool = False,
+        if_exists: bool = False,
+        lease: int | None = None,
         idempotency_key: str | None = None,
         timeout_s: float | None = None,
     ) -> WriteResult:
@@ -45,6 +47,8 @@ class RecordingClient(AsyncClient):
                 level=level,
                 if_revision=if_revision,
                 if_absent=if_absent,
+                if_exists=if_exists,
+                lease=lease,
                 idempotency_key=idempotency_key,
                 timeout_s=timeout_s,
             )

@@ -11,19 +11,36 @@ async with AsyncClient(["http://127.0.0.1:8480"]) as client:
 from kvstore.client.batches import BatchOp, BatchResult, Delete, Get, Put
 from kvstore.client.client import AsyncClient
 from kvstore.client.endpoints import DEFAULT_ENDPOINT, parse_endpoints
-from kvstore.client.results import RangePage, WriteResult
+from kvstore.client.leases import AsyncLease
+from kvstore.client.locks import AsyncElection, AsyncLock, Leader
+from kvstore.client.results import KeptAlive, LeaseView, RangeDeleted, RangePage, WriteResult
 from kvstore.client.sync import Client
+from kvstore.client.sync_parts import Election, Lease, Lock, Watch
+from kvstore.client.watching import AsyncWatch, WatchEvent
 
 __all__ = [
     "DEFAULT_ENDPOINT",
     "AsyncClient",
+    "AsyncElection",
+    "AsyncLease",
+    "AsyncLock",
+    "AsyncWatch",
     "BatchOp",
     "BatchResult",
     "Client",
     "Delete",
+    "Election",
     "Get",
+    "KeptAlive",
+    "Leader",
+    "Lease",
+    "LeaseView",
+    "Lock",
     "Put",
+    "RangeDeleted",
     "RangePage",
+    "Watch",
+    "WatchEvent",
     "WriteResult",
     "parse_endpoints",
 ]

@@ -3,42 +3,31 @@
 The rules for retries are in retry.py, those of sessions in sessions.py, the shapes in results.py.
 """
 
-import json
-import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self, cast
+from typing import cast
 from urllib.parse import quote
 
 from kvstore import limits
 from kvstore.balancing import Balancer
-from kvstore.client.batches import BatchOp, BatchResult, Delete, Get, Put, key_problem
+from kvstore.client.batches import BatchOp, BatchResult, Delete, Get, Put
 from kvstore.client.batching import Batches, Turns
-from kvstore.client.choosing import Choice
-from kvstore.client.endpoints import key_path, parse_endpoints, query
-from kvstore.client.results import (
-    RangePage,
-    WriteResult,
-    decode_json,
-    parse_cluster,
-    parse_range,
-    parse_receipt,
-    parse_record,
-    parse_write,
-)
-from kvstore.client.retry import Failover, Pacing
-from kvstore.client.sessions import Sessions
-from kvstore.client.stamps import StampedTransport
-from kvstore.client.wire import Reply, Request, Transport
+from kvstore.client.calls import JSON
+from kvstore.client.cluster_calls import ClusterCalls
+from kvstore.client.endpoints import key_path, query
+from kvstore.client.lease_calls import LeaseCalls
+from kvstore.client.lock_calls import LockCalls
+from kvstore.client.results import RangePage, WriteResult, parse_range, parse_receipt, parse_record, parse_write
+from kvstore.client.retry import Pacing
+from kvstore.client.transaction_calls import TransactionCalls
+from kvstore.client.wire import Request, Transport
 from kvstore.errors import BadRequest, KvError, LocalError, NotFound, TooLarge, Unavailable
-from kvstore.model.results import ClusterView, Receipt, Record
+from kvstore.model.results import Receipt, Record
 
-_JSON = {"Accept": "application/json"}
 _BYTES = {"Accept": "application/octet-stream"}
 _NO_HEADERS: dict[str, str] = {}
 
 
-class AsyncClient:
+class AsyncClient(TransactionCalls, LeaseCalls, LockCalls, ClusterCalls):
     """Talks to any of `endpoints` (`http://host:port`); use it as an async context manager, in one event loop.
 
     Every method takes `timeout_s`, the whole time it may take, retries included (default: that of the client). Every
@@ -78,46 +67,27 @@ class AsyncClient:
         Raises ValueError for an endpoint that is no address, an algorithm or weight that is none. `transport` and
         `pacing` are for tests.
         """
-        if transport is None:
-            from kvstore.client.http_transport import HttpTransport
-
-            transport = HttpTransport()
-        self._transport = StampedTransport(transport) if stamps else transport
-        self._pacing = pacing or Pacing()
-        choice = Choice(parse_endpoints(endpoints), balance, weights, address)
-        self._failover = Failover(choice, self._transport, self._pacing)
-        self._sessions = Sessions(self._failover, self._pacing, timeout_s) if sessions else None
-        self._timeout_s = timeout_s
+        super().__init__(
+            endpoints,
+            timeout_s=timeout_s,
+            sessions=sessions,
+            stamps=stamps,
+            balance=balance,
+            weights=weights,
+            address=address,
+            transport=transport,
+            pacing=pacing,
+        )
         self._batches = Batches(self._failover, self._sessions, self._pacing, self._get_alone)
         self._turns = Turns(self._batches) if batching else None
-
-    @property
-    def endpoints(self) -> tuple[str, ...]:
-        """The endpoints as they are used."""
-        return self._failover.endpoints
-
-    @property
-    def retries(self) -> int:
-        """How many attempts were made beyond the first of each operation."""
-        return self._failover.retries
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     async def close(self) -> None:
         """Gives the session back if that is quickly done, and ends every connection."""
         try:
             if self._turns is not None:
                 await self._turns.close()
-            if self._sessions is not None:
-                await self._sessions.close()
         finally:
-            await self._transport.close()
+            await super().close()
 
     async def put(
         self,
@@ -127,23 +97,27 @@ class AsyncClient:
         level: str = "quorum",
         if_revision: int | None = None,
         if_absent: bool = False,
+        if_exists: bool = False,
+        lease: int | None = None,
         idempotency_key: str | None = None,
         timeout_s: float | None = None,
     ) -> WriteResult:
-        """Writes `value`. `if_revision`: only if that is the key's mod_revision; `if_absent`: only if there is no key.
+        """Writes `value`. `if_revision`: only if that is the key's mod_revision; `if_absent`: only if there is no key;
+        `if_exists`: only if there is one. `lease`: the id of one, with which the key ends; without it the key has none.
 
         At level ONE the result is pending, see `receipt`; such a write takes no condition. `idempotency_key`: 1 to 256
         bytes of printable text; a repetition under it gets the first answer, for ten minutes at least.
 
         Raises PreconditionFailed when the condition does not hold, TooLarge above VALUE_BYTES_MAX (never sent).
         """
-        if self._turns is not None:
+        if self._turns is not None and lease is None and not if_exists:
             op = Put(key, value, level, if_revision, if_absent, idempotency_key)
             return cast(WriteResult, await self._turns.call(op, self._within(timeout_s)))
         if len(value) > limits.VALUE_BYTES_MAX:
             raise TooLarge(f"the value has {len(value):,} bytes; at most {limits.VALUE_BYTES_MAX:,} are allowed")
-        headers = _condition(if_revision, if_absent)
-        request = Request("PUT", key_path(key), query([("level", level)]), headers, value, write=True)
+        headers = _condition(if_revision, if_absent, if_exists)
+        parameters = query([("level", level), ("lease", lease)])
+        request = Request("PUT", key_path(key), parameters, headers, value, write=True)
         return parse_write(key, (await self._write(request, level, idempotency_key, timeout_s)).body)
 
     async def delete(
@@ -159,14 +133,14 @@ class AsyncClient:
         if self._turns is not None:
             op = Delete(key, level, if_revision, idempotency_key)
             return cast(WriteResult, await self._turns.call(op, self._within(timeout_s)))
-        headers = _condition(if_revision, if_absent=False)
+        headers = _condition(if_revision)
         request = Request("DELETE", key_path(key), query([("level", level)]), headers, None, write=True)
         return parse_write(key, (await self._write(request, level, idempotency_key, timeout_s)).body)
 
     async def receipt(self, receipt_id: str, *, timeout_s: float | None = None) -> Receipt:
         """What has become of a write at level ONE. Raises MembersUnreachable when only a node that is away can tell."""
         path = "/v1/receipts/" + quote(receipt_id, safe="")
-        request = Request("GET", path, "", _JSON, None, write=False)
+        request = Request("GET", path, "", JSON, None, write=False)
         return parse_receipt((await self._send(request, timeout_s)).body)
 
     async def wait_receipt(self, receipt_id: str, timeout_s: float | None = None) -> Receipt:
@@ -196,19 +170,26 @@ class AsyncClient:
         level: str = "quorum",
         min_revision: int | None = None,
         max_staleness_ms: int | None = None,
+        revision: int | None = None,
         timeout_s: float | None = None,
     ) -> Record | None:
         """The record of `key`, None when it is absent. `min_revision`: wait until the node has applied that much.
+        `revision`: as it was then, or Compacted if that is no longer kept.
 
         `max_staleness_ms`, at level ONE: wait until the node lacks nothing that was acknowledged longer ago than that.
         At level ONE a record with mod_revision 0 is a write at level ONE that is still pending.
         """
-        if self._turns is not None and min_revision is None and max_staleness_ms is None:
+        if self._turns is not None and min_revision is None and max_staleness_ms is None and revision is None:
             return cast(Record | None, await self._turns.call(Get(key, level), self._within(timeout_s)))
         parameters = query(
-            [("level", level), ("min_revision", min_revision), ("max_staleness_ms", max_staleness_ms)],
+            [
+                ("level", level),
+                ("min_revision", min_revision),
+                ("max_staleness_ms", max_staleness_ms),
+                ("revision", revision),
+            ]
         )
-        request = Request("GET", key_path(key), parameters, _JSON, None, write=False)
+        request = Request("GET", key_path(key), parameters, JSON, None, write=False)
         try:
             return parse_record((await self._send(request, timeout_s)).body)
         except NotFound:
@@ -243,10 +224,13 @@ class AsyncClient:
         limit: int | None = None,
         cursor: str | None = None,
         reverse: bool = False,
+        revision: int | None = None,
         level: str = "quorum",
         timeout_s: float | None = None,
     ) -> RangePage:
-        """One page: the keys that begin with `prefix`, or those from `start` up to and without `end`; in order."""
+        """One page: the keys that begin with `prefix`, or those from `start` up to and without `end`; in order. As they
+        were at `revision`, if that is given. A `cursor` stays at the revision of its page.
+        """
         if prefix is not None and (start is not None or end is not None):
             raise BadRequest("give a prefix, or start and end, not both", read=True)
         parameters = query(
@@ -257,10 +241,11 @@ class AsyncClient:
                 ("limit", limit),
                 ("cursor", cursor),
                 ("reverse", "true" if reverse else None),
+                ("revision", revision),
                 ("level", level),
             ]
         )
-        request = Request("GET", "/v1/kv", parameters, _JSON, None, write=False)
+        request = Request("GET", "/v1/kv", parameters, JSON, None, write=False)
         return parse_range((await self._send(request, timeout_s)).body)
 
     async def pages(
@@ -271,15 +256,25 @@ class AsyncClient:
         end: bytes | None = None,
         limit: int | None = None,
         reverse: bool = False,
+        revision: int | None = None,
         level: str = "quorum",
     ) -> AsyncIterator[RangePage]:
-        """Every page of the range, or those with its first `limit` keys. Each page is at one revision of its own."""
+        """Every page of the range, or those with its first `limit` keys: all at one revision, `revision` if that is
+        given; but at level "one" each at the present of its own.
+        """
         cursor: str | None = None
         left = limit
         while True:
             size = limits.RANGE_LIMIT_DEFAULT if left is None else min(left, limits.RANGE_LIMIT_DEFAULT)
             page = await self.range(
-                prefix=prefix, start=start, end=end, limit=size, cursor=cursor, reverse=reverse, level=level
+                prefix=prefix,
+                start=start,
+                end=end,
+                limit=size,
+                cursor=cursor,
+                reverse=reverse,
+                revision=revision,
+                level=level,
             )
             yield page
             cursor = page.cursor
@@ -294,66 +289,18 @@ class AsyncClient:
         start: bytes | None = None,
         end: bytes | None = None,
         reverse: bool = False,
+        revision: int | None = None,
         level: str = "quorum",
     ) -> AsyncIterator[tuple[bytes, Record]]:
         """Every key of the range with its record; see `pages`."""
-        async for page in self.pages(prefix=prefix, start=start, end=end, reverse=reverse, level=level):
+        async for page in self.pages(
+            prefix=prefix, start=start, end=end, reverse=reverse, revision=revision, level=level
+        ):
             for item in page.records:
                 yield item
 
-    async def cluster(self, *, timeout_s: float | None = None) -> ClusterView:
-        """The cluster as the node that answers sees it."""
-        return parse_cluster(await self.cluster_document(timeout_s=timeout_s))
-
-    async def cluster_document(self, *, timeout_s: float | None = None) -> dict[str, Any]:
-        """The same as the node wrote it, with members that this version may not know."""
-        request = Request("GET", "/v1/cluster", "", _JSON, None, write=False, timed=False)
-        return decode_json((await self._send(request, timeout_s)).body, read=True)
-
-    async def add_member(self, name: str, peer: str, *, timeout_s: float | None = None) -> ClusterView:
-        """Take in `name`, which listens to peers at `peer`, as a learner. Raises MembershipRefused."""
-        return await self._change("POST", "/v1/cluster/members", {"name": name, "peer": peer}, timeout_s)
-
-    async def remove_member(self, name: str, *, force: bool = False, timeout_s: float | None = None) -> int | None:
-        """Remove `name`. Raises MembershipRefused, without `force` also where it may hold acknowledged writes at level
-        one that nobody else has. How many such writes were lost, None if nobody knows.
-        """
-        path = f"/v1/cluster/members/{name}"
-        document = await self._change_document("DELETE", path, None, timeout_s, "force=true" if force else "")
-        lost = document.get("lost_writes", 0)
-        return lost if isinstance(lost, int) else None
-
-    async def transfer_leader(self, name: str | None = None, *, timeout_s: float | None = None) -> ClusterView:
-        """Make `name`, or whoever is most current, the leader. Raises MembershipRefused."""
-        return await self._change("POST", "/v1/cluster/leader", {} if name is None else {"name": name}, timeout_s)
-
-    async def _change(
-        self, method: str, path: str, body: dict[str, str] | None, timeout_s: float | None
-    ) -> ClusterView:
-        return parse_cluster(await self._change_document(method, path, body, timeout_s))
-
-    async def _change_document(
-        self, method: str, path: str, body: dict[str, str] | None, timeout_s: float | None, parameters: str = ""
-    ) -> dict[str, Any]:
-        data = None if body is None else json.dumps(body).encode()
-        request = Request(method, path, parameters, _JSON, data, write=True)
-        return decode_json((await self._send(request, timeout_s)).body, read=False)
-
-    async def _write(self, request: Request, level: str, idempotency_key: str | None, timeout_s: float | None) -> Reply:
-        if idempotency_key is None and level == "one":
-            idempotency_key = secrets.token_hex(16)
-        if idempotency_key is not None:
-            headers = {**request.headers, "Idempotency-Key": _checked(idempotency_key)}
-            return await self._send(request._replace(headers=headers, named=True), timeout_s)
-        if self._sessions is not None:
-            return await self._sessions.send(request, self._within(timeout_s))
-        return await self._send(request, timeout_s)
-
-    async def _send(self, request: Request, timeout_s: float | None) -> Reply:
-        return await self._failover.send(request, self._within(timeout_s))
-
     async def _get_alone(self, op: Get, timeout_s: float) -> BatchResult:
-        request = Request("GET", key_path(op.key), query([("level", op.level)]), _JSON, None, write=False)
+        request = Request("GET", key_path(op.key), query([("level", op.level)]), JSON, None, write=False)
         try:
             return parse_record((await self._failover.send(request, timeout_s)).body)
         except NotFound:
@@ -361,20 +308,12 @@ class AsyncClient:
         except (KvError, LocalError) as failed:
             return failed
 
-    def _within(self, timeout_s: float | None) -> float:
-        return self._timeout_s if timeout_s is None else timeout_s
 
-
-def _condition(if_revision: int | None, if_absent: bool) -> dict[str, str]:
-    if if_absent and if_revision is not None:
-        raise BadRequest("a write takes one condition: if_revision or if_absent")
+def _condition(if_revision: int | None, if_absent: bool = False, if_exists: bool = False) -> dict[str, str]:
+    if if_absent + if_exists + (if_revision is not None) > 1:
+        raise BadRequest("a write takes one condition: if_revision, if_absent or if_exists")
     if if_absent:
         return {"If-None-Match": "*"}
+    if if_exists:
+        return {"If-Match": "*"}
     return {"If-Match": f'"{if_revision}"'} if if_revision is not None else _NO_HEADERS
-
-
-def _checked(idempotency_key: str) -> str:
-    wrong = key_problem(idempotency_key)
-    if wrong is not None:
-        raise BadRequest(wrong)
-    return idempotency_key

@@ -9,12 +9,18 @@ it was cancelled; asyncio's timer tells the two apart.
 
 import asyncio
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import aiohttp
 from yarl import URL
 
 from kvstore import limits
-from kvstore.client.wire import Broken, NotSent, Reply, Request, TimedOut
+from kvstore.client.wire import Broken, NotSent, Reply, Request, Stream, TimedOut
+
+if TYPE_CHECKING:
+    from aiohttp.client import _RequestContextManager
 
 
 class HttpTransport:
@@ -22,55 +28,103 @@ class HttpTransport:
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
+        # Streams stay open: in one pool with the rest they would use it up.
+        self._streams: aiohttp.ClientSession | None = None
 
     async def send(self, endpoint: str, request: Request, *, total_s: float, idle_s: float) -> Reply:
         """See Transport.send. A connection is tried for at most `CONNECT_S_MAX`."""
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=min(limits.CONNECT_S_MAX, idle_s), sock_read=idle_s, ceil_threshold=3600
         )
-        address = f"{endpoint}{request.path}?{request.query}" if request.query else endpoint + request.path
-        try:
-            async with (
-                asyncio.timeout(total_s),
-                self._open().request(
-                    request.method,
-                    URL(address, encoded=True),
-                    headers=request.headers,
-                    data=request.body,
-                    timeout=timeout,
-                    allow_redirects=False,
-                ) as answer,
-            ):
+        if self._session is None:
+            self._session = _session(limits.CLIENT_CONNECTIONS_MAX)
+        with _failures():
+            async with asyncio.timeout(total_s), _request(self._session, endpoint, request, timeout) as answer:
                 return Reply(answer.status, answer.headers, await _bounded_body(answer))
-        except aiohttp.ClientConnectorError as refused:
-            raise NotSent(_words(refused.os_error)) from refused
-        except aiohttp.ConnectionTimeoutError as slow:
-            raise NotSent("no connection in time") from slow
-        except aiohttp.InvalidURL as wrong:
-            raise NotSent(f"not an address ({wrong})") from wrong
-        except TimeoutError as slow:
-            raise TimedOut("no answer in time") from slow
-        except (aiohttp.ClientError, OSError, ValueError) as lost:
-            raise Broken(_words(lost)) from lost
+
+    async def open(self, endpoint: str, request: Request, *, begin_s: float, idle_s: float) -> Stream:
+        """See Transport.open."""
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=min(limits.CONNECT_S_MAX, begin_s), sock_read=idle_s, ceil_threshold=3600
+        )
+        if self._streams is None:
+            self._streams = _session(limits.CLIENT_STREAMS_MAX)
+        with _failures():
+            async with asyncio.timeout(begin_s):
+                return _HttpStream(await _request(self._streams, endpoint, request, timeout))
 
     async def close(self) -> None:
         """Ends every connection."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        for session in (self._session, self._streams):
+            if session is not None:
+                await session.close()
+        self._session = self._streams = None
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=limits.CLIENT_CONNECTIONS_MAX, use_dns_cache=True),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                skip_auto_headers=("User-Agent", "Accept-Encoding", "Content-Type"),
-            )
-            # There is no public switch for this; a test sends a PUT into a closing connection and counts arrivals.
-            session._retry_connection = False
-            self._session = session
-        return self._session
+
+class _HttpStream:
+    """See Stream."""
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self.status = answer.status
+        self.headers: Mapping[str, str] = answer.headers
+        self._answer = answer
+        self._loop = asyncio.get_running_loop()
+
+    async def read(self) -> bytes:
+        with _failures():
+            return await self._answer.content.readany()
+
+    def close(self) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        # Closing alone would leave who reads waiting.
+        self._answer.content.set_exception(aiohttp.ClientConnectionError("closed on this side"))
+        self._answer.close()
+
+
+def _session(connections_max: int) -> aiohttp.ClientSession:
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=connections_max, use_dns_cache=True),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        skip_auto_headers=("User-Agent", "Accept-Encoding", "Content-Type"),
+    )
+    # There is no public switch for this; a test sends a PUT into a closing connection and counts arrivals.
+    session._retry_connection = False
+    return session
+
+
+def _request(
+    session: aiohttp.ClientSession, endpoint: str, request: Request, timeout: aiohttp.ClientTimeout
+) -> "_RequestContextManager":
+    address = f"{endpoint}{request.path}?{request.query}" if request.query else endpoint + request.path
+    return session.request(
+        request.method,
+        URL(address, encoded=True),
+        headers=request.headers,
+        data=request.body,
+        timeout=timeout,
+        allow_redirects=False,
+    )
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Says of every failure what may have happened at the other end."""
+    try:
+        yield
+    except aiohttp.ClientConnectorError as refused:
+        raise NotSent(_words(refused.os_error)) from refused
+    except aiohttp.ConnectionTimeoutError as slow:
+        raise NotSent("no connection in time") from slow
+    except aiohttp.InvalidURL as wrong:
+        raise NotSent(f"not an address ({wrong})") from wrong
+    except TimeoutError as slow:
+        raise TimedOut("no answer in time") from slow
+    except (aiohttp.ClientError, OSError, ValueError) as lost:
+        raise Broken(_words(lost)) from lost
 
 
 async def _bounded_body(answer: aiohttp.ClientResponse) -> bytes:

@@ -58,14 +58,38 @@ class RangePage:
     cursor: str | None
 
 
+class RangeDeleted(NamedTuple):
+    """A range delete: how many keys it took at `revision`; or would have taken, for a dry run."""
+
+    deleted: int
+    revision: int
+    dry_run: bool
+
+
+class LeaseView(NamedTuple):
+    """A lease, what is left of its time, and the keys that are attached to it."""
+
+    id: int
+    ttl_seconds: float
+    remaining_seconds: float
+    keys: list[bytes]
+
+
+class KeptAlive(NamedTuple):
+    """The leases that live on, with their whole time to live in seconds, and those that are not there any more."""
+
+    leases: dict[int, float]
+    gone: list[int]
+
+
 def decode_json(body: bytes, *, read: bool) -> dict[str, Any]:
     """The JSON object in `body`; raises InternalError when it is none."""
     try:
         document = json.loads(body)
     except ValueError as broken:
-        raise _foreign(f"not JSON ({broken})", read) from broken
+        raise foreign(f"not JSON ({broken})", read) from broken
     if not isinstance(document, dict):
-        raise _foreign("not a JSON object", read)
+        raise foreign("not a JSON object", read)
     return document
 
 
@@ -88,7 +112,7 @@ def write_from_json(key: bytes, document: dict[str, Any]) -> WriteResult:
             document.get("receipt"),
         )
     except (KeyError, TypeError, ValueError) as wrong:
-        raise _foreign(f"not the answer to a write ({wrong!r})", read=False) from wrong
+        raise foreign(f"not the answer to a write ({wrong!r})", read=False) from wrong
 
 
 def parse_session(body: bytes) -> int:
@@ -97,7 +121,60 @@ def parse_session(body: bytes) -> int:
     try:
         return int(document["session"])
     except (KeyError, TypeError, ValueError) as wrong:
-        raise _foreign(f"not a session ({wrong!r})", read=False) from wrong
+        raise foreign(f"not a session ({wrong!r})", read=False) from wrong
+
+
+def parse_range_deleted(body: bytes) -> RangeDeleted:
+    """The answer to the range DELETE."""
+    document = decode_json(body, read=False)
+    return _read(
+        lambda: RangeDeleted(int(document["deleted"]), int(document["revision"]), bool(document["dry_run"])),
+        "range delete",
+        read=False,
+    )
+
+
+def parse_granted(body: bytes) -> tuple[int, float]:
+    """The answer to the grant of a lease: its id, and its time to live in seconds."""
+    document = decode_json(body, read=False)
+    return _read(lambda: (int(document["id"]), float(document["ttl_seconds"])), "lease", read=False)
+
+
+def parse_kept_alive(body: bytes) -> KeptAlive:
+    """The answer to a keepalive of many."""
+    document = decode_json(body, read=True)
+    return _read(
+        lambda: KeptAlive(
+            {int(each["id"]): float(each["ttl_seconds"]) for each in document["leases"]}, list(document["gone"])
+        ),
+        "keepalive",
+    )
+
+
+def parse_lease(body: bytes) -> LeaseView:
+    """The answer to GET of a lease."""
+    document = decode_json(body, read=True)
+    return _read(
+        lambda: LeaseView(
+            int(document["id"]),
+            float(document["ttl_seconds"]),
+            float(document["remaining_seconds"]),
+            [bytes_field(each, "key") for each in document["keys"]],
+        ),
+        "lease",
+    )
+
+
+def parse_number(body: bytes, name: str, *, read: bool) -> int:
+    """The number `name` of an answer."""
+    document = decode_json(body, read=read)
+    return _read(lambda: int(document[name]), name, read=read)
+
+
+def parse_leases(body: bytes) -> list[int]:
+    """The answer to GET of all leases."""
+    document = decode_json(body, read=True)
+    return _read(lambda: [int(each) for each in document["leases"]], "list of leases")
 
 
 def parse_receipt(body: bytes) -> Receipt:
@@ -185,10 +262,15 @@ def record_json(key: bytes, record: Record) -> dict[str, Any]:
 
 def key_json(key: bytes) -> dict[str, str]:
     """`key` as text when it is UTF-8, else `key_base64`."""
+    return text_json("key", key)
+
+
+def text_json(name: str, data: bytes) -> dict[str, str]:
+    """The member `name` with `data` as text when it is UTF-8, else `name_base64`."""
     try:
-        return {"key": key.decode()}
+        return {name: data.decode()}
     except UnicodeDecodeError:
-        return {"key_base64": base64.b64encode(key).decode()}
+        return {f"{name}_base64": base64.b64encode(data).decode()}
 
 
 def bytes_field(item: dict[str, Any], name: str) -> bytes:
@@ -221,12 +303,13 @@ def _stamp(text: Any) -> Stamp:
     return Stamp(int(ms), int(counter), node, int(sequence))
 
 
-def _read(parse: Callable[[], T], what: str) -> T:
+def _read(parse: Callable[[], T], what: str, *, read: bool = True) -> T:
     try:
         return parse()
     except (KeyError, TypeError, ValueError, AttributeError) as wrong:
-        raise _foreign(f"not a {what} ({wrong!r})", read=True) from wrong
+        raise foreign(f"not a {what} ({wrong!r})", read=read) from wrong
 
 
-def _foreign(problem: str, read: bool) -> InternalError:
+def foreign(problem: str, read: bool) -> InternalError:
+    """The error for an answer that no node gives."""
     return InternalError(f"the endpoint answered something that is not of kvstore's API: {problem}", read=read)

@@ -40,6 +40,7 @@ from kvstore.errors import (
     IdempotencyExpired,
     InternalError,
     KvError,
+    LeaseNotFound,
     LocalError,
     MembersUnreachable,
     NoQuorum,
@@ -54,7 +55,7 @@ from kvstore.errors import (
 _SETTLED: Final = (NotSent, NoQuorum, MembersUnreachable, StorageFull, NotAVoter)
 _FOREIGN: Final = (InternalError,)
 # Answers of the state machine to a write: every attempt under the same name gets the same one.
-_FATES: Final = (NotFound, PreconditionFailed, IdempotencyConflict)
+_FATES: Final = (NotFound, LeaseNotFound, PreconditionFailed, IdempotencyConflict)
 
 
 class Pacing(NamedTuple):

@@ -7,7 +7,7 @@ what it has read or written through another, though the two nodes may not be abl
 import re
 from typing import Final
 
-from kvstore.client.wire import Reply, Request, Transport
+from kvstore.client.wire import Reply, Request, Stream, Transport
 
 _HEADER: Final = "KV-Stamp"
 # What a node takes; anything else is not sent back to one.
@@ -24,19 +24,28 @@ class StampedTransport:
 
     async def send(self, endpoint: str, request: Request, *, total_s: float, idle_s: float) -> Reply:
         """See Transport.send."""
-        if self._text:
-            request = request._replace(headers={**request.headers, _HEADER: self._text})
-        reply = await self._transport.send(endpoint, request, total_s=total_s, idle_s=idle_s)
-        told = reply.headers.get(_HEADER)
-        if told is not None and told != self._text:
-            self._note(told)
+        reply = await self._transport.send(endpoint, self._stamped(request), total_s=total_s, idle_s=idle_s)
+        self._note(reply.headers.get(_HEADER))
         return reply
+
+    async def open(self, endpoint: str, request: Request, *, begin_s: float, idle_s: float) -> Stream:
+        """See Transport.open."""
+        stream = await self._transport.open(endpoint, self._stamped(request), begin_s=begin_s, idle_s=idle_s)
+        self._note(stream.headers.get(_HEADER))
+        return stream
 
     async def close(self) -> None:
         """Ends every connection."""
         await self._transport.close()
 
-    def _note(self, text: str) -> None:
+    def _stamped(self, request: Request) -> Request:
+        if not self._text:
+            return request
+        return request._replace(headers={**request.headers, _HEADER: self._text})
+
+    def _note(self, text: str | None) -> None:
+        if text is None or text == self._text:
+            return
         match = _STAMP.fullmatch(text)
         if match is None:
             return

@@ -10,22 +10,22 @@ Each method hands the one of the same name to an AsyncClient in a thread of its 
 everything that AsyncClient promises holds here too, and several threads may share one Client.
 """
 
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self
 
 from kvstore.balancing import Balancer
 from kvstore.client.batches import BatchOp, BatchResult
 from kvstore.client.blocking import LoopThread
 from kvstore.client.client import AsyncClient
 from kvstore.client.results import RangePage, WriteResult
+from kvstore.client.sync_calls import SyncCalls
+from kvstore.client.sync_parts import each
 from kvstore.client.wire import Transport
-from kvstore.model.results import ClusterView, Receipt, Record
-
-T = TypeVar("T")
+from kvstore.model.results import Receipt, Record
 
 
-class Client:
+class Client(SyncCalls):
     """Talks to any of `endpoints`; see AsyncClient for what the arguments and methods mean and what they raise.
 
     Use it as a context manager, or call `close`. Once it is closed, every method raises RuntimeError.
@@ -80,20 +80,6 @@ class Client:
         """End what is under way, give the session back if that is quickly done, end every connection and the thread."""
         self._thread.close(self._client.close())
 
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        return self._thread.run(work)
-
-    def _each(self, items: AsyncIterator[T]) -> Iterator[T]:
-        """One after the other, each fetched when it is asked for. An iterator left early is ended with the client."""
-
-        async def following() -> tuple[T] | None:
-            async for item in items:
-                return (item,)
-            return None
-
-        while (found := self._run(following())) is not None:
-            yield found[0]
-
     def put(
         self,
         key: bytes,
@@ -102,6 +88,8 @@ class Client:
         level: str = "quorum",
         if_revision: int | None = None,
         if_absent: bool = False,
+        if_exists: bool = False,
+        lease: int | None = None,
         idempotency_key: str | None = None,
         timeout_s: float | None = None,
     ) -> WriteResult:
@@ -113,6 +101,8 @@ class Client:
                 level=level,
                 if_revision=if_revision,
                 if_absent=if_absent,
+                if_exists=if_exists,
+                lease=lease,
                 idempotency_key=idempotency_key,
                 timeout_s=timeout_s,
             )
@@ -158,12 +148,18 @@ class Client:
         level: str = "quorum",
         min_revision: int | None = None,
         max_staleness_ms: int | None = None,
+        revision: int | None = None,
         timeout_s: float | None = None,
     ) -> Record | None:
         """See AsyncClient.get."""
         return self._run(
             self._client.get(
-                key, level=level, min_revision=min_revision, max_staleness_ms=max_staleness_ms, timeout_s=timeout_s
+                key,
+                level=level,
+                min_revision=min_revision,
+                max_staleness_ms=max_staleness_ms,
+                revision=revision,
+                timeout_s=timeout_s,
             )
         )
 
@@ -190,6 +186,7 @@ class Client:
         limit: int | None = None,
         cursor: str | None = None,
         reverse: bool = False,
+        revision: int | None = None,
         level: str = "quorum",
         timeout_s: float | None = None,
     ) -> RangePage:
@@ -202,6 +199,7 @@ class Client:
                 limit=limit,
                 cursor=cursor,
                 reverse=reverse,
+                revision=revision,
                 level=level,
                 timeout_s=timeout_s,
             )
@@ -215,11 +213,15 @@ class Client:
         end: bytes | None = None,
         limit: int | None = None,
         reverse: bool = False,
+        revision: int | None = None,
         level: str = "quorum",
     ) -> Iterator[RangePage]:
         """See AsyncClient.pages."""
-        return self._each(
-            self._client.pages(prefix=prefix, start=start, end=end, limit=limit, reverse=reverse, level=level)
+        return each(
+            self._thread,
+            self._client.pages(
+                prefix=prefix, start=start, end=end, limit=limit, reverse=reverse, revision=revision, level=level
+            ),
         )
 
     def scan(
@@ -229,52 +231,11 @@ class Client:
         start: bytes | None = None,
         end: bytes | None = None,
         reverse: bool = False,
+        revision: int | None = None,
         level: str = "quorum",
     ) -> Iterator[tuple[bytes, Record]]:
         """See AsyncClient.scan."""
-        return self._each(self._client.scan(prefix=prefix, start=start, end=end, reverse=reverse, level=level))
-
-    def cluster(
-        self,
-        *,
-        timeout_s: float | None = None,
-    ) -> ClusterView:
-        """See AsyncClient.cluster."""
-        return self._run(self._client.cluster(timeout_s=timeout_s))
-
-    def cluster_document(
-        self,
-        *,
-        timeout_s: float | None = None,
-    ) -> dict[str, Any]:
-        """See AsyncClient.cluster_document."""
-        return self._run(self._client.cluster_document(timeout_s=timeout_s))
-
-    def add_member(
-        self,
-        name: str,
-        peer: str,
-        *,
-        timeout_s: float | None = None,
-    ) -> ClusterView:
-        """See AsyncClient.add_member."""
-        return self._run(self._client.add_member(name, peer, timeout_s=timeout_s))
-
-    def remove_member(
-        self,
-        name: str,
-        *,
-        force: bool = False,
-        timeout_s: float | None = None,
-    ) -> int | None:
-        """See AsyncClient.remove_member."""
-        return self._run(self._client.remove_member(name, force=force, timeout_s=timeout_s))
-
-    def transfer_leader(
-        self,
-        name: str | None = None,
-        *,
-        timeout_s: float | None = None,
-    ) -> ClusterView:
-        """See AsyncClient.transfer_leader."""
-        return self._run(self._client.transfer_leader(name, timeout_s=timeout_s))
+        return each(
+            self._thread,
+            self._client.scan(prefix=prefix, start=start, end=end, reverse=reverse, revision=revision, level=level),
+        )

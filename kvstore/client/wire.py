@@ -49,11 +49,32 @@ class TimedOut(AttemptFailed):
     """The time of the attempt passed after a connection was there; the request may still be carried out."""
 
 
+class Stream(Protocol):
+    """An answer that arrives little by little. Names in `headers` are matched without regard to case."""
+
+    status: int
+    headers: Mapping[str, str]
+
+    async def read(self) -> bytes:
+        """What has arrived, b"" at the end. Nothing is lost if the call is cancelled. Raises AttemptFailed, also after
+        a silence.
+        """
+        ...
+
+    def close(self) -> None:
+        """Ends it, and its connection. Harmless when repeated; from any thread."""
+        ...
+
+
 class Transport(Protocol):
     """Carries one request to one endpoint, once. It must never send a request a second time by itself."""
 
     async def send(self, endpoint: str, request: Request, *, total_s: float, idle_s: float) -> Reply:
         """The answer, within `total_s` and without a silence of `idle_s`. Raises AttemptFailed."""
+        ...
+
+    async def open(self, endpoint: str, request: Request, *, begin_s: float, idle_s: float) -> Stream:
+        """The beginning of an answer, within `begin_s`. A silence of `idle_s` ends it. Raises AttemptFailed."""
         ...
 
     async def close(self) -> None:

@@ -6,7 +6,8 @@
 
 Changes of one revision come in the order of their keys, and go out together. Control events carry `{"revision"}`:
 `progress`, every few seconds without a change, says that everything up to it has been told; `lagged` and `compacted`
-say that the watch ends, and `closed` that the node does; the revision is where another watch can begin.
+say that the watch ends, and `closed` that the node does, or knows no leader; the revision is where another watch can
+begin.
 """
 
 import asyncio
@@ -52,10 +53,10 @@ async def get_watch(door: Door, request: web.BaseRequest, raw_key: str, query: s
     watch = await door.store.watch(options.key, prefix=options.prefix, start=options.start, timeout_s=options.timeout_s)
     begins = b"KV-Revision: %d\r\n" % watch.revision
     headers = _HEADERS + begins + stamp_line(door.store.stamp())
-    return StreamAnswer(200, headers, _events(watch, previous=options.previous))
+    return StreamAnswer(200, headers, _events(door, watch, previous=options.previous))
 
 
-async def _events(watch: Watch, *, previous: bool) -> AsyncGenerator[bytes, None]:
+async def _events(door: Door, watch: Watch, *, previous: bool) -> AsyncGenerator[bytes, None]:
     loop = asyncio.get_running_loop()
     try:
         yield b": from revision %d on\n\n" % (watch.revision + 1)
@@ -63,6 +64,10 @@ async def _events(watch: Watch, *, previous: bool) -> AsyncGenerator[bytes, None
             told = await watch.changes(loop.time() + limits.WATCH_PROGRESS_S)
             if isinstance(told, list):
                 yield b"".join(_each(told, previous=previous)) or _control("progress", watch.revision)
+                if not told and door.store.ready() is not None:
+                    # Cut off from the leader, this node would tell for ever that nothing happens.
+                    yield _control("closed", watch.revision + 1)
+                    return
             else:
                 yield _control(told.why, told.revision)
                 return

@@ -358,7 +358,7 @@ class Requests:
 
 
 def _compacted(kept_from: NotKept) -> Compacted:
-    return Compacted(f"the oldest revision that can be read is {kept_from.revision}", read=True)
+    return Compacted.at(kept_from.revision + 1, f"the oldest revision that can be read is {kept_from.revision}")
 
 
 def _no_lease(lease: int) -> None:

@@ -154,7 +154,7 @@ class Watches:
             raise Overloaded(f"{len(self._all)} watches are open on this node", read=True, retry_after_s=5.0)
         compacted = self.machine().compacted
         if start <= compacted:
-            raise Compacted(f"the history begins at revision {compacted + 1}", read=True)
+            raise Compacted.at(compacted + 1, f"the history begins at revision {compacted + 1}")
         watch = Watch(self, watched, start)
         self._all.add(watch)
         return watch

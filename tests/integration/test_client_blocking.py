@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import os
+import re
 import signal
 import socket
 import threading
@@ -12,7 +13,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from kvstore.client import AsyncClient, Client
+from kvstore.client import (
+    AsyncClient,
+    AsyncElection,
+    AsyncLease,
+    AsyncLock,
+    AsyncWatch,
+    Client,
+    Election,
+    Lease,
+    Lock,
+    Watch,
+)
 from kvstore.client.blocking import LoopThread
 from kvstore.errors import CannotConnect, ConnectionLost, DeadlineExceeded, NotFound, PreconditionFailed
 from kvstore.http.app import HttpServer
@@ -54,24 +66,37 @@ def client_threads() -> list[threading.Thread]:
 
 def shape(method: object) -> tuple[object, ...]:
     signature = inspect.signature(method)  # type: ignore[arg-type]
-    returned = str(signature.return_annotation).replace("AsyncIterator", "Iterator").replace("collections.abc.", "")
+    returned = str(signature.return_annotation).replace("collections.abc.", "")
+    # What lives for a while has a blocking sister: AsyncWatch, Watch.
+    returned = re.sub(r"<class 'kvstore\.client\.\w+\.(\w+)'>", r"\1", returned).replace("Async", "")
     return tuple(map(str, signature.parameters.values())), returned
 
 
+def public(cls: type) -> dict[str, object]:
+    """What a class has, from its bases too."""
+    return {name: inspect.getattr_static(cls, name) for name in dir(cls) if not name.startswith("_")}
+
+
 def test_it_has_every_method_of_the_other_client_with_the_same_types() -> None:
-    methods = {
-        name: method
-        for name, method in vars(AsyncClient).items()
-        if not name.startswith("_") and callable(method) and name != "close"
-    }
-    assert len(methods) >= 13
+    methods = {name: method for name, method in public(AsyncClient).items() if callable(method) and name != "close"}
+    assert len(methods) >= 24
     assert {name: shape(getattr(Client, name)) for name in methods} == {
         name: shape(method) for name, method in methods.items()
     }
-    properties = {name for name, each in vars(AsyncClient).items() if isinstance(each, property)}
-    assert properties == {name for name, each in vars(Client).items() if isinstance(each, property)}
+    properties = {name for name, each in public(AsyncClient).items() if isinstance(each, property)}
+    assert properties == {name for name, each in public(Client).items() if isinstance(each, property)}
     known = set(inspect.signature(AsyncClient.__init__).parameters)
     assert known - set(inspect.signature(Client.__init__).parameters) == {"pacing"}
+
+
+def test_what_lives_for_a_while_has_every_method_of_its_sister() -> None:
+    for one, other in ((AsyncWatch, Watch), (AsyncLease, Lease), (AsyncLock, Lock), (AsyncElection, Election)):
+        methods = {name: method for name, method in public(one).items() if callable(method)}
+        assert {name: shape(getattr(other, name)) for name in methods} == {
+            name: shape(method) for name, method in methods.items()
+        }
+        properties = {name for name, each in public(one).items() if isinstance(each, property)}
+        assert properties <= public(other).keys()
 
 
 def test_reads_writes_and_errors_are_those_of_the_other_client(served: Served) -> None:

@@ -57,7 +57,17 @@ def golden(name: str, text: str) -> None:
 
 class TestHelp:
     @pytest.mark.parametrize(
-        "command", ["", *OWN_COMMANDS, "bench put", "bench failover", "chaos check", "chaos odds", "chaos report"]
+        "command",
+        [
+            "",
+            *OWN_COMMANDS,
+            "bench put",
+            "bench failover",
+            "chaos check",
+            "chaos odds",
+            "chaos report",
+            *(f"lease {name}" for name in ("grant", "revoke", "keep-alive", "list", "show")),
+        ],
     )
     def test_help(self, command: str) -> None:
         shown = kv(*command.split(), "--help")

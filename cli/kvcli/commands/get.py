@@ -32,6 +32,7 @@ _COLUMNS = ["key", "create_revision", "mod_revision", "version", "bytes", "value
 @click.option(
     "--min-revision", type=click.IntRange(min=0), metavar="N", help="Wait until the node has reached this revision."
 )
+@click.option("--revision", type=click.IntRange(min=1), metavar="N", help="As it was at this revision, if still kept.")
 @click.option("--prefix", is_flag=True, help="List every key that begins with KEY.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="With --prefix: at most N keys.")
 @click.option("--keys-only", is_flag=True, help="With --prefix: print keys without values.")
@@ -41,6 +42,7 @@ def get(
     level: str,
     max_staleness_ms: int | None,
     min_revision: int | None,
+    revision: int | None,
     prefix: bool,
     limit: int | None,
     keys_only: bool,
@@ -52,7 +54,7 @@ def get(
     that was acknowledged at level one, and ends with exit code 8 if the voters hold different values.
 
     With --prefix, one line per key: the key, a tab, the value, with escapes for what is not printable (-o raw: the
-    values as they are, nothing between them). Long lists are read in pages, each of them at one revision.
+    values as they are, nothing between them). Long lists are read in pages, all of them at one revision.
     """
     if not prefix and (limit is not None or keys_only):
         raise click.UsageError("--limit and --keys-only go with --prefix")
@@ -60,12 +62,18 @@ def get(
         raise click.UsageError("--level all, --max-staleness-ms and --min-revision go with a single key")
     if max_staleness_ms is not None and level != "one":
         raise click.UsageError("--max-staleness-ms goes with --level one; the other levels are never stale")
+    if revision is not None and (level == "all" or max_staleness_ms is not None or min_revision is not None):
+        raise click.UsageError(
+            "--revision takes no --level all, --max-staleness-ms or --min-revision: the past is fixed"
+        )
     name = key_bytes(key)
     if prefix:
-        run_with_client(lambda client: _list(client, name, level, limit, keys_only, settings().output))
+        run_with_client(lambda client: _list(client, name, level, limit, revision, keys_only, settings().output))
         return Exit.OK
     record = run_with_client(
-        lambda client: client.get(name, level=level, max_staleness_ms=max_staleness_ms, min_revision=min_revision)
+        lambda client: client.get(
+            name, level=level, max_staleness_ms=max_staleness_ms, min_revision=min_revision, revision=revision
+        )
     )
     if record is None:
         output.message(f"there is no key {printable(name, 200)!r}.")
@@ -86,9 +94,15 @@ def _show(key: bytes, record: "Record", mode: Mode) -> None:
 
 
 async def _list(
-    client: "AsyncClient", prefix: bytes, level: str, limit: int | None, keys_only: bool, mode: Mode
+    client: "AsyncClient",
+    prefix: bytes,
+    level: str,
+    limit: int | None,
+    revision: int | None,
+    keys_only: bool,
+    mode: Mode,
 ) -> None:
-    pages = client.pages(prefix=prefix, limit=limit, level=level)
+    pages = client.pages(prefix=prefix, limit=limit, revision=revision, level=level)
     if mode is Mode.JSON:
         await _list_json(pages, keys_only)
         return

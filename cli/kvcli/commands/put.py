@@ -15,9 +15,18 @@ from kvstore import limits
 @click.argument("value")
 @write_options
 @click.option("--if-absent", is_flag=True, help="Only if there is no such key.")
+@click.option("--if-exists", is_flag=True, help="Only if there is such a key.")
+@click.option("--lease", type=click.IntRange(min=1), metavar="ID", help="The key ends with this lease ('kv lease').")
 @global_options
 def put(
-    key: str, value: str, level: str, if_revision: int | None, if_absent: bool, idempotency_key: str | None
+    key: str,
+    value: str,
+    level: str,
+    if_revision: int | None,
+    if_absent: bool,
+    if_exists: bool,
+    lease: int | None,
+    idempotency_key: str | None,
 ) -> None:
     """Write VALUE under KEY; with - as VALUE, what stands on standard input.
 
@@ -28,16 +37,26 @@ def put(
     names the idempotency key that it was sent under; repeated under that key within ten minutes, it is still applied
     once. A value that begins with a dash needs -- before KEY.
     """
-    if if_absent and if_revision is not None:
-        raise click.UsageError("--if-revision and --if-absent exclude each other")
-    if level == "one" and (if_absent or if_revision is not None):
+    conditions = if_absent + if_exists + (if_revision is not None)
+    if conditions > 1:
+        raise click.UsageError("--if-revision, --if-absent and --if-exists exclude each other")
+    if level == "one" and conditions:
         raise click.UsageError("--level one takes no condition: its node may not know the present value")
+    if level == "one" and lease is not None:
+        raise click.UsageError("--level one takes no lease: its node may not know whether it is still there")
     data = _standard_input() if value == "-" else key_bytes(value)
     target = key_bytes(key)
     with named(target, level, idempotency_key) as name:
         written = run_with_client(
             lambda client: client.put(
-                target, data, level=level, if_revision=if_revision, if_absent=if_absent, idempotency_key=name
+                target,
+                data,
+                level=level,
+                if_revision=if_revision,
+                if_absent=if_absent,
+                if_exists=if_exists,
+                lease=lease,
+                idempotency_key=name,
             )
         )
     output.write_write(written, settings().output)

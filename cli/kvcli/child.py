@@ -1,0 +1,84 @@
+"""A command that runs while something is held: a lock, leadership. It ends with what it stands on.
+
+Its exit code is passed on, 128 and the signal's number if a signal ended it, as shells do. When what is held is lost,
+or we are to end, the command is asked to end (SIGTERM) and killed CHILD_GRACE_S_MAX later; it is waited for in any
+case, so that nothing goes on that believes it holds what it does not.
+"""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+import click
+
+from kvcli import output
+from kvcli.exit_codes import Exit
+
+CHILD_GRACE_S_MAX: Final = 10.0
+_META: Final = "kvcli.child"
+
+
+class WithCommand(click.Command):
+    """A command that takes another one behind `--`, whatever its options are."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = list(args)
+        if "--" in given:
+            at = given.index("--")
+            ctx.meta[_META], given = given[at + 1 :], given[:at]
+        return super().parse_args(ctx, given)
+
+
+def child_command() -> list[str]:
+    """What stood behind `--`; empty if nothing did."""
+    found: list[str] = click.get_current_context().meta.get(_META, [])
+    return found
+
+
+async def run_while_held(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    wait_lost: Callable[[], Awaitable[Any]],
+    what: str,
+) -> int:
+    """Runs `command` until it ends, or what is held is lost; its exit code."""
+    try:
+        child = await asyncio.create_subprocess_exec(*command, env={**os.environ, **environment})
+    except OSError as failed:
+        raise click.ClickException(f"{command[0]}: {failed.strerror}") from failed
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, _ask, child)
+    ended = asyncio.ensure_future(child.wait())
+    lost = asyncio.ensure_future(wait_lost())
+    try:
+        await asyncio.wait((ended, lost), return_when=asyncio.FIRST_COMPLETED)
+        if ended.done():
+            return _code(ended.result())
+        output.message(f"{what} is lost; ending {command[0]}, which must not go on without it")
+        return Exit.UNKNOWN
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+        lost.cancel()
+        await _end(child)
+
+
+async def _end(child: "asyncio.subprocess.Process") -> None:
+    if child.returncode is not None:
+        return
+    _ask(child)
+    try:
+        await asyncio.wait_for(asyncio.shield(child.wait()), CHILD_GRACE_S_MAX)
+    except TimeoutError:
+        child.kill()
+        await child.wait()
+
+
+def _ask(child: "asyncio.subprocess.Process") -> None:
+    if child.returncode is None:
+        child.terminate()
+
+
+def _code(returned: int) -> int:
+    return returned if returned >= 0 else 128 - returned

@@ -1,0 +1,51 @@
+"""The cluster and its members, as methods of AsyncClient."""
+
+import json
+from typing import Any
+
+from kvstore.client.calls import JSON, Calls
+from kvstore.client.results import decode_json, parse_cluster
+from kvstore.client.wire import Request
+from kvstore.model.results import ClusterView
+
+
+class ClusterCalls(Calls):
+    """See AsyncClient."""
+
+    async def cluster(self, *, timeout_s: float | None = None) -> ClusterView:
+        """The cluster as the node that answers sees it."""
+        return parse_cluster(await self.cluster_document(timeout_s=timeout_s))
+
+    async def cluster_document(self, *, timeout_s: float | None = None) -> dict[str, Any]:
+        """The same as the node wrote it, with members that this version may not know."""
+        request = Request("GET", "/v1/cluster", "", JSON, None, write=False, timed=False)
+        return decode_json((await self._send(request, timeout_s)).body, read=True)
+
+    async def add_member(self, name: str, peer: str, *, timeout_s: float | None = None) -> ClusterView:
+        """Take in `name`, which listens to peers at `peer`, as a learner. Raises MembershipRefused."""
+        return await self._change("POST", "/v1/cluster/members", {"name": name, "peer": peer}, timeout_s)
+
+    async def remove_member(self, name: str, *, force: bool = False, timeout_s: float | None = None) -> int | None:
+        """Remove `name`. Raises MembershipRefused, without `force` also where it may hold acknowledged writes at level
+        one that nobody else has. How many such writes were lost, None if nobody knows.
+        """
+        path = f"/v1/cluster/members/{name}"
+        document = await self._change_document("DELETE", path, None, timeout_s, "force=true" if force else "")
+        lost = document.get("lost_writes", 0)
+        return lost if isinstance(lost, int) else None
+
+    async def transfer_leader(self, name: str | None = None, *, timeout_s: float | None = None) -> ClusterView:
+        """Make `name`, or whoever is most current, the leader. Raises MembershipRefused."""
+        return await self._change("POST", "/v1/cluster/leader", {} if name is None else {"name": name}, timeout_s)
+
+    async def _change(
+        self, method: str, path: str, body: dict[str, str] | None, timeout_s: float | None
+    ) -> ClusterView:
+        return parse_cluster(await self._change_document(method, path, body, timeout_s))
+
+    async def _change_document(
+        self, method: str, path: str, body: dict[str, str] | None, timeout_s: float | None, parameters: str = ""
+    ) -> dict[str, Any]:
+        data = None if body is None else json.dumps(body).encode()
+        request = Request(method, path, parameters, JSON, data, write=True)
+        return decode_json((await self._send(request, timeout_s)).body, read=False)

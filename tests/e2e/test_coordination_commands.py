@@ -1,0 +1,135 @@
+"""`kv txn`, `watch`, `lease`, `lock`, `elect`, `compact` and what is new in put, get and delete, on a real cluster."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kvcli.main import run
+from kvcluster.pytest_plugin import ClusterFactory
+
+Captured = pytest.CaptureFixture[bytes]
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Kv:
+    """The command, at one cluster: in this process, or started for what does not end by itself."""
+
+    def __init__(self, endpoints: list[str], monkeypatch: pytest.MonkeyPatch, captured: Captured) -> None:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("KV_")}
+        path = os.pathsep.join(str(ROOT / part) for part in (".", "cli", "cluster", "jepsen-like"))
+        self._env = {**clean, "PYTHONPATH": path, "KV_ENDPOINTS": ",".join(endpoints), "KV_TIMEOUT": "20"}
+        for name in ("KV_ENDPOINTS", "KV_TIMEOUT"):
+            monkeypatch.setenv(name, self._env[name])
+        self._monkeypatch = monkeypatch
+        self._captured = captured
+
+    def __call__(self, *arguments: str, stdin: str = "", code: int = 0) -> str:
+        self._monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        returned = run(arguments)
+        shown = self._captured.readouterr()
+        assert returned == code, (arguments, shown)
+        return shown.out.decode()
+
+    def json(self, *arguments: str, stdin: str = "", code: int = 0) -> Any:
+        return json.loads(self(*arguments, "-o", "json", stdin=stdin, code=code))
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-m", "kvcli.main", *arguments],
+            env=self._env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+def test_data_commands(kv_cluster: ClusterFactory, monkeypatch: pytest.MonkeyPatch, capfdbinary: Captured) -> None:
+    cluster = kv_cluster(3)
+    kv = Kv(cluster.topology.endpoints, monkeypatch, capfdbinary)
+    kv("put", "color", "red", "--if-exists", code=1)
+    first = kv.json("put", "color", "blue")["revision"]
+    kv("put", "color", "green", "--if-exists")
+    assert kv("get", "color", "--revision", str(first)) == "blue"
+
+    told = kv("txn", stdin='value("color") = "green"\n\nput owner "me and you"\nget color\n\nget owner\n')
+    assert told == f"succeeded, revision {first + 2}\nput owner, version 1\ncolor\tgreen\n"
+    assert kv("txn", stdin="!exists(owner)\n\n\nget owner", code=1).startswith("failed")
+    told = kv.json("txn", stdin='{"then": [{"op": "range", "prefix": ""}, {"op": "txn"}]}')
+    assert (told["results"][0]["count"], told["results"][1]["succeeded"]) == (2, True)
+    kv("txn", stdin="nonsense", code=2)
+
+    lease = kv("lease", "grant", "60").strip()
+    kv("put", "leased", "v", "--lease", lease)
+    assert kv("lease", "list").split() == [lease]
+    assert kv.json("lease", "show", lease)["keys"] == [{"key": "leased"}]
+    assert kv.json("lease", "keep-alive", lease, "--once") == {"id": int(lease), "ttl_seconds": 60.0}
+    assert kv("lease", "revoke", lease) == "revoked; 1 keys went with it\n"
+    kv("lease", "keep-alive", lease, "--once", code=1)
+
+    assert kv("delete", "--prefix", "", "--dry-run").startswith("2 keys would go")
+    assert kv.json("delete", "--start", "c", "--end", "d")["deleted"] == 1
+    lines = kv("watch", "--prefix", "", "--from", str(first), "--limit", "4", "--previous").splitlines()
+    assert lines == [
+        f"{first}\tput\tcolor\tblue",
+        f"{first + 1}\tput\tcolor\tgreen\t(was blue)",
+        f"{first + 2}\tput\towner\tme and you",
+        f"{first + 3}\tput\tleased\tv",
+    ]
+    kv("compact", str(first + 2))
+    kv("get", "color", "--revision", str(first), code=7)
+    kv("watch", "color", "--from", "1", code=7)
+
+    watching = kv.start("watch", "--prefix", "w/", "-o", "json")
+    assert watching.stderr is not None
+    assert watching.stdout is not None
+    assert "watching from revision" in watching.stderr.readline()
+    cluster.kill(cluster.leader() or "n1")
+    kv("put", "w/1", "x")
+    event = json.loads(watching.stdout.readline())
+    assert (event["event"], event["key"], event["value_base64"]) == ("put", "w/1", "eA==")
+    watching.send_signal(signal.SIGINT)
+    assert watching.wait(20) == 130
+    watching.communicate()
+
+
+def test_lock_and_elect(kv_cluster: ClusterFactory, monkeypatch: pytest.MonkeyPatch, capfdbinary: Captured) -> None:
+    kv = Kv(kv_cluster(1).topology.endpoints, monkeypatch, capfdbinary)
+    script = "import os, sys; print(os.environ['KV_LOCK_TOKEN'], os.environ['KV_LOCK_KEY']); sys.exit(7)"
+    token, key = kv("lock", "l", "--", sys.executable, "-c", script, code=7).split()
+    assert int(token) > 0
+    assert key.startswith("l/")
+    kv("lock", "l", code=2)
+    kv("lock", "l", "--", "/nonexistent/program", code=1)
+
+    holding = kv.start("lock", "l", "--ttl", "2", "--", "sh", "-c", "echo held; exec sleep 600")
+    assert holding.stdout is not None
+    assert holding.stdout.readline() == "held\n"
+    kv("lock", "l", "--wait", "0.2", "--", "true", code=4)
+    (lease,) = kv("lease", "list").split()
+    kv("lease", "revoke", lease)
+    _, said = holding.communicate(timeout=30)
+    assert holding.returncode == 5
+    assert "the lock is lost" in said
+
+    leading = kv.start("elect", "e", "me")
+    assert leading.stdout is not None
+    assert leading.stdout.readline().endswith("\tme\n")
+    listening = kv.start("elect", "e", "--listen")
+    assert listening.stdout is not None
+    assert listening.stdout.readline().endswith("\tme\n")
+    leading.send_signal(signal.SIGINT)
+    assert leading.wait(20) == 130
+    assert listening.stdout.readline() == "nobody leads\n"
+    listening.send_signal(signal.SIGINT)
+    assert listening.wait(20) == 130
+    for each in (leading, listening):
+        each.communicate()
+    assert kv("elect", "e", "other", "--", "sh", "-c", "exit 3", code=3) == ""
