@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -133,7 +134,10 @@ def _dispatch(arguments: list[str]) -> Any:
 
 
 def main() -> None:
-    """The console script."""
+    """The console script. SIGTERM is taken like Ctrl-C, so that whoever started processes stops them; `kv serve` has a
+    handler of its own.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run(sys.argv[1:]))
 
 

@@ -26,15 +26,18 @@ if TYPE_CHECKING:
 
 
 class _Fate:
-    """What the log says of one intent. `winner` is the key's revision where it was superseded, 0 if it has none."""
+    """What the log says of one intent. `winner` is the key's revision where it was superseded, 0 if it has none.
+    `decided` is the index of the first copy under its idempotency key, whoever had that: from there on this one changes
+    nothing.
+    """
 
-    __slots__ = ("index", "key", "result", "stamp", "value", "winner")
+    __slots__ = ("decided", "index", "key", "result", "stamp", "value", "winner")
 
     def __init__(
-        self, key: bytes, value: bytes | None, stamp: Stamp, result: OpResult, index: int, winner: int
+        self, key: bytes, value: bytes | None, stamp: Stamp, result: OpResult, index: int, winner: int, decided: int
     ) -> None:
         self.key, self.value, self.stamp = key, value, stamp
-        self.result, self.index, self.winner = result, index, winner
+        self.result, self.index, self.winner, self.decided = result, index, winner, decided
 
 
 class Ones:
@@ -50,6 +53,7 @@ class Ones:
         self._wrong: str | None = None
         self._shown_without: list[tuple[Answered, Answered, Stamp]] = []
         self._stamps: dict[bytes, Stamp] = {}
+        self._decided: dict[bytes, int] = {}
         self.attempts: list[Answered] = []
 
     def __len__(self) -> int:
@@ -82,7 +86,9 @@ class Ones:
                 self._wrong = f"the intent {receipt} was applied twice"
             winner = machine.inspect(op[1])[0] if result.status == SUPERSEDED else 0
             stamp = Stamp(op[-3], op[-2], origin.node, origin.first_sequence + place)
-            self._fates[receipt] = _Fate(op[1], op[2] if op[0] == OP_PUT else None, stamp, result, index, winner)
+            decided = index if op[-1] is None else self._decided.setdefault(op[-1], index)
+            value = op[2] if op[0] == OP_PUT else None
+            self._fates[receipt] = _Fate(op[1], value, stamp, result, index, winner, decided)
 
     def _check_stamps(self, command: Command, machine: Machine) -> None:
         for op in command.ops:
@@ -130,7 +136,7 @@ class Ones:
         """
         for read, one, shown_stamp in self._shown_without:
             fate = self._fates.get(one.receipt or "")
-            if fate is None or fate.index <= read.applied_index or fate.stamp <= shown_stamp:
+            if fate is None or fate.decided <= read.applied_index or fate.stamp <= shown_stamp:
                 continue
             if not (read.shown[one.key] is None and self._deleted_since(read, one)):
                 return f"a read at level one without a write of its own node: {read} / {one}"
@@ -144,7 +150,7 @@ class Ones:
             if each is one or each.kind != "delete":
                 continue
             fate = self._fates.get(each.receipt or "")
-            decided = fate is not None and fate.index <= read.applied_index
+            decided = fate is not None and fate.decided <= read.applied_index
             sent = any(node == read.node and one.began_s <= at_s <= read.at_s for node, at_s in each.sent)
             if sent and not decided:
                 return True

@@ -224,16 +224,14 @@ def diverging_replica() -> Iterator[None]:
 def older_term_commit() -> Iterator[None]:
     """A leader commits what a majority has, also of an older term (figure 8 of the Raft paper)."""
 
-    def tick(self: raft.Core) -> None:
-        whole(self)
-        if self._isLeader():
-            matches = [self._SyncObj__raftMatchIndex[node] for node in self._SyncObj__otherNodes]
-            own = self._SyncObj__raftLog[-1][1]
-            held = sorted([*matches, own])[len(matches) // 2]
-            self.commit_index = max(self.commit_index, min(held, own))
+    def replicate(self: Leadership, due: bool) -> None:
+        core = self._context.core
+        matches = [*(core.match(peer) for peer in self.peers), self._context.journal.durable_index]
+        core.commit_index = max(core.commit_index, sorted(matches)[(len(matches) - 1) // 2])
+        whole(self, due)
 
-    whole = raft.Core.tick
-    with mock.patch.object(raft.Core, "tick", tick):
+    whole = Leadership.replicate
+    with mock.patch.object(Leadership, "replicate", replicate):
         yield
 
 

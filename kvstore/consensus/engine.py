@@ -147,6 +147,10 @@ class Engine(Protocol):
         """Highest index applied."""
 
     @property
+    def founds(self) -> bool:
+        """Whether this node began, in this life, with an empty directory like all other first members."""
+
+    @property
     def waits_for(self) -> tuple[str, ...]:
         """Whom this node has to hear from before it takes part in the first election of a new cluster."""
 

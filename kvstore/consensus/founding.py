@@ -30,7 +30,15 @@ class Founding:
         self._incomplete = incomplete
         empty = journal.entries[-1][1] == 1 and journal.term == 0 and journal.configuration.index == 1
         self._unheard = set(journal.configuration.voters) - {context.name} if empty else set()
+        self._founds = empty
         self._have_logs: set[str] = set()
+
+    @property
+    def founds(self) -> bool:
+        """Whether this node began, in this life, with an empty directory like all others: the voter that the first
+        configuration names is this one. Else it may be one that lost its disk, and is no voter of that name any more.
+        """
+        return self._founds and not self.waits_for
 
     @property
     def waits(self) -> bool:
@@ -42,6 +50,7 @@ class Founding:
         """First members who have not said that they have no log either; those with a log among them."""
         if self._unheard and self._context.last[1] > 1:
             self._unheard.clear()
+            self._founds = False
         return tuple(sorted(self._unheard & self._have_logs if self._incomplete else self._unheard))
 
     def heard(self, peer: Peer) -> bool:

@@ -64,6 +64,11 @@ class Outlook:
         return self._journal.entries[-1][1] > 1
 
     @property
+    def founds(self) -> bool:
+        """Whether this node began with an empty directory, like all other first members; see Founding."""
+        return self._founding.founds
+
+    @property
     def waits_for(self) -> tuple[str, ...]:
         """Whom this node has to hear from before it takes part in the first election of a new cluster (M6)."""
         return self._founding.waits_for

@@ -7,7 +7,8 @@ small request. The low-level server asks three things of what a handler returns:
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
@@ -78,7 +79,7 @@ class StreamAnswer(Answer):
 
     __slots__ = ("_parts",)
 
-    def __init__(self, status: int, headers: bytes, parts: AsyncIterator[bytes], level: str = "") -> None:
+    def __init__(self, status: int, headers: bytes, parts: AsyncGenerator[bytes, None], level: str = "") -> None:
         super().__init__(status, headers, b"", level)
         self._parts = parts
 
@@ -99,10 +100,11 @@ class StreamAnswer(Answer):
         )
         if request.method == "HEAD":
             return
-        async for part in self._parts:
-            if part:
-                _transport(request).write(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
-                await _drained(request, transport)
+        async with aclosing(self._parts) as parts:
+            async for part in parts:
+                if part:
+                    _transport(request).write(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
+                    await _drained(request, transport)
         if chunked:
             _transport(request).write(b"0\r\n\r\n")
 

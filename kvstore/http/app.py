@@ -101,6 +101,7 @@ class HttpServer:
             return
         self._closing = True
         self._listener.close()
+        self._door.store.end_watches()
         await self._connections.drained(self._drain_s)
         self._connections.pre_shutdown()
         await self._connections.shutdown(self._shutdown_s)

@@ -21,7 +21,7 @@ from kvstore.http.answer import JSON, MSGPACK, Answer, content_type
 from kvstore.http.kv import Door, hear, once_headers, read_body, stamp_line
 from kvstore.http.shapes import RecordBody, WriteBody, encode
 from kvstore.model.batches import BatchOp, BatchResult
-from kvstore.model.commands import MUST_BE_ABSENT, MUST_EXIST, Once
+from kvstore.model.commands import MUST_BE_ABSENT, MUST_EXIST, NO_LEASE, Once
 from kvstore.model.levels import Level
 from kvstore.model.results import Record, WriteAnswer
 
@@ -52,6 +52,7 @@ class _Put(_Delete, forbid_unknown_fields=True, tag_field="op", tag="put"):
     value: str | UnsetType = UNSET
     value_base64: bytes | UnsetType = UNSET
     if_absent: bool = False
+    lease: _Number | None = None
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -151,7 +152,7 @@ def _op(asked: _Op, batch: _Body | _PackedBody, default: Level) -> BatchOp | KvE
         value = _bytes("value", asked.value, asked.value_base64)
         if len(value) > limits.VALUE_BYTES_MAX:
             return TooLarge(f"the value has {len(value)} bytes; at most {limits.VALUE_BYTES_MAX} are allowed")
-        return BatchOp("put", key, value, level, condition, once)
+        return BatchOp("put", key, value, level, condition, once, asked.lease or NO_LEASE)
     except ValueError as wrong:
         return BadRequest(str(wrong), read=not isinstance(asked, _Delete))
 

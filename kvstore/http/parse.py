@@ -17,6 +17,7 @@ from urllib.parse import unquote_to_bytes
 from kvstore import limits
 from kvstore.errors import BadRequest, KeyTooLong
 from kvstore.model.commands import MUST_BE_ABSENT, MUST_EXIST, Once
+from kvstore.model.keys import prefix_end
 from kvstore.model.levels import Level
 from kvstore.model.stamp import Stamp
 
@@ -153,7 +154,10 @@ def write_options(query: str) -> WriteOptions:
 def put_options(query: str) -> PutOptions:
     """Options of a PUT. Raises BadRequest."""
     found = _parameters(query, _PUT_PARAMETERS)
-    return PutOptions(_level(found), _timeout_s(found), _number(found, "lease", 1, limits.REVISION_MAX) or 0)
+    level, lease = _level(found), _number(found, "lease", 1, limits.REVISION_MAX) or 0
+    if lease and level is Level.ONE:
+        raise BadRequest("a write at level one takes no lease: its node may not know whether it is there")
+    return PutOptions(level, _timeout_s(found), lease)
 
 
 def range_delete_options(query: str) -> RangeDeleteOptions:
@@ -339,12 +343,6 @@ def cursor_of(raw: bytes, *, reverse: bool) -> Cursor:
     if max(revision, total) > limits.REVISION_MAX:
         raise BadRequest("the cursor is not one that this API gave out")
     return Cursor(after, revision, total)
-
-
-def prefix_end(prefix: bytes) -> bytes | None:
-    """The first key behind all keys that start with `prefix`; None when only the end of the keyspace is."""
-    stem = prefix.rstrip(b"\xff")
-    return stem[:-1] + bytes((stem[-1] + 1,)) if stem else None
 
 
 @lru_cache(maxsize=256)

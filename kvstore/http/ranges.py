@@ -1,6 +1,6 @@
 """The range GET: one page as JSON or msgpack, or everything as a stream of ndjson lines."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Final
 
 import structlog
@@ -71,7 +71,7 @@ async def _page(door: Door, options: parse.RangeOptions) -> RangeAnswer:
     )
 
 
-async def _lines(door: Door, options: parse.RangeOptions, page: RangeAnswer) -> AsyncIterator[bytes]:
+async def _lines(door: Door, options: parse.RangeOptions, page: RangeAnswer) -> AsyncGenerator[bytes, None]:
     """Chunks of lines, one for each page. A page that fails ends the stream as a truncated body."""
     left = options.limit
     while True:

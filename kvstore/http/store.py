@@ -166,6 +166,9 @@ class Store(Protocol):
     async def batch(self, ops: Sequence[BatchOp], *, timeout_s: float) -> list[BatchResult]:
         """Carries out all of `ops`, each for itself; their results in the same order. Never raises for one."""
 
+    def end_watches(self) -> None:
+        """This node is about to stop: every watch ends, and can go on elsewhere."""
+
     async def cluster(self) -> ClusterView:
         """The cluster as this node sees it now; silent members delay the answer by a fraction of a second at most."""
 

@@ -11,8 +11,8 @@ begin.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Final, Protocol
+from collections.abc import AsyncGenerator
+from typing import Final
 
 import msgspec
 from aiohttp import web
@@ -46,11 +46,6 @@ class PutBody(RecordBody):
     previous: RecordBody | UnsetType | None = UNSET
 
 
-class _Ended(Protocol):
-    why: str
-    revision: int
-
-
 async def get_watch(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
     """The changes from `from` on, or from now; a stream that does not end by itself."""
     options = parse.watch_options(query, request.headers.get(_LAST_EVENT_ID))
@@ -61,7 +56,7 @@ async def get_watch(door: Door, request: web.BaseRequest, raw_key: str, query: s
     return StreamAnswer(200, headers, _events(door, watch, previous=options.previous))
 
 
-async def _events(door: Door, watch: Watch, *, previous: bool) -> AsyncIterator[bytes]:
+async def _events(door: Door, watch: Watch, *, previous: bool) -> AsyncGenerator[bytes, None]:
     loop = asyncio.get_running_loop()
     try:
         yield b": from revision %d on\n\n" % (watch.revision + 1)

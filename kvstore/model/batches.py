@@ -3,13 +3,13 @@
 from typing import Literal, NamedTuple
 
 from kvstore.errors import KvError
-from kvstore.model.commands import Once
+from kvstore.model.commands import NO_LEASE, Once
 from kvstore.model.levels import Level
 from kvstore.model.results import Record, WriteAnswer
 
 
 class BatchOp(NamedTuple):
-    """One operation. `condition` and `once` as in `kvstore.model.commands`; a get has neither, nor a value."""
+    """One operation. `condition`, `once` and `lease` as in `kvstore.model.commands`; a get has none, nor a value."""
 
     kind: Literal["put", "delete", "get"]
     key: bytes
@@ -17,6 +17,7 @@ class BatchOp(NamedTuple):
     level: Level
     condition: int | None
     once: Once | None
+    lease: int = NO_LEASE
 
 
 BatchResult = WriteAnswer | Record | KvError

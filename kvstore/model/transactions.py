@@ -10,8 +10,8 @@
 
 T1. Every comparison and every read is judged against the state before the transaction, wherever it stands. An absent
     key has version, revisions and lease 0; its value is neither equal to anything, nor different, less or greater.
-T2. Of two steps that can both be carried out, no two change the same key, and none reads what another changes. So the
-    order of steps decides nothing but the order of the answers.
+T2. Of two steps that can both be carried out, no two change the same key, and none reads what one in front of it
+    changes: it would seem to read what was written. So the order of steps decides nothing but the order of the answers.
 T3. A transaction is carried out as a whole or not at all.
 
 The answers to it, as `OpResult.detail`: `[succeeded, [answer, ...]]`, one for each step of the list that was taken.
@@ -27,6 +27,8 @@ The answers to it, as `OpResult.detail`: `[succeeded, [answer, ...]]`, one for e
 from collections.abc import Iterator, Sequence
 from itertools import chain, pairwise
 from typing import Any, Final, NamedTuple
+
+import msgpack
 
 from kvstore.limits import KEY_BYTES_MAX, TXN_OPS_MAX, VALUE_BYTES_MAX
 from kvstore.model.commands import KEEP_LEASE, OP_DELETE, OP_DELETE_RANGE, OP_PUT, OP_TXN, Once, Op
@@ -62,11 +64,11 @@ class _Span(NamedTuple):
     end: bytes | None
     writes: bool
 
-    def meets(self, other: "_Span") -> bool:
-        """Whether both have a key in common, and one of them changes it."""
-        if not (self.writes or other.writes):
+    def meets(self, earlier: "_Span") -> bool:
+        """Whether both have a key in common, and the earlier one changes it, or both do."""
+        if not earlier.writes:
             return False
-        return (self.end is None or other.start < self.end) and (other.end is None or self.start < other.end)
+        return (self.end is None or earlier.start < self.end) and (earlier.end is None or self.start < earlier.end)
 
 
 def transaction(
@@ -75,6 +77,18 @@ def transaction(
     """The operation."""
     op = (OP_TXN, tuple(comparisons), tuple(then), tuple(otherwise))
     return op if once is None else (*op, once)
+
+
+def packed(chosen: list[Any]) -> bytes:
+    """The answers `[succeeded, [answer, ...]]` as `OpResult.detail`."""
+    detail: bytes = msgpack.packb(chosen)
+    return detail
+
+
+def unpacked(detail: bytes) -> tuple[bool, tuple[Any, ...]]:
+    """What `packed` packed."""
+    succeeded, answers = msgpack.unpackb(detail, use_list=False)
+    return succeeded, answers
 
 
 def check(comparisons: Any, then: Any, otherwise: Any) -> None:
@@ -158,7 +172,7 @@ def _spans(steps: Sequence[Step]) -> list[_Span]:
                 if span.meets(other):
                     raise BadTransaction(
                         f"two operations of one list meet at the key {max(span.start, other.start)!r}: each key is "
-                        "changed once at most, and not read where it is changed"
+                        "changed once at most, and read only in front of that"
                     )
     return found
 

@@ -155,7 +155,7 @@ async def _read_all(
 
 def _command(op: BatchOp) -> Op:
     if op.kind == "put":
-        return commands.put(op.key, op.value, op.condition, op.once)
+        return commands.put(op.key, op.value, op.condition, op.once, op.lease)
     return commands.delete(op.key, op.condition, op.once)
 
 

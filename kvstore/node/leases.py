@@ -8,7 +8,8 @@ How long ago a lease was kept alive only the leader knows, in its memory: keepal
    ends early because a leader did.
 3. A lease ends by a command that names the leader's term, and is void in an entry of another one. While that command is
    under way, a keepalive waits for what becomes of it.
-4. Time in which this process did not run does not count: nobody could keep anything alive in it.
+4. A leader that notices that it stood still (a timer that comes late) starts anew as in 2: nobody could keep anything
+   alive in that time.
 
 One timer serves all leases. A lease that is kept alive moves only in a dict; in the heap it is looked at again when its
 old time has come.
@@ -17,6 +18,7 @@ old time has come.
 import asyncio
 import heapq
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
@@ -110,7 +112,8 @@ class LeaseKeeper:
                 if self._site.loop.time() >= at:
                     raise DeadlineExceeded("no leader answered in time") from None
                 if self._engine.leader == leader:
-                    await self._site.leaders.wait_change(min(at, self._site.in_s(0.05)), read=False)
+                    with suppress(KvError):  # a moment has passed, and nothing has changed
+                        await self._site.leaders.wait_change(min(at, self._site.in_s(0.05)), read=False)
                 continue
             await self._site.leaders.wait(at, read=False)
 
@@ -158,7 +161,7 @@ class LeaseKeeper:
             ttl_ms = there.ttl_ms(lease) or 0
             if ttl_ms and renew:
                 timers.renew(lease, now + ttl_ms / 1000)
-            told.append((ttl_ms, max(int((timers.at(lease, now) - now) * 1000), 0) if ttl_ms else 0))
+            told.append((ttl_ms, int(timers.left_s(lease) * 1000) if ttl_ms else 0))
         return told
 
     def leadership_changed(self) -> None:
@@ -243,7 +246,6 @@ class _Timers:
         self._ends: dict[int, float] = {}
         self._heap: list[tuple[float, int]] = []
         self._seen = 0
-        self._shift_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
 
@@ -252,32 +254,31 @@ class _Timers:
         there = self._machine().leases
         if there.next_id <= self._seen + 1:
             return
-        now = self._loop.time()
         new = there if not self._seen else range(self._seen + 1, there.next_id)
         for lease in new:
             ttl_ms = there.ttl_ms(lease)
             if ttl_ms is not None:
-                self.begin(lease, now + ttl_ms / 1000)
+                self.begin(lease, self._loop.time() + ttl_ms / 1000)
         self._seen = there.next_id - 1
 
     def begin(self, lease: int, at: float) -> None:
         """`lease`, which is not in the heap, ends at loop time `at`."""
         self.renew(lease, at)
-        heapq.heappush(self._heap, (self._ends[lease], lease))
+        heapq.heappush(self._heap, (at, lease))
         self._arm()
 
     def renew(self, lease: int, at: float) -> None:
         """`lease`, which is in the heap, ends at loop time `at` now."""
-        self._ends[lease] = at - self._shift_s
+        self._ends[lease] = at
 
-    def at(self, lease: int, default: float) -> float:
-        """When `lease` ends."""
-        return self._ends.get(lease, default - self._shift_s) + self._shift_s
+    def left_s(self, lease: int) -> float:
+        """How long `lease` lasts from now."""
+        return max(self._ends[lease] - self._loop.time(), 0.0)
 
     def _arm(self) -> None:
         if not self._heap:
             return
-        at = self._heap[0][0] + self._shift_s
+        at = self._heap[0][0]
         if self._timer is not None:
             if self._timer_at <= at:
                 return
@@ -288,23 +289,29 @@ class _Timers:
     def _fire(self) -> None:
         now = self._loop.time()
         self._timer = None
-        late_s = now - self._timer_at
-        if late_s > _LATE_S:
-            self._shift_s += late_s  # rule 4
+        if now - self._timer_at > _LATE_S:
+            self._begin_anew()
+            return
         there = self._machine().leases
         due: list[int] = []
-        while self._heap and self._heap[0][0] + self._shift_s <= now:
+        while self._heap and self._heap[0][0] <= now:
             _, lease = heapq.heappop(self._heap)
-            end = self._ends[lease]
             if lease not in there:
                 del self._ends[lease]
-            elif end + self._shift_s > now:
-                heapq.heappush(self._heap, (end, lease))
+            elif self._ends[lease] > now:
+                heapq.heappush(self._heap, (self._ends[lease], lease))
             else:
                 due.append(lease)
         self._arm()
         if due:
             self._due(due)
+
+    def _begin_anew(self) -> None:
+        """Rule 4: how long this process stood still is not known."""
+        self._heap.clear()
+        self._ends.clear()
+        self._seen = 0
+        self.granted()
 
     def close(self) -> None:
         """No more timers."""

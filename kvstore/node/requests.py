@@ -68,8 +68,24 @@ class Requests:
     _applied_waits: AppliedWaits
     _revision_waits: AppliedWaits
     _reads_open: int
-    _is_voter: bool
+    _named_voter: bool
     _serves_one_from: int
+
+    @property
+    def _is_voter(self) -> bool:
+        """Whether this node is one, as far as it knows: the first configuration names no directories."""
+        if self._named_voter:
+            return True
+        engine = self._site.engine
+        own = engine.configuration.member(self.name)
+        return own is not None and own.voter and not own.identity and engine.founds
+
+    @property
+    def _acts_alone(self) -> bool:
+        """Whether this node answers at level ONE by itself: a voter that is not about to be removed. One that was
+        removed is not told, and what is written at ALL from then on is not on it.
+        """
+        return self._is_voter and not self._retirement.retired
 
     # -- writes
 
@@ -86,8 +102,7 @@ class Requests:
     ) -> WriteAnswer:
         """Write `value`; see Store."""
         if level is Level.ONE:
-            if lease != commands.NO_LEASE:
-                raise BadRequest("a write at level one takes no lease: its node may not know whether it is there")
+            _no_lease(lease)
             return await self._write_one(commands.OP_PUT, key, value, condition, once)
         written = await self._write(commands.put(key, value, condition, once, lease), level, timeout_s)
         return _answer(key, level, written)
@@ -131,11 +146,9 @@ class Requests:
             raise BadRequest("a write at level one takes no condition: its node may not know the present value")
         if once is not None and not isinstance(once, bytes):
             raise BadRequest("a write at level one takes an idempotency key, but no session")
-        if not self._is_voter or self._retirement.retired:
+        self._refuse_if_new(level, read=False)
+        if not self._acts_alone:
             raise NotAVoter(f"{self.name} is no voter, or about to be removed: ask another node", level=level)
-        if waits_for := self._site.engine.waits_for:
-            # It may have lost its disk, and then nobody will take over what it acknowledges.
-            raise NotAVoter(f"{self.name} is new, and has not heard from {', '.join(waits_for)}", level=level)
         try:
             return self._intents.enter(kind, key, value, once)
         except KvError as error:
@@ -149,6 +162,12 @@ class Requests:
             error.level = Level.ONE
             raise
         return WriteAnswer(key, None, None, Level.ONE, 1, 1, "pending", receipt_id(self.name, intent))
+
+    def _refuse_if_new(self, level: Level, *, read: bool) -> None:
+        """It may have lost its disk: nobody takes over what it acknowledges, and what it lacks may be elsewhere."""
+        if waits_for := self._site.engine.waits_for:
+            problem = f"{self.name} is new, and has not heard from {', '.join(waits_for)}"
+            raise NotAVoter(problem, level=level, read=read)
 
     async def receipt(self, text: str, *, timeout_s: float) -> Receipt:
         """What became of a write at level ONE; see Store."""
@@ -244,7 +263,9 @@ class Requests:
         """Wait until the applied state is as fresh as `level` asks, has reached `min_revision`, and is not staler than
         `max_staleness_s`.
         """
-        serves_one = self._is_voter and self._serves_one_from <= self._machine.applied_index
+        if level is Level.ONE:
+            self._refuse_if_new(level, read=True)
+        serves_one = self._acts_alone and self._serves_one_from <= self._machine.applied_index
         reached = min_revision is None or min_revision <= self._machine.revision
         if level is Level.ONE and serves_one and reached and max_staleness_s is None:
             return
@@ -263,7 +284,7 @@ class Requests:
     async def _wait_fresh(
         self, level: Level, min_revision: int | None, max_staleness_s: float | None, at: float
     ) -> None:
-        if level is Level.QUORUM or not self._is_voter:
+        if level is Level.QUORUM or not self._acts_alone:
             await self._catch_up(at)
         else:
             await self._reach(self._applied_waits, self._serves_one_from, self._machine.applied_index, at)
@@ -304,6 +325,7 @@ class Requests:
 
     def enter_one(self, op: BatchOp) -> Coroutine[Any, Any, WriteAnswer]:
         """Take a write at ONE in; it is acknowledged when awaited. Raises KvError, at either moment."""
+        _no_lease(op.lease)
         kind = commands.OP_PUT if op.kind == "put" else commands.OP_DELETE
         return self._acknowledged(op.key, self._enter_one(kind, op.key, op.value, op.condition, op.once))
 
@@ -320,6 +342,10 @@ class Requests:
             start = self._machine.revision + 1
         return self.watches.open(Watched(key, prefix), start)
 
+    def end_watches(self) -> None:
+        """End every watch; see Store."""
+        self.watches.close()
+
     # -- the clock
 
     def stamp(self) -> Stamp:
@@ -333,6 +359,11 @@ class Requests:
 
 def _compacted(kept_from: NotKept) -> Compacted:
     return Compacted.at(kept_from.revision + 1, f"the oldest revision that can be read is {kept_from.revision}")
+
+
+def _no_lease(lease: int) -> None:
+    if lease != commands.NO_LEASE:
+        raise BadRequest("a write at level one takes no lease: its node may not know whether it is there")
 
 
 def _answer(key: bytes, level: Level, written: Written) -> WriteAnswer:

@@ -1,9 +1,10 @@
 """A member that is about to be removed takes no more writes at level ONE, and hands over those that it has.
 
-A removed member is not told by the log, and would go on acknowledging what nobody ever gets. So the leader asks it to
-retire first: it refuses level ONE, hands over, and tells how much is left. If it is not removed after all, it goes back
-to work once a leader speaks to it after the time it was given; to one that was removed, none ever does. It stays
-retired over a restart: by then it may have been removed without knowing it.
+A removed member is not told by the log, and would go on acknowledging what nobody ever gets, and answering reads at
+level ONE without what is written at ALL from then on. So the leader asks it to retire first: it refuses both, hands
+over, and tells how much is left. If it is not removed after all, it goes back to work once a leader speaks to it after
+the time it was given; to one that was removed, none ever does. It stays retired over a restart: by then it may have
+been removed without knowing it.
 """
 
 from contextlib import suppress
@@ -37,7 +38,7 @@ class Retirement:
 
     @property
     def retired(self) -> bool:
-        """Whether this member takes no writes at level ONE."""
+        """Whether this member answers nothing at level ONE by itself."""
         intents = self._intents
         if intents.retired and self._site.loop.time() > self._until and self._site.engine.leader is not None:
             with suppress(StorageFull):

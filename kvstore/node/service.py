@@ -126,7 +126,7 @@ class Node(Requests):
         )
         self.transactions = Transactions(self._write)
         self.leases = LeaseKeeper(site, self._proposals, self._write, lambda: self._machine, self._catch_up)
-        self.watches = Watches(site, lambda: self._machine)
+        self.watches = Watches(loop, self.deadlines, lambda: self._machine)
         self._receipts = Receipts(site, self._intents, lambda: self._machine, self._catch_up)
         self._freshness = Freshness(site)
         self.clock_watch = ClockWatch(site, clock, self._clock, self.alarms, lambda: self._machine.clock_drift_ms_max)
@@ -146,9 +146,10 @@ class Node(Requests):
         self._journal = opened.journal
         # A voter counts for level ALL, so what was acknowledged there is applied before it answers a read at level ONE:
         # all that it had committed when it stopped, and all that was committed before it became a voter.
-        self._is_voter = self.name in opened.journal.configuration.voters
+        self._identity = opened.identity.identity
+        self._named_voter = self._votes_in(opened.journal.configuration)
         self._serves_one_from = opened.journal.commit_index
-        if self.name not in self.engine.configuration_at(opened.journal.commit_index).voters:
+        if not self._votes_in(self.engine.configuration_at(opened.journal.commit_index)):
             self._serves_one_from = opened.journal.configuration.index
 
     # -- life
@@ -263,6 +264,8 @@ class Node(Requests):
         except Exception as error:
             raise ApplyFailed(f"log index {index}, term {term}: {error!r}; the command is {command[:200]!r}") from error
         self._overview.digests.note(self._machine)
+        # Entry by entry: the next one may compact what this one has changed.
+        self.watches.applied()
         origin = decoded.origin
         if origin is not None and origin.node == self.name and self._machine.mark(self.name) == (0, 0):
             self._intents.forgotten()
@@ -301,10 +304,19 @@ class Node(Requests):
     def configuration_changed(self) -> None:
         """Other members: whoever keeps the connections is told."""
         configuration = self.engine.configuration
-        was_voter, self._is_voter = self._is_voter, self.name in configuration.voters
-        if self._is_voter and not was_voter:
+        was_voter, self._named_voter = self._is_voter, self._votes_in(configuration)
+        if self._named_voter and not was_voter:
             self._serves_one_from = configuration.index
         self._on_members(configuration)
+
+    def _votes_in(self, configuration: Configuration) -> bool:
+        """Whether `configuration` names this very directory as a voter's. One that was wiped and gets the log anew
+        reads in it of a voter of its name, which it is not.
+        """
+        return any(
+            member.voter and member.name == self.name and member.identity == self._identity
+            for member in configuration.members
+        )
 
     def leadership_changed(self) -> None:
         """Wake who waits for a leader, and pass on what could not be appended here."""

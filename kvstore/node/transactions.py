@@ -1,14 +1,12 @@
 """What changes several keys at one revision, and what cuts the history: transactions, range deletes, compaction."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
-
-import msgpack
 
 from kvstore.model import commands
 from kvstore.model.commands import Once, Op
 from kvstore.model.levels import Level
 from kvstore.model.results import RangeDeleted, TxnAnswer
+from kvstore.model.transactions import unpacked
 from kvstore.node.writes import Written
 
 Write = Callable[[Op, Level, float], Awaitable[Written]]
@@ -25,8 +23,8 @@ class Transactions:
         """Carry out a transaction, an operation made by `kvstore.model.transactions`."""
         written = await self._write(op, level, timeout_s)
         result = written.result
-        answers: list[Any] = msgpack.unpackb(result.detail, use_list=False)[1]
-        return TxnAnswer(bool(result.version), result.revision, level, written.required, written.acked, tuple(answers))
+        succeeded, answers = unpacked(result.detail)
+        return TxnAnswer(succeeded, result.revision, level, written.required, written.acked, answers)
 
     async def delete_range(
         self, start: bytes, end: bytes | None, *, level: Level, once: Once | None, timeout_s: float

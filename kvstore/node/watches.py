@@ -13,12 +13,12 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
+from weakref import WeakSet
 
 from kvstore import limits
 from kvstore.errors import Compacted, Overloaded
 from kvstore.model.results import Change
-from kvstore.node.deadlines import Expired
-from kvstore.node.site import Site
+from kvstore.node.deadlines import Deadlines, Expired
 from kvstore.state.history import RawChange
 from kvstore.state.machine import Compacted as NotKept
 from kvstore.state.machine import Machine
@@ -132,15 +132,17 @@ class Watch:
 class Watches:
     """All watches of this node. `applied` hands out what was applied since."""
 
-    def __init__(self, site: Site, machine: Callable[[], Machine]) -> None:
-        self._site = site
+    def __init__(self, loop: asyncio.AbstractEventLoop, deadlines: Deadlines, machine: Callable[[], Machine]) -> None:
+        self._loop = loop
+        self._deadlines = deadlines
         self.machine = machine
         self.told = machine().revision
         """Changes up to this revision have been handed to the watches that live in the present."""
         self._of_key: dict[bytes, dict[Watch, None]] = {}
         self._of_prefix: dict[bytes, dict[Watch, None]] = {}
         self._lengths: dict[int, int] = {}
-        self._all: dict[Watch, None] = {}
+        # Weakly: whoever opened one may have gone before it was read for the first time.
+        self._all: WeakSet[Watch] = WeakSet()
         self.lagged_total = 0
 
     def __len__(self) -> int:
@@ -154,15 +156,15 @@ class Watches:
         if start <= compacted:
             raise Compacted.at(compacted + 1, f"the history begins at revision {compacted + 1}")
         watch = Watch(self, watched, start)
-        self._all[watch] = None
+        self._all.add(watch)
         return watch
 
     async def wait(self, watch: Watch, at: float) -> None:
         """Return when `watch` has something to tell, or at loop time `at`."""
-        future: asyncio.Future[None] = self._site.loop.create_future()
+        future: asyncio.Future[None] = self._loop.create_future()
         watch.waiting(future)
         try:
-            await self._site.deadlines.wait(future, at)
+            await self._deadlines.wait(future, at)
         except Expired:
             pass
         finally:
@@ -180,7 +182,7 @@ class Watches:
 
     def leave(self, watch: Watch) -> None:
         """`watch` is over."""
-        self._all.pop(watch, None)
+        self._all.discard(watch)
         table = self._of_prefix if watch.watched.prefix else self._of_key
         same = table.get(watch.watched.key)
         if same is None or watch not in same:

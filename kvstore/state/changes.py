@@ -36,7 +36,7 @@ def write(
     added = record_hash(key, value, create, revision, version, lease)
     record = (value, create, revision, version, lease, stamp, added)
     contents.records.put(key, record)
-    contents.history.note((revision, key, record, old, prior))
+    contents.history.note(revision, key, record, old, prior)
     contents.revision = revision
     contents.digest = (contents.digest + added - replaced) & DIGEST_MASK
     return version
@@ -54,7 +54,7 @@ def bury(contents: Contents, revision: int, key: bytes, old: RawRecord | None, s
         _, prior, replaced = contents.tombstones.remove(key)
     added = tombstone_hasher(stamp)(key, revision)
     contents.tombstones.put(key, (stamp, revision, added))
-    contents.history.note((revision, key, None, old, prior))
+    contents.history.note(revision, key, None, old, prior)
     contents.revision = revision
     contents.digest = (contents.digest + added - replaced) & DIGEST_MASK
     while len(contents.tombstones) > contents.settings[TOMBSTONES_MAX]:

@@ -40,28 +40,42 @@ class History:
     def __len__(self) -> int:
         return len(self._changes) - self._first
 
-    def note(self, change: RawChange) -> None:
-        """One change more, at the last revision or the one after it."""
-        self._changes.append(change)
-        self._bytes += _cost(change)
+    def note(self, revision: int, key: bytes, after: RawRecord | None, before: RawRecord | None, prior: int) -> None:
+        """One change more, at the last revision or the one after it; see RawChange."""
+        if revision <= self.compacted:
+            return  # of the same revision a tombstone was dropped already
+        self._changes.append((revision, key, after, before, prior))
+        # A record is counted where it is the one before: until then it is in use.
+        self._bytes += _OVERHEAD_BYTES + len(key) if before is None else _OVERHEAD_BYTES + len(key) + len(before[0])
 
     def bound(self, settings: Mapping[str, int]) -> None:
         """H1."""
-        changes_max, bytes_max = settings[HISTORY_REVISIONS_MAX], settings[HISTORY_BYTES_MAX]
-        while len(self) > changes_max or self._bytes > bytes_max:
-            self.compact(self._changes[self._first][0])
+        excess = len(self._changes) - self._first - settings[HISTORY_REVISIONS_MAX]
+        bytes_max = settings[HISTORY_BYTES_MAX]
+        if excess > 0 or self._bytes > bytes_max:
+            changes, first, size = self._changes, self._first, self._bytes
+            place = max(first + excess - 1, first)
+            while place < len(changes) and size - self._size(first, place + 1) > bytes_max:
+                place += 1
+            self.compact(changes[min(place, len(changes) - 1)][0])
 
     def compact(self, revision: int) -> None:
         """Forget everything up to `revision`."""
-        changes, first = self._changes, self._first
-        while first < len(changes) and changes[first][0] <= revision:
-            self._bytes -= _cost(changes[first])
-            first += 1
-        if first > 1024 and 2 * first > len(changes):
-            del changes[:first]
-            first = 0
-        self._first = first
+        end = bisect_right(self._changes, revision, lo=self._first, key=_revision)
+        self._bytes -= self._size(self._first, end)
+        self._first = end
+        if end > 1024 and 2 * end > len(self._changes):
+            del self._changes[:end]
+            self._first = 0
         self.compacted = max(self.compacted, revision)
+
+    def _size(self, begin: int, end: int) -> int:
+        """What the changes from `begin` up to `end` count for, in bytes."""
+        total = 0
+        for place in range(begin, end):
+            _, key, _, before, _ = self._changes[place]
+            total += _OVERHEAD_BYTES + len(key) if before is None else _OVERHEAD_BYTES + len(key) + len(before[0])
+        return total
 
     def after(self, revision: int, limit: int) -> list[RawChange]:
         """The first `limit` changes above `revision`, and the rest of the revision that the last of them belongs to."""
@@ -88,9 +102,3 @@ class History:
 
 def _revision(change: RawChange) -> int:
     return change[0]
-
-
-def _cost(change: RawChange) -> int:
-    """Bytes that are kept for it: a record is counted where it is the one before, since until then it is in use."""
-    before = change[3]
-    return _OVERHEAD_BYTES + len(change[1]) + (0 if before is None else len(before[0]))

@@ -332,7 +332,7 @@ class SnapshotLoader:
             following[key] = (prior, before)
             told.append((revision, key, after, before, prior))
         for change in reversed(told):
-            contents.history.note(change)
+            contents.history.note(*change)
 
     def _in_order(self, key: Any) -> None:
         _check(type(key) is bytes and (self._last_key is None or key > self._last_key), "order of keys")

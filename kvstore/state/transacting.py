@@ -7,8 +7,6 @@ the changes are made, in the order of their keys, at one revision (rule H4 of `h
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-import msgpack
-
 from kvstore.model.commands import OP_DELETE, OP_DELETE_RANGE, OP_PUT, OP_TXN
 from kvstore.model.results import APPLIED, LEASE_NOT_FOUND, TOO_LARGE, OpResult
 from kvstore.model.transactions import (
@@ -26,6 +24,7 @@ from kvstore.model.transactions import (
     TARGET_VERSION,
     Comparison,
     Step,
+    packed,
 )
 from kvstore.state import changes
 from kvstore.state.contents import Contents
@@ -146,8 +145,7 @@ def transact(
             versions[key] = changes.write(contents, revision, key, value, old, stamp, record_hash, lease)
         else:
             changes.bury(contents, revision, key, old, stamp)
-    detail: bytes = msgpack.packb(_with_versions(chosen, lists, versions))
-    return OpResult(APPLIED, contents.revision, int(chosen[0]), detail)
+    return OpResult(APPLIED, contents.revision, int(chosen[0]), packed(_with_versions(chosen, lists, versions)))
 
 
 def _with_versions(chosen: list[Any], lists: Lists, versions: dict[bytes, int]) -> list[Any]:

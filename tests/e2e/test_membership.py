@@ -19,7 +19,7 @@ from kvjepsen.audit import audit
 from kvjepsen.ledger import Ledger
 from kvjepsen.load import load
 from kvstore.client import AsyncClient
-from kvstore.errors import CannotConnect, MembershipRefused
+from kvstore.errors import CannotConnect, MembershipRefused, NotAVoter
 from tests.support.logs import until_log
 
 PATIENCE_S = 30.0
@@ -162,6 +162,10 @@ async def test_a_wiped_directory_is_refused_under_its_old_name(kv_cluster: Clust
         view = await client.cluster_document()
         assert next(member for member in view["members"] if member["name"] == victim)["reachable"] is False
         assert (await client.put(b"still", b"2")).outcome == "committed"
+    # What it lacks is no absence: the write at level ALL is on its lost disk only.
+    async with AsyncClient([cluster.topology.node(victim).http], timeout_s=2) as wiped:
+        with pytest.raises(NotAVoter, match="is new"):
+            await wiped.get(b"kept", level="one")
 
 
 async def test_leadership_can_be_handed_to_a_named_member(kv_cluster: ClusterFactory) -> None:

@@ -9,11 +9,9 @@ from collections.abc import Sequence
 from kvstore.errors import (
     BadRequest,
     IdempotencyConflict,
-    IdempotencyExpired,
     KvError,
+    LeaseNotFound,
     NotFound,
-    Overloaded,
-    PreconditionFailed,
 )
 from kvstore.limits import RANGE_PAGE_BYTES_MAX
 from kvstore.model import commands
@@ -22,13 +20,11 @@ from kvstore.model.commands import Command, Once, Op, Origin, request_digest
 from kvstore.model.levels import Level
 from kvstore.model.results import (
     APPLIED,
-    EXPIRED,
-    FULL,
     NOT_FOUND,
     ONCE_CONFLICT,
-    PRECONDITION_FAILED,
     SUPERSEDED,
     ClusterView,
+    LeaseAnswer,
     MemberView,
     OpResult,
     RangeAnswer,
@@ -38,10 +34,43 @@ from kvstore.model.results import (
     WriteAnswer,
 )
 from kvstore.model.stamp import Stamp
+from kvstore.node.deadlines import Deadlines
+from kvstore.node.refusals import refusal
+from kvstore.node.transactions import Transactions
+from kvstore.node.watches import Watch, Watched, Watches
+from kvstore.node.writes import Written
 from kvstore.state.machine import Machine
+from kvstore.state.past import NOTHING_SHOWN
 
 EPOCH = 0xE1
 MS = 1_700_000_000_000
+
+
+class MemoryLeases:
+    """Leases that nobody lets expire."""
+
+    def __init__(self, store: "MemoryStore") -> None:
+        self._store = store
+
+    async def grant(self, ttl_ms: int, *, once: Once | None, timeout_s: float) -> LeaseAnswer:
+        written = await self._store._write(commands.grant(ttl_ms, once), Level.QUORUM, timeout_s)
+        return LeaseAnswer(written.result.revision, ttl_ms, ttl_ms, ())
+
+    async def keep_alive(self, leases: Sequence[int], *, timeout_s: float) -> list[int]:
+        await self._store._enter("keep_alive", leases, timeout_s)
+        return [self._store.machine.leases.ttl_ms(lease) or 0 for lease in leases]
+
+    async def lease(self, lease: int, *, timeout_s: float) -> LeaseAnswer:
+        ((ttl_ms,), there) = await self.keep_alive([lease], timeout_s=timeout_s), self._store.machine.leases
+        if not ttl_ms:
+            raise LeaseNotFound("there is no such lease", read=True)
+        return LeaseAnswer(lease, ttl_ms, ttl_ms, tuple(there.keys(lease)))
+
+    async def leases(self, *, timeout_s: float) -> list[int]:
+        return list(self._store.machine.leases)
+
+    async def revoke(self, lease: int, *, once: Once | None, timeout_s: float) -> int:
+        return (await self._store._write(commands.revoke(lease, once), Level.QUORUM, timeout_s)).result.version
 
 
 class MemoryStore:
@@ -60,6 +89,9 @@ class MemoryStore:
         self.entered = asyncio.Event()
         self.not_ready: str | None = None
         self.calls: list[tuple[object, ...]] = []
+        self.watches: Watches | None = None
+        self.transactions = Transactions(self._write)
+        self.leases = MemoryLeases(self)
 
     # -- for tests
 
@@ -98,13 +130,14 @@ class MemoryStore:
         level: Level,
         condition: int | None,
         once: Once | None,
+        lease: int = commands.NO_LEASE,
         timeout_s: float,
     ) -> WriteAnswer:
         await self._enter("put", key, level, condition, once, timeout_s)
         if level is Level.ONE:
             stamp = self._one(condition, once)
             return self._taken(key, (commands.OP_PUT, key, value, stamp.ms, stamp.counter, once))
-        return self._written(key, level, self._judged(commands.put(key, value, condition, once)))
+        return self._written(key, level, self._judged(commands.put(key, value, condition, once, lease)))
 
     async def delete(
         self, key: bytes, *, level: Level, condition: int | None, once: Once | None, timeout_s: float
@@ -146,10 +179,13 @@ class MemoryStore:
         level: Level,
         min_revision: int | None,
         max_staleness_s: float | None,
+        revision: int | None = None,
         timeout_s: float,
     ) -> ReadAnswer:
         await self._enter("get", key, level, min_revision, max_staleness_s, timeout_s)
         machine, record = self.machine, self.machine.get(key)
+        if revision is not None:
+            record = machine.get_at(key, revision)
         if level is Level.ONE:
             newest = next((op for op in reversed(self.pending) if op[1] == key), None)
             if newest is not None and (stamp := self._stamp_of(newest)) >= machine.stamp_of(key):
@@ -165,30 +201,56 @@ class MemoryStore:
         limit: int,
         after: bytes | None,
         reverse: bool,
+        revision: int | None = None,
+        count: int | None = None,
         timeout_s: float,
     ) -> RangeAnswer:
         await self._enter("range", start, end, level, limit, after, reverse, timeout_s)
         machine = self.machine
-        page, count, more = machine.range(
-            start, end, limit=limit, after=after, bytes_max=RANGE_PAGE_BYTES_MAX, reverse=reverse
+        shown = NOTHING_SHOWN if revision is None else machine.shown_at(revision)
+        page, total, more = machine.range(
+            start,
+            end,
+            limit=limit,
+            after=after,
+            bytes_max=RANGE_PAGE_BYTES_MAX,
+            reverse=reverse,
+            shown=shown,
+            count=count,
         )
-        return RangeAnswer(machine.revision, count, page, more, machine.applied_index, self.name, self.stamp())
+        at = machine.revision if revision is None else revision
+        return RangeAnswer(at, total, page, more, machine.applied_index, self.name, self.stamp())
 
     async def batch(self, ops: Sequence[BatchOp], *, timeout_s: float) -> list[BatchResult]:
         await self._enter("batch", len(ops), timeout_s)
         return [await self._one_of_batch(op, timeout_s) for op in ops]
 
     async def _one_of_batch(self, op: BatchOp, timeout_s: float) -> BatchResult:
-        kind, key, value, level, condition, once = op
+        kind, key, value, level, condition, once, lease = op
         try:
             if kind == "get":
-                got = await self.get(key, level=level, min_revision=None, max_staleness_s=None, timeout_s=timeout_s)
+                got = await self.get(
+                    key, level=level, min_revision=None, max_staleness_s=None, revision=None, timeout_s=timeout_s
+                )
                 return got.record or NotFound("the key is absent", read=True, leader=self.name)
             if kind == "delete":
                 return await self.delete(key, level=level, condition=condition, once=once, timeout_s=timeout_s)
-            return await self.put(key, value, level=level, condition=condition, once=once, timeout_s=timeout_s)
+            return await self.put(
+                key, value, level=level, condition=condition, once=once, lease=lease, timeout_s=timeout_s
+            )
         except KvError as refused:
             return refused
+
+    async def watch(self, key: bytes, *, prefix: bool, start: int | None, timeout_s: float) -> Watch:
+        await self._enter("watch", key, prefix, start, timeout_s)
+        if self.watches is None:
+            loop = asyncio.get_running_loop()
+            self.watches = Watches(loop, Deadlines(loop), lambda: self.machine)
+        return self.watches.open(Watched(key, prefix), self.revision + 1 if start is None else start)
+
+    def end_watches(self) -> None:
+        if self.watches is not None:
+            self.watches.close()
 
     async def cluster(self) -> ClusterView:
         applied = self.machine.applied_index
@@ -244,23 +306,26 @@ class MemoryStore:
         return self.stamp()
 
     def _next(self, command: Command) -> list[OpResult]:
-        return self.machine.apply(self.machine.applied_index + 1, 3, command)
+        results = self.machine.apply(self.machine.applied_index + 1, 3, command)
+        if self.watches is not None:
+            self.watches.applied()
+        return results
 
     def _apply(self, op: Op) -> OpResult:
         return self._next(Command(commands.KIND_OPS, [op], self._tick()))[0]
 
     def _judged(self, op: Op) -> OpResult:
         result = self._apply(op)
-        refusals: dict[int, KvError] = {
-            PRECONDITION_FAILED: PreconditionFailed("the condition does not hold", leader=self.name),
-            NOT_FOUND: NotFound("the key is absent", leader=self.name),
-            ONCE_CONFLICT: IdempotencyConflict("another request was sent under this idempotency key before"),
-            EXPIRED: IdempotencyExpired("the session has expired, or this write was answered before"),
-            FULL: Overloaded("too many sessions or answers", retry_after_s=5.0),
-        }
-        if result.status in refusals:
-            raise refusals[result.status]
+        refused = refusal(result, Level.QUORUM, self.name)
+        if result.status == NOT_FOUND and op[0] == commands.OP_DELETE:
+            refused = NotFound("the key is absent", leader=self.name)
+        if refused is not None:
+            raise refused
         return result
+
+    async def _write(self, op: Op, level: Level, timeout_s: float) -> Written:
+        await self._enter("write", op, level, timeout_s)
+        return Written(self._judged(op), 1, 1)
 
     def _one(self, condition: int | None, once: Once | None) -> Stamp:
         if condition is not None or isinstance(once, tuple):

@@ -238,7 +238,17 @@ async def test_keys_survive_the_wire(house: House, raw: bytes, key: bytes) -> No
         ("GET", "//v1/kv/a", (), 404, "route_not_found"),
         ("OPTIONS", "*", (), 404, "route_not_found"),
         ("POST", "/v1/kv/a", (), 405, "method_not_allowed"),
-        ("DELETE", "/v1/kv", (), 405, "method_not_allowed"),
+        ("DELETE", "/v1/kv", (), 400, "bad_request"),
+        ("DELETE", "/v1/kv?prefix=a&level=one", (), 400, "bad_request"),
+        ("PUT", "/v1/kv", (), 405, "method_not_allowed"),
+        ("PUT", "/v1/kv/a?lease=7&level=one", (), 400, "bad_request"),
+        ("GET", "/v1/kv/a?revision=x", (), 400, "bad_request"),
+        ("POST", "/v1/leases", (), 400, "bad_request"),
+        ("GET", "/v1/leases/seven", (), 400, "bad_request"),
+        ("POST", "/v1/compact", (), 400, "bad_request"),
+        ("GET", "/v1/watch", (), 400, "bad_request"),
+        ("GET", "/v1/watch?key=a", ("Last-Event-ID: now",), 400, "bad_request"),
+        ("POST", "/v1/txn?level=one", (), 400, "bad_request"),
         ("GET", "/livez", tuple(f"H{i}: x" for i in range(100)), 400, "bad_request"),
         ("GET", "/livez", ("H: " + "x" * 20_000,), 400, "bad_request"),
     ],
@@ -831,3 +841,130 @@ async def test_the_time_of_a_request_runs_from_its_head_also_while_its_body_come
     told = reply.json
     assert (told["code"], told["outcome"], told["retry_safe"]) == ("overloaded", "not_applied", True)
     assert house.store.records == {}
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        ("PUT", "/v1/kv/a?lease=7"),
+        ("POST", "/v1/leases/7/keepalive"),
+        ("GET", "/v1/leases/7"),
+        ("DELETE", "/v1/leases/7"),
+    ],
+)
+async def test_a_lease_that_is_not_there_is_said_to_be_missing(house: House, method: str, target: str) -> None:
+    reply = await house.ask(method, target, body=b"v" if method == "PUT" else None)
+    assert (reply.status, reply.json["code"]) == (404, "lease_not_found")
+
+
+async def test_a_lease_through_its_life(house: House) -> None:
+    granted = (await house.ask("POST", "/v1/leases", body=b'{"ttl_seconds": 30}')).json
+    assert granted == {"id": 1, "ttl_seconds": 30.0}
+    assert (await house.ask("PUT", "/v1/kv/a?lease=1", body=b"v")).status == 200
+    told = (await house.ask("GET", "/v1/leases/1")).json
+    assert (told["id"], told["ttl_seconds"], told["keys"]) == (1, 30.0, [{"key": "a"}])
+    assert (await house.ask("GET", "/v1/leases")).json == {"leases": [1]}
+    kept = await house.ask("POST", "/v1/leases/keepalive", body=b'{"ids": [1, 9]}')
+    assert kept.json == {"leases": [{"id": 1, "ttl_seconds": 30.0}], "gone": [9]}
+    assert (await house.ask("POST", "/v1/leases/1/keepalive")).json == {"id": 1, "ttl_seconds": 30.0}
+    assert (await house.ask("DELETE", "/v1/leases/1")).json == {"id": 1, "deleted": 1}
+    assert (await house.ask("GET", "/v1/kv/a")).status == 404
+
+
+TXN = b"""{
+  "compare": [{"key": "a", "target": "value", "to": "old"}, {"key": "b", "target": "exists", "to": false}],
+  "then": [{"op": "get", "key": "a"}, {"op": "put", "key": "a", "value": "new"},
+           {"op": "txn", "compare": [{"key": "c", "target": "version", "relation": ">", "to": 0}],
+            "then": [{"op": "delete", "key": "c"}], "else": [{"op": "put", "key": "c", "value_base64": "/w=="}]}],
+  "else": [{"op": "range", "prefix": "", "limit": 1}, {"op": "delete_range", "start": "x", "end": "y"}]
+}"""
+
+
+async def test_a_transaction_takes_one_list_or_the_other(house: House) -> None:
+    await house.ask("PUT", "/v1/kv/a", body=b"old")
+    first = (await house.ask("POST", "/v1/txn", body=TXN)).json
+    assert (first["succeeded"], first["revision"], first["outcome"]) == (True, 2, "committed")
+    got, put, inner = first["results"]
+    assert (put, got["record"]["value_base64"]) == ({"op": "put", "version": 2}, "b2xk")
+    assert inner == {"op": "txn", "succeeded": False, "results": [{"op": "put", "version": 1}]}
+    second = (await house.ask("POST", "/v1/txn", body=TXN)).json
+    assert (second["succeeded"], second["revision"]) == (False, 2)
+    ranged, deleted = second["results"]
+    assert (ranged["count"], ranged["more"], [each["key"] for each in ranged["records"]]) == (2, True, ["a"])
+    assert deleted == {"op": "delete_range", "deleted": 0}
+    assert house.store.records[b"c"].value == b"\xff"
+
+
+async def test_a_transaction_in_msgpack_is_the_same(house: House) -> None:
+    body = msgspec.msgpack.encode(
+        {"then": [{"op": "put", "key": b"\xff", "value": b"\x00"}, {"op": "get", "key": "k"}]}
+    )
+    reply = await house.ask("POST", "/v1/txn", "Content-Type: application/msgpack", body=body)
+    assert reply.json["results"] == [{"op": "put", "version": 1}, {"op": "get", "record": None}]
+    assert house.store.records[b"\xff"].value == b"\x00"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[]",
+        b"{",
+        b'{"then": [{"op": "put", "key": "a"}]}',
+        b'{"then": [{"op": "put", "key": "", "value": "v"}]}',
+        b'{"then": [{"op": "put", "key": "a", "value": "v", "value_base64": "dg=="}]}',
+        b'{"then": [{"op": "put", "key": "a", "value": 7}]}',
+        b'{"then": [{"op": "put", "key": "a", "value": "v", "lease": -1}]}',
+        b'{"then": [{"op": "put", "key": "a", "value": "v", "lease": 1, "keep_lease": true}]}',
+        b'{"then": [{"op": "put", "key_base64": "!", "value": "v"}]}',
+        b'{"then": [{"op": "increment", "key": "a"}]}',
+        b'{"then": [{"op": "get", "key": "a", "level": "one"}]}',
+        b'{"then": [{"op": "put", "key": "a", "value": "v"}, {"op": "delete_range", "prefix": ""}]}',
+        b'{"then": [{"op": "put", "key": "a", "value": "v"}, {"op": "get", "key": "a"}]}',
+        b'{"then": [{"op": "range"}]}',
+        b'{"then": [{"op": "range", "prefix": "", "limit": -1}]}',
+        b'{"then": [{"op": "txn", "then": [{"op": "txn"}]}]}',
+        b'{"compare": [{"key": "a", "to": "text"}]}',
+        b'{"compare": [{"key": "a", "target": "value", "to": 7}]}',
+        b'{"compare": [{"key": "a", "target": "exists", "to": 1}]}',
+        b'{"compare": [{"key": "a", "target": "exists", "relation": "<"}]}',
+        b'{"compare": [{"key": "a", "target": "age", "to": 1}]}',
+        b'{"compare": [{"key": "a", "to": -1}]}',
+        b'{"then": [' + b",".join(b'{"op": "get", "key": "%d"}' % number for number in range(129)) + b"]}",
+    ],
+)
+async def test_a_transaction_that_cannot_be_one_is_refused_whole(house: House, body: bytes) -> None:
+    reply = await house.ask("POST", "/v1/txn", body=body)
+    assert (reply.status, reply.json["code"], reply.json["outcome"]) == (400, "bad_request", "not_applied")
+    assert house.store.calls == []
+
+
+async def test_a_range_is_counted_first_and_deleted_then(house: House) -> None:
+    for key in ("a/1", "a/2", "b"):
+        await house.ask("PUT", f"/v1/kv/{key}", body=b"v")
+    counted = (await house.ask("DELETE", "/v1/kv?prefix=a/&dry_run=true")).json
+    assert counted == {"deleted": 2, "revision": 3, "dry_run": True}
+    assert (await house.ask("DELETE", "/v1/kv?prefix=a/")).json == {"deleted": 2, "revision": 4, "dry_run": False}
+    assert list(house.store.records) == [b"b"]
+
+
+async def test_the_past_is_read_as_it_was_and_not_beyond_what_is_kept(house: House) -> None:
+    for value in (b"1", b"2", b"3"):
+        await house.ask("PUT", "/v1/kv/k", body=value)
+    assert [(await house.ask("GET", f"/v1/kv/k?revision={at}")).body for at in (1, 2, 3)] == [b"1", b"2", b"3"]
+    assert (await house.ask("GET", "/v1/kv/k?revision=0")).status == 404
+    assert (await house.ask("POST", "/v1/compact", body=b'{"revision": 2}')).json == {"revision": 2}
+    gone = await house.ask("POST", "/v1/compact", body=b'{"revision": 2}')
+    assert (gone.status, gone.json["code"]) == (410, "compacted")
+
+
+async def test_pages_stay_at_the_revision_of_the_first(house: House) -> None:
+    for key in "abcd":
+        await house.ask("PUT", f"/v1/kv/{key}", body=b"old")
+    first = (await house.ask("GET", "/v1/kv?limit=2")).json
+    await house.ask("PUT", "/v1/kv/c", body=b"new")
+    await house.ask("PUT", "/v1/kv/cc", body=b"new")
+    await house.ask("DELETE", "/v1/kv/d")
+    second = (await house.ask("GET", f"/v1/kv?limit=2&cursor={first['cursor']}")).json
+    assert [each["key"] for each in second["records"]] == ["c", "d"]
+    assert (second["revision"], second["count"], second["cursor"]) == (4, 4, None)
+    assert {each["value_base64"] for each in second["records"]} == {"b2xk"}

@@ -224,7 +224,7 @@ def _op(request: Request) -> Op:
     if request.path == "/v1/sessions":
         return commands.open_session()
     if request.path.startswith("/v1/sessions/"):
-        return commands.close_session(parse.session_of(request.path.removeprefix("/v1/sessions/")))
+        return commands.close_session(parse.number_of(request.path.removeprefix("/v1/sessions/"), "session"))
     headers = {name: [value] for name, value in request.headers.items()}
     deleting = request.method == "DELETE"
     condition = parse.write_condition(headers.get("If-Match", ()), headers.get("If-None-Match", ()), deleting=deleting)

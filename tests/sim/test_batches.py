@@ -151,6 +151,17 @@ def test_level_all_with_a_voter_away_is_refused_before_anything_is_proposed(clus
     assert cluster.node(leader).machine.applied_index == before + 1
 
 
+def test_a_put_under_a_lease_is_attached_to_it(cluster) -> None:
+    leader, follower, _ = leader_and_followers(cluster)
+    lease = cluster.run(cluster.call(leader, lambda node: node.leases.grant(60_000, once=None, timeout_s=2.0))).id
+    leased = put(b"k", b"v")._replace(lease=lease)
+    told = batch(cluster, follower, [leased, leased._replace(lease=lease + 77), leased._replace(level=ONE), get(b"k")])
+    assert [type(each).__name__ for each in told[:3]] == ["WriteAnswer", "LeaseNotFound", "BadRequest"]
+    (record,) = batch(cluster, follower, [get(b"k")])
+    assert isinstance(record, Record)
+    assert record.lease == lease
+
+
 def test_values_beyond_what_one_answer_holds_are_refused_one_by_one(cluster, monkeypatch) -> None:
     monkeypatch.setattr(limits, "BATCH_VALUES_BYTES_MAX", 250)
     leader, _, _ = leader_and_followers(cluster)

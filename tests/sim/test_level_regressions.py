@@ -4,9 +4,11 @@ import asyncio
 
 import pytest
 
+from kvstore.consensus.configuration import Configuration
 from kvstore.errors import Divergence, IdempotencyConflict, KvError, NotAVoter
 from kvstore.model.stamp import Stamp
 from kvstore.node.drains import CALL_DRAIN
+from kvstore.node.retirement import RETIRED_S
 from kvstore.testing import NodeFailed, SimCluster
 from tests.support.sim_levels import (
     ALL,
@@ -105,6 +107,35 @@ def test_a_node_that_lost_its_disk_acknowledges_nothing() -> None:
     cluster.run_for(5.0)
     with pytest.raises(NotAVoter, match="has not heard"):
         write(cluster, near, b"x", b"1", ONE)
+
+
+def test_a_member_that_was_removed_answers_nothing_at_one_from_its_own_state() -> None:
+    """It is not told, and what is written at ALL from then on is not on it: R + W > N would not hold."""
+    cluster = three_nodes()
+    leader, near, _ = leader_and_followers(cluster)
+    write(cluster, leader, b"k", b"old", ALL)
+    cluster.run(cluster.call(leader, lambda node: node.remove_member(near, force=False, timeout_s=5.0)))
+    write(cluster, leader, b"k", b"new", ALL)
+    for _ in range(3):
+        with pytest.raises(KvError):
+            value(cluster, near, b"k", ONE)
+        cluster.run_for(RETIRED_S)
+    cluster.kill(near)
+    cluster.start(near)
+    cluster.run_for(2.0)
+    with pytest.raises(KvError):
+        value(cluster, near, b"k", ONE)
+
+
+def test_a_configuration_that_names_another_directory_makes_nobody_a_voter_here() -> None:
+    """A member that was wiped, and removed, and added again, reads in the log of the voter that it was."""
+    cluster = three_nodes()
+    _, near, _ = leader_and_followers(cluster)
+    node = running(cluster, near)
+    now = node.engine.configuration
+    assert node._votes_in(now)
+    others = tuple(each._replace(identity="other") if each.name == near else each for each in now.members)
+    assert not node._votes_in(Configuration(now.index, others))
 
 
 def test_a_node_without_its_intent_log_refuses_to_start() -> None:

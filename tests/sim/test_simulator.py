@@ -95,7 +95,7 @@ def test_all_promises_hold_for_ten_thousand_seeds():
 
 
 # Seeds of the track record in jepsen-like/README.md that still draw the plan which found something.
-FAILED_ONCE = [301630, 305700, 504055, 505552, 506993]
+FAILED_ONCE = [301630, 305700, 504055, 505552, 506993, 902344, 903919]
 FAILED_ONCE_WITH_MEMBERS = [600087, 600170, 600258, 600386, 600477, 600568, 601004, 601241, 800283]
 
 

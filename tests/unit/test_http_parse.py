@@ -1,5 +1,7 @@
 """Requests taken apart: nothing guessed, nothing normalised, nothing silently ignored."""
 
+import base64
+from contextlib import suppress
 from urllib.parse import quote_from_bytes
 
 import pytest
@@ -12,10 +14,12 @@ from kvstore.http import parse
 from kvstore.http.answer import JSON, MSGPACK, NDJSON, OCTETS
 from kvstore.http.routes import ROUTES, by_path
 from kvstore.model.commands import MUST_BE_ABSENT, MUST_EXIST
+from kvstore.model.keys import prefix_end
 from kvstore.model.levels import Level
 from kvstore.model.stamp import Stamp
 
 keys = st.binary(min_size=1, max_size=200)
+AT_M = parse.Cursor(b"m", 3, 9)
 
 
 @pytest.mark.parametrize(
@@ -77,8 +81,8 @@ def test_targets_are_split_at_the_first_question_mark(target: str, split: tuple[
 
 def test_defaults_are_quorum_and_the_default_deadline() -> None:
     assert parse.write_options("") == (Level.QUORUM, limits.TIMEOUT_MS_DEFAULT / 1_000)
-    assert parse.read_options("") == (Level.QUORUM, limits.TIMEOUT_MS_DEFAULT / 1_000, None, None)
-    assert parse.read_options("level=one&timeout_ms=20&min_revision=0") == (Level.ONE, 0.02, 0, None)
+    assert parse.read_options("") == (Level.QUORUM, limits.TIMEOUT_MS_DEFAULT / 1_000, None, None, None)
+    assert parse.read_options("level=one&timeout_ms=20&min_revision=0") == (Level.ONE, 0.02, 0, None, None)
     assert parse.read_options("level=one&max_staleness_ms=150").max_staleness_s == 0.15
     assert parse.write_options("&level=a%6cl&").level is Level.ALL
 
@@ -111,11 +115,46 @@ def test_bad_parameters_are_refused_by_every_operation(query: str) -> None:
         refused.value.detail.encode()
 
 
-def test_what_is_not_built_yet_says_so() -> None:
-    with pytest.raises(BadRequest, match="not available"):
+def test_a_read_at_a_revision_takes_nothing_that_asks_for_the_present() -> None:
+    assert parse.read_options("revision=7").revision == 7
+    assert parse.read_options("revision=0&level=one").revision == 0
+    for query in ("revision=7&level=all", "revision=7&min_revision=3", "revision=7&level=one&max_staleness_ms=5"):
+        with pytest.raises(BadRequest, match="at a revision"):
+            parse.read_options(query)
+
+
+def test_a_lease_goes_with_a_put_alone() -> None:
+    assert parse.put_options("lease=7").lease == 7
+    assert parse.put_options("").lease == 0
+    for query in ("lease=0", "lease=-1", "lease=x", "lease=9223372036854775808"):
+        with pytest.raises(BadRequest):
+            parse.put_options(query)
+    with pytest.raises(BadRequest, match="unknown parameter"):
         parse.write_options("lease=7")
-    with pytest.raises(BadRequest, match="not available"):
-        parse.read_options("revision=7")
+
+
+def test_a_range_is_deleted_only_where_one_is_named() -> None:
+    options = parse.range_delete_options("prefix=a%2F&dry_run=true&level=all")
+    assert (options.start, options.end, options.dry_run, options.level) == (b"a/", b"a0", True, Level.ALL)
+    assert parse.range_delete_options("prefix=")[2:4] == (b"", None)
+    assert parse.range_delete_options("start=b")[2:4] == (b"b", None)
+    for query in ("", "dry_run=true", "prefix=a&level=one", "prefix=a&start=b", "prefix=a&limit=3"):
+        with pytest.raises(BadRequest):
+            parse.range_delete_options(query)
+
+
+def test_a_watch_is_of_one_key_or_of_a_prefix_and_goes_on_behind_what_was_told() -> None:
+    assert parse.watch_options("key=a", None)[:4] == (b"a", False, None, False)
+    assert parse.watch_options("prefix=&from=7&previous=true", None)[:4] == (b"", True, 7, True)
+    assert parse.watch_options("key=a&from=7", "41").start == 42
+    for query in ("", "key=", "key=a&prefix=b", "key=a&from=0", "key=a&previous=1", "key=a&level=one"):
+        with pytest.raises(BadRequest):
+            parse.watch_options(query, None)
+    for told in ("x", "-1", "4.5", "1" * 20):
+        with pytest.raises(BadRequest, match="Last-Event-ID"):
+            parse.watch_options("key=a", told)
+    with pytest.raises(KeyTooLong):
+        parse.watch_options("prefix=" + "k" * (limits.KEY_BYTES_MAX + 1), None)
 
 
 def test_levels_that_cannot_mean_what_is_asked_are_refused() -> None:
@@ -150,10 +189,11 @@ def test_ranges_by_prefix_and_by_bounds() -> None:
         "cursor=!!!!",
         "cursor=Pg",
         "count_only=true&limit=1",
-        f"cursor={parse.cursor(b'm', reverse=True)}",
-        f"cursor={parse.cursor(b'm', reverse=False)}&reverse=true",
-        f"cursor={parse.cursor(b'm', reverse=False)}&prefix=a",
-        f"cursor={parse.cursor(b'm', reverse=False)}&end=m",
+        f"cursor={parse.cursor(AT_M, reverse=True)}",
+        f"cursor={parse.cursor(AT_M, reverse=False)}&reverse=true",
+        f"cursor={parse.cursor(AT_M, reverse=False)}&prefix=a",
+        f"cursor={parse.cursor(AT_M, reverse=False)}&end=m",
+        f"cursor={parse.cursor(AT_M, reverse=False)}&revision=4",
         "cursor=" + "A" * (limits.CURSOR_CHARS_MAX + 1),
     ],
 )
@@ -167,18 +207,33 @@ def test_a_bound_above_the_length_of_a_key_is_refused() -> None:
         parse.range_options("prefix=" + "k" * (limits.KEY_BYTES_MAX + 1))
 
 
-@given(st.binary(min_size=1, max_size=limits.KEY_BYTES_MAX), st.booleans())
-def test_a_cursor_carries_its_key_and_fits_its_bound(key: bytes, reverse: bool) -> None:
-    text = parse.cursor(key, reverse=reverse)
+NUMBERS = st.integers(0, limits.REVISION_MAX)
+
+
+@given(st.binary(min_size=1, max_size=limits.KEY_BYTES_MAX), NUMBERS, NUMBERS, st.booleans())
+def test_a_cursor_carries_where_it_stands_and_fits_its_bound(
+    key: bytes, revision: int, total: int, reverse: bool
+) -> None:
+    at = parse.Cursor(key, revision, total)
+    text = parse.cursor(at, reverse=reverse)
     assert len(text) <= limits.CURSOR_CHARS_MAX
-    assert parse.cursor_key(text.encode(), reverse=reverse) == key
+    assert parse.cursor_of(text.encode(), reverse=reverse) == at
     with pytest.raises(BadRequest):
-        parse.cursor_key(text.encode(), reverse=not reverse)
+        parse.cursor_of(text.encode(), reverse=not reverse)
+
+
+@given(st.binary(max_size=40))
+def test_whatever_a_cursor_is_made_of_it_is_read_or_refused(packed: bytes) -> None:
+    raw = base64.urlsafe_b64encode(packed).rstrip(b"=")
+    for reverse in (False, True):
+        with suppress(BadRequest):
+            at = parse.cursor_of(raw, reverse=reverse)
+            assert parse.cursor(at, reverse=reverse).encode() == raw
 
 
 @given(st.binary(max_size=6), st.binary(max_size=8))
 def test_prefix_end_bounds_exactly_the_keys_with_the_prefix(prefix: bytes, key: bytes) -> None:
-    end = parse.prefix_end(prefix)
+    end = prefix_end(prefix)
     assert (prefix <= key and (end is None or key < end)) == key.startswith(prefix)
 
 
@@ -323,9 +378,9 @@ def test_what_is_no_stamp_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("raw", ["", "0", "-1", "1x", "9223372036854775808", "%31", "\udcff", "\u0661"])
 def test_what_is_no_session_is_refused(raw: str) -> None:
-    assert parse.session_of("17") == 17
+    assert parse.number_of("17", "session") == 17
     with pytest.raises(BadRequest):
-        parse.session_of(raw)
+        parse.number_of(raw, "session")
 
 
 def test_the_removal_of_a_member_takes_a_flag_and_a_deadline() -> None:

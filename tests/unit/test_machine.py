@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from kvstore.model.commands import Command, Op, UnknownCommand, delete, put
+from kvstore.model.commands import OP_DELETE, OP_PUT, Command, Op, UnknownCommand, delete, put
 from kvstore.model.results import APPLIED, NOT_FOUND, PRECONDITION_FAILED, OpResult, Record
 from kvstore.model.stamp import ZERO_STAMP, Stamp
+from kvstore.model.transactions import transaction
 from kvstore.state.machine import Machine, OutOfOrder
+from tests.support.machines import load, small_machine
 
 PAGE_BYTES = 1 << 20
 
@@ -314,3 +316,14 @@ def test_processes_with_different_hash_seeds_reach_the_same_bytes() -> None:
     first = run("1")
     assert len(first) > 64
     assert run("2") == first
+
+
+def test_history_and_snapshot_agree_where_one_revision_drops_its_own_tombstones() -> None:
+    machine = small_machine(tombstones_max=1)
+    apply(machine, *(put(key, b"v") for key in (b"a", b"b", b"c")))
+    steps = ((OP_DELETE, b"a"), (OP_DELETE, b"b"), (OP_PUT, b"d", b"w", 0))
+    apply(machine, transaction((), steps, ()))
+    assert (machine.compacted, machine.changes(4, 10)) == (4, [])
+    assert load(machine.snapshot()).digest == machine.digest
+    apply(machine, put(b"d", b"x"))
+    assert [change[:2] for change in machine.changes(4, 10)] == [(5, b"d")]

@@ -90,7 +90,7 @@ class TestWhatItSays:
         told = judge([], [], [], [], [found])
         assert (told.verdict, told.notes) == (
             "incomplete",
-            ["over time, n=3: never enough nodes for quorum; take longer"],
+            ["over time, n=3: never enough nodes for quorum"],
         )
 
 

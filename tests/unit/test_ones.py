@@ -80,3 +80,22 @@ def test_a_deletion_counts_if_it_came_after_the_write_and_before_the_answer(at_s
     else:
         with pytest.raises(Broken, match=WITHOUT):
             history.check([entry(2, "n1", *ops)], frozenset())
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_a_write_that_another_nodes_copy_has_made_already_lies_over_nothing(copied: bool) -> None:
+    """Although its own copy comes later in the log, and with a stamp above what was read."""
+    history = History()
+    write(history, "put", 1.0, "n1", "n2", receipt="n1.1.1")
+    read(history, Record(b"other", 1, 2, 2, 0, Stamp(20, 0, "n3", 1)), 3.0, 3.0, 2, 3)
+    once = b"o" if copied else None
+    log = [
+        entry(2, "n2", intent_put(KEY, b"mine" if copied else b"first", 9, once=once)),
+        entry(3, "n3", intent_put(KEY, b"other", 20)),
+        entry(4, "n1", intent_put(KEY, b"mine", 30, once=once)),
+    ]
+    if copied:
+        history.check(log, frozenset())
+    else:
+        with pytest.raises(Broken, match=WITHOUT):
+            history.check(log, frozenset())

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 from kvcluster import faults
 from kvcluster.faults import NoProxies
-from kvjepsen.nemesis.fault import HELD_S, READY_S_MAX, Fault, Field, Sign, Struck
+from kvjepsen.nemesis.fault import READY_S_MAX, Fault, Field, Sign, Struck
 from kvjepsen.nemesis.kinds import FAULTS
 
 _FOUND_S_MAX: Final = 5.0
@@ -99,7 +99,7 @@ class Nemesis:
                     struck.append(await stack.enter_async_context(fault.strike(self._field)))
                     self._field.hit.update(struck[-1].nodes)
                     injuries.append(self._begin(fault, struck[-1], before.leader))
-                held_s = self._field.rng.uniform(*HELD_S) if struck[0].held_s is None else struck[0].held_s
+                held_s = self._field.rng.uniform(*faults[0].held_s) if struck[0].held_s is None else struck[0].held_s
                 with suppress(TimeoutError):
                     await asyncio.wait_for((stop or asyncio.Event()).wait(), held_s)
             cluster = self._field.cluster

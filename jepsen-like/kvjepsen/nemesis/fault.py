@@ -19,8 +19,11 @@ from kvjepsen.threads import in_thread
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# The longest election takes 500 ms of silence by default: some faults last for less, some for several of them.
+# Followers wait for 300 to 500 ms of silence before an election. Most faults need not outlast one.
 HELD_S: Final = (0.2, 1.4)
+
+# Where it counts what the others do meanwhile: elect another leader, and let it acknowledge something.
+HELD_LONG_S: Final = (0.3, 2.5)
 READY_S_MAX: Final = 30.0
 
 # What faults write themselves, to make logs grow.
@@ -103,7 +106,7 @@ class Field:
 class Struck:
     """What was hit: nodes, and one phrase for people. A fault adds `effects` that it saw itself.
 
-    `held_s`: how long it lasts, None for as long as the nemesis wants.
+    `held_s`: how long it lasts, None for as long as its kind says.
     """
 
     nodes: list[str]
@@ -119,6 +122,7 @@ class Fault(ABC):
     title: ClassVar[str]
     needs: ClassVar[frozenset[Need]] = frozenset()
     nodes_min: ClassVar[int] = 2
+    held_s: ClassVar[tuple[float, float]] = HELD_S
     sign: ClassVar[Sign] = Sign.ANY
     loses_ones: ClassVar[bool] = False  # a node is lost with what it alone has acknowledged, at level ONE
 

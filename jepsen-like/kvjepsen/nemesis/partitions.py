@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from kvcluster import faults
 from kvcluster.partition import Pair, cut_pairs
 from kvjepsen.capabilities import Need
-from kvjepsen.nemesis.fault import Fault, Field, Sign, Struck
+from kvjepsen.nemesis.fault import HELD_LONG_S, Fault, Field, Sign, Struck
 
 
 class _Partition(Fault):
@@ -63,6 +63,7 @@ class Isolate(_Partition):
 class IsolateLeader(Isolate):
     """The leader alone: it has to notice that it leads nobody."""
 
+    held_s = HELD_LONG_S
     name = "isolate-leader"
     title = "the leader is cut off from all others"
 

@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from kvjepsen.capabilities import Need
-from kvjepsen.nemesis.fault import Aimed, AtLeader, Field, Sign, Struck
+from kvjepsen.nemesis.fault import HELD_LONG_S, Aimed, AtLeader, Field, Sign, Struck
 
 
 class _Pausing(Aimed):
     needs = frozenset({Need.PROCESSES})
+    held_s = HELD_LONG_S
     sign = Sign.NODES
 
     @asynccontextmanager

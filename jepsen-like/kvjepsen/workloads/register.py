@@ -10,6 +10,7 @@ from kvjepsen.workloads.workload import READ_S_MAX, WRITE_S_MAX, Arena, Check, S
 
 _SLOTS: Final = 3
 _OPS_PER_KEY: Final = 200
+_IMPATIENT_S: Final = 0.25
 
 
 class Register(Workload):
@@ -53,8 +54,10 @@ class Register(Workload):
     async def _read(self, worker: Worker, key: str, level: str) -> tuple[int, int] | None:
         """What is there, as (revision, value); (0, 0) for nothing; None if it could not be read."""
         raw = key.encode()
+        # Who waits at a leader that stands still, and asks again, asks again after others have written elsewhere.
+        patience_s = worker.rng.uniform(_IMPATIENT_S, READ_S_MAX)
         record = await worker.read(
-            key, lambda: worker.client.get(raw, level=level, timeout_s=READ_S_MAX), self.show, level=level
+            key, lambda: worker.client.get(raw, level=level, timeout_s=patience_s), self.show, level=level
         )
         if not worker.served:
             return None
