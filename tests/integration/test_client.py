@@ -10,8 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from kvstore import limits
-from kvstore.client import AsyncClient
-from kvstore.client.http_transport import HttpTransport
+from kvstore.client import AsyncClient, http_transport
 from kvstore.errors import (
     CannotConnect,
     ConnectionLost,
@@ -408,10 +407,9 @@ def test_the_switch_against_silent_repetition_still_exists() -> None:
     """`_retry_connection` is private to aiohttp; without it the client would repeat writes again."""
 
     async def look() -> bool:
-        transport = HttpTransport()
-        session = transport._open()
+        session = http_transport._session(connections_max=1)
         known = hasattr(type(session), "_retry_connection") or "_retry_connection" in session.ATTRS
-        await transport.close()
+        await session.close()
         return known and session._retry_connection is False
 
     assert asyncio.run(look())
