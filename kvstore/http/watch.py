@@ -76,10 +76,9 @@ async def _events(door: Door, watch: Watch, *, previous: bool) -> AsyncGenerator
 
 
 def _each(changes: list[Change], *, previous: bool) -> list[bytes]:
-    following = [change.revision for change in changes[1:]]
+    ends = {change.revision: place for place, change in enumerate(changes)}
     return [
-        event(change, last=revision != change.revision, previous=previous)
-        for change, revision in zip(changes, [*following, 0], strict=True)
+        event(change, last=ends[change.revision] == place, previous=previous) for place, change in enumerate(changes)
     ]
 
 

@@ -968,3 +968,44 @@ async def test_pages_stay_at_the_revision_of_the_first(house: House) -> None:
     assert [each["key"] for each in second["records"]] == ["c", "d"]
     assert (second["revision"], second["count"], second["cursor"]) == (4, 4, None)
     assert {each["value_base64"] for each in second["records"]} == {"b2xk"}
+
+
+async def test_a_watch_tells_what_happened_and_ends_where_its_node_knows_no_leader(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a node that is cut off would say for ever that nothing happens."""
+    monkeypatch.setattr(limits, "WATCH_PROGRESS_S", 0.05)
+    for value in (b"1", b"2"):
+        await house.ask("PUT", "/v1/kv/k", body=value)
+    await house.ask("PUT", "/v1/kv/other", body=b"x")
+    await house.ask("DELETE", "/v1/kv/k")
+    house.store.not_ready = "no leader is known"
+    reply = await house.ask("GET", "/v1/watch?key=k&from=2&previous=true")
+    assert (reply.status, reply.headers["Content-Type"]) == (200, "text/event-stream")
+    blocks = [
+        dict(line.split(": ", 1) for line in block.splitlines()) for block in reply.body.decode().split("\n\n")[1:-1]
+    ]
+    assert [(block.get("id"), block["event"]) for block in blocks] == [
+        ("2", "put"),
+        ("4", "delete"),
+        (None, "progress"),
+        (None, "closed"),
+    ]
+    put, deleted, progress, closed = (json.loads(block["data"]) for block in blocks)
+    assert (put["key"], put["value_base64"], put["previous"]["value_base64"]) == ("k", "Mg==", "MQ==")
+    assert (deleted["key"], deleted["mod_revision"], deleted["previous"]["mod_revision"]) == ("k", 4, 2)
+    assert (progress, closed) == ({"revision": 4}, {"revision": 5})
+
+
+async def test_a_server_that_stops_ends_its_watches_at_once(house: House) -> None:
+    wire = await house.wire()
+    await wire.send(b"GET /v1/watch?prefix= HTTP/1.1\r\nHost: x\r\n\r\n")
+    await house.store.entered.wait()
+    await house.ask("PUT", "/v1/kv/k", body=b"v")
+    began = asyncio.get_running_loop().time()
+    await house.server.close()
+    body = (await wire.reply()).body
+    assert b"event: put" in body
+    assert body.endswith(b'event: closed\ndata: {"revision":2}\n\n')
+    assert asyncio.get_running_loop().time() - began < limits.HTTP_SHUTDOWN_S_MAX
+    assert len(house.store.watches or ()) == 0
