@@ -35,7 +35,7 @@ FOUND_BY = {
     "intents-applied-twice": range(10),
     "pruned-when-sent": range(10),
     "no-drain": range(31, 50),
-    "no-overlay": range(4, 20),
+    "no-overlay": range(33, 50),
     "delay-is-free": range(24, 50),
     "clock-not-merged": range(10),
     "sessions-without-answers": range(33, 50),
