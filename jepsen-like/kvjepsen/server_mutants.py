@@ -8,6 +8,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 from unittest import mock
 
@@ -21,7 +22,7 @@ from kvstore.consensus.member import Member
 from kvstore.model.commands import OP_PUT
 from kvstore.model.results import APPLIED
 from kvstore.node.reads import QuorumReads
-from kvstore.state import changes, operations
+from kvstore.state import changes, operations, transacting
 from kvstore.state.contents import Contents
 
 Mutant = Callable[[], AbstractContextManager[None]]
@@ -123,6 +124,19 @@ def dirty_read() -> Iterator[None]:
 def condition_ignored() -> Iterator[None]:
     """A compare and set does not compare."""
     with mock.patch.object(operations, "_holds", return_value=True):
+        yield
+
+
+@contextmanager
+def half_a_transaction() -> Iterator[None]:
+    """A transaction changes the first key that it writes and was there before, and says that it changed all."""
+
+    def written(contents: Contents, revision: int, key: bytes, value: bytes, old: Any, *others: Any) -> Any:
+        if old is not None and contents.revision == revision:
+            return old[3] + 1
+        return changes.write(contents, revision, key, value, old, *others)
+
+    with mock.patch.object(transacting, "changes", SimpleNamespace(write=written, bury=changes.bury)):
         yield
 
 
@@ -264,6 +278,7 @@ MUTANTS: Final[dict[str, tuple[Mutant, Hunt]]] = {
     "forgetful-session": (forgetful_session, Hunt(("register", "levels"), ("isolate", "delay"))),
     "diverging-replica": (diverging_replica, Hunt(("register", "mixed"), ("kill",))),
     "older-term-commit": (older_term_commit, Hunt(("register", "levels"), ("kill-leader", "kill-all", "stall"), 5)),
+    "half-a-transaction": (half_a_transaction, Hunt(("bank",), ("kill",))),
     "stock": (stock, Hunt(("register", "set", "counter"), _STOCK_FAULTS, 3, "kvjepsen.stock_server")),
 }
 

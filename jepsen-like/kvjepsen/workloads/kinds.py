@@ -3,6 +3,7 @@
 from typing import Final
 
 from kvjepsen.workloads.append import Append
+from kvjepsen.workloads.bank import Bank
 from kvjepsen.workloads.counter import Counters
 from kvjepsen.workloads.levels import Levels
 from kvjepsen.workloads.mixed import Mixed
@@ -11,5 +12,5 @@ from kvjepsen.workloads.set_ import Sets
 from kvjepsen.workloads.workload import Workload
 
 WORKLOADS: Final[dict[str, type[Workload]]] = {
-    workload.name: workload for workload in (Register, Sets, Append, Counters, Levels, Mixed)
+    workload.name: workload for workload in (Register, Sets, Append, Counters, Levels, Mixed, Bank)
 }

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Final
 from kvjepsen.checking.verdict import Result
 from kvjepsen.records import ABSENT, FINAL, UNMET, History, Line, Recorder
 from kvstore.client import AsyncClient, WriteResult
+from kvstore.client.txn import TxnResult
 from kvstore.errors import CannotConnect, KvError, LocalError, NotFound, PreconditionFailed
 from kvstore.model.results import Record
 
@@ -110,6 +111,21 @@ class Worker:
                 self.arena.last_revision = max(self.arena.last_revision, result.revision)
                 self._count(self.arena.recorder.ok(line, revision=result.revision, version=result.version))
         return result
+
+    async def transact(
+        self, f: str, key: str, value: Any, ask: Callable[[], Awaitable[TxnResult]], **more: Any
+    ) -> TxnResult | None:
+        """A transaction that changes something, if its comparisons hold; otherwise it fails as UNMET."""
+        line = self._invoke(f, key, value, **more)
+        done: TxnResult | None = await self._served(line, ask)
+        if done is None:
+            return None
+        if not done.succeeded:
+            self._count(self.arena.recorder.fail(line, UNMET))
+            return done
+        self.arena.last_revision = max(self.arena.last_revision, done.revision)
+        self._count(self.arena.recorder.ok(line, revision=done.revision))
+        return done
 
     def _invoke(self, f: str, key: str, value: Any = None, **more: Any) -> Line:
         self.served = False
