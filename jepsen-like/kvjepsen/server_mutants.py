@@ -22,6 +22,7 @@ from kvstore.consensus.member import Member
 from kvstore.model.commands import OP_PUT
 from kvstore.model.results import APPLIED
 from kvstore.node.reads import QuorumReads
+from kvstore.node.watches import Watch
 from kvstore.state import changes, operations, transacting
 from kvstore.state.contents import Contents
 
@@ -30,6 +31,7 @@ Mutant = Callable[[], AbstractContextManager[None]]
 # Bugs that strike some writes only are decided by the value, so that every replica has the same one.
 _LOST_IN: Final = 40
 _SWAPPED_IN: Final = 40
+_UNTOLD_IN: Final = 40
 _TAIL: Final = 3
 _WELL_STARTED: Final = 40
 
@@ -137,6 +139,19 @@ def half_a_transaction() -> Iterator[None]:
         return changes.write(contents, revision, key, value, old, *others)
 
     with mock.patch.object(transacting, "changes", SimpleNamespace(write=written, bury=changes.bury)):
+        yield
+
+
+@contextmanager
+def forgetful_watches() -> Iterator[None]:
+    """Of forty revisions one is not told to the watches that live in the present."""
+
+    def offer(self: Watch, change: Any) -> None:
+        if change[0] % _UNTOLD_IN:
+            whole(self, change)
+
+    whole = Watch.offer
+    with mock.patch.object(Watch, "offer", offer):
         yield
 
 
@@ -279,6 +294,7 @@ MUTANTS: Final[dict[str, tuple[Mutant, Hunt]]] = {
     "diverging-replica": (diverging_replica, Hunt(("register", "mixed"), ("kill",))),
     "older-term-commit": (older_term_commit, Hunt(("register", "levels"), ("kill-leader", "kill-all", "stall"), 5)),
     "half-a-transaction": (half_a_transaction, Hunt(("bank",), ("kill",))),
+    "forgetful-watches": (forgetful_watches, Hunt(("watch",), ("kill",))),
     "stock": (stock, Hunt(("register", "set", "counter"), _STOCK_FAULTS, 3, "kvjepsen.stock_server")),
 }
 

@@ -93,8 +93,8 @@ def _check_final(opened: Operation, transfers: Sequence[Operation], read: Operat
 def _share(transfer: Operation, account: str) -> int:
     """What a transfer does to an account."""
     asked = transfer.value
-    amount: int = asked["amount"]
-    return amount * ((account == asked["to"]) - (account == asked["from"]))
+    amount = int(asked["amount"])
+    return amount * (int(account == asked["to"]) - int(account == asked["from"]))
 
 
 def _is_sum(total: int, shares: Sequence[int]) -> bool:

@@ -9,8 +9,9 @@ from kvjepsen.workloads.levels import Levels
 from kvjepsen.workloads.mixed import Mixed
 from kvjepsen.workloads.register import Register
 from kvjepsen.workloads.set_ import Sets
+from kvjepsen.workloads.watch import Watchers
 from kvjepsen.workloads.workload import Workload
 
 WORKLOADS: Final[dict[str, type[Workload]]] = {
-    workload.name: workload for workload in (Register, Sets, Append, Counters, Levels, Mixed, Bank)
+    workload.name: workload for workload in (Register, Sets, Append, Counters, Levels, Mixed, Bank, Watchers)
 }
