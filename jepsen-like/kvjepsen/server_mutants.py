@@ -21,6 +21,8 @@ from kvstore.consensus.leading import Leadership
 from kvstore.consensus.member import Member
 from kvstore.model.commands import OP_PUT
 from kvstore.model.results import APPLIED
+from kvstore.model.transactions import TARGET_CREATE_REVISION
+from kvstore.node import leases
 from kvstore.node.reads import QuorumReads
 from kvstore.node.watches import Watch
 from kvstore.state import changes, operations, transacting
@@ -152,6 +154,31 @@ def forgetful_watches() -> Iterator[None]:
 
     whole = Watch.offer
     with mock.patch.object(Watch, "offer", offer):
+        yield
+
+
+@contextmanager
+def guard_ignored() -> Iterator[None]:
+    """A transaction does not look at create_revision: who has lost a lock writes all the same."""
+
+    def holds(record: Any, comparison: Any) -> bool:
+        return comparison[0] == TARGET_CREATE_REVISION or whole(record, comparison)
+
+    whole = transacting._holds
+    with mock.patch.object(transacting, "_holds", holds):
+        yield
+
+
+@contextmanager
+def short_leases() -> Iterator[None]:
+    """A leader lets leases end when half of their time is over."""
+
+    def renew(self: Any, lease: int, at: float) -> None:
+        now = self._loop.time()
+        whole(self, lease, now + (at - now) / 2)
+
+    whole = leases._Timers.renew
+    with mock.patch.object(leases._Timers, "renew", renew):
         yield
 
 
@@ -295,6 +322,8 @@ MUTANTS: Final[dict[str, tuple[Mutant, Hunt]]] = {
     "older-term-commit": (older_term_commit, Hunt(("register", "levels"), ("kill-leader", "kill-all", "stall"), 5)),
     "half-a-transaction": (half_a_transaction, Hunt(("bank",), ("kill",))),
     "forgetful-watches": (forgetful_watches, Hunt(("watch",), ("kill",))),
+    "guard-ignored": (guard_ignored, Hunt(("lock",), ("kill",))),
+    "short-leases": (short_leases, Hunt(("lease",), ("kill",))),
     "stock": (stock, Hunt(("register", "set", "counter"), _STOCK_FAULTS, 3, "kvjepsen.stock_server")),
 }
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from kvjepsen.checking.verdict import Result
-from kvjepsen.records import ABSENT, FINAL, UNMET, History, Line, Recorder
+from kvjepsen.records import ABSENT, FINAL, GONE, UNMET, History, Line, Recorder
 from kvstore.client import AsyncClient, WriteResult
 from kvstore.client.txn import TxnResult
 from kvstore.errors import CannotConnect, KvError, LocalError, NotFound, PreconditionFailed
@@ -126,6 +126,16 @@ class Worker:
         self.arena.last_revision = max(self.arena.last_revision, done.revision)
         self._count(self.arena.recorder.ok(line, revision=done.revision))
         return done
+
+    async def keep_alive(self, key: str, lease: int, until_ns: int, timeout_s: float) -> bool | None:
+        """Keep the lease of `key` alive, until then at least: False if it is gone, None if nobody knows."""
+        line = self._invoke("keep", key, until_ns)
+        kept = await self._served(line, lambda: self.client.keep_alive([lease], timeout_s=timeout_s))
+        if kept is None:
+            return None
+        recorder, lives = self.arena.recorder, lease in kept.leases
+        self._count(recorder.ok(line) if lives else recorder.fail(line, GONE))
+        return lives
 
     def _invoke(self, f: str, key: str, value: Any = None, **more: Any) -> Line:
         self.served = False
