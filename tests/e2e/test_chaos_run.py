@@ -46,7 +46,7 @@ def test_a_run_with_every_workload_passes_and_tells_of_everything(tmp_path: Path
 
 def test_transactions_watches_locks_and_leases_keep_their_promises(tmp_path: Path) -> None:
     """The sample of every run of the tests; the scenarios have each of them under more faults."""
-    plan = Plan(nodes=3, workloads=("bank", "watch", "lock", "lease"), faults=("kill-leader",), seconds=4, seed=3)
+    plan = Plan(nodes=3, workloads=("bank", "watch", "lock", "lease"), faults=("kill-leader",), seconds=3, seed=3)
     told = run(plan, tmp_path / "out", say=print)
     assert (told.verdict, told.document["vacuous"], told.document["problem"]) == ("passed", [], None)
     counts = {check["check"]: check["counts"] for check in told.document["checks"] if check["verdict"] == "valid"}
