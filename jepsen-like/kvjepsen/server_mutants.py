@@ -19,6 +19,7 @@ from kvstore.consensus.disk import OsFile
 from kvstore.consensus.journal import Journal
 from kvstore.consensus.leading import Leadership
 from kvstore.consensus.member import Member
+from kvstore.http import ranges
 from kvstore.model.commands import OP_PUT
 from kvstore.model.results import APPLIED
 from kvstore.model.transactions import TARGET_CREATE_REVISION
@@ -141,6 +142,19 @@ def half_a_transaction() -> Iterator[None]:
         return changes.write(contents, revision, key, value, old, *others)
 
     with mock.patch.object(transacting, "changes", SimpleNamespace(write=written, bury=changes.bury)):
+        yield
+
+
+@contextmanager
+def drifting_pages() -> Iterator[None]:
+    """Each page of a range is of its own present: the cursor does not keep the revision of the first."""
+
+    def cursor(options: Any, page: Any) -> Any:
+        at = whole(options, page)
+        return None if at is None else at._replace(revision=0)
+
+    whole = ranges._cursor
+    with mock.patch.object(ranges, "_cursor", cursor):
         yield
 
 
@@ -321,6 +335,7 @@ MUTANTS: Final[dict[str, tuple[Mutant, Hunt]]] = {
     "diverging-replica": (diverging_replica, Hunt(("register", "mixed"), ("kill",))),
     "older-term-commit": (older_term_commit, Hunt(("register", "levels"), ("kill-leader", "kill-all", "stall"), 5)),
     "half-a-transaction": (half_a_transaction, Hunt(("bank",), ("kill",))),
+    "drifting-pages": (drifting_pages, Hunt(("bank",), ("kill",))),
     "forgetful-watches": (forgetful_watches, Hunt(("watch",), ("kill",))),
     "guard-ignored": (guard_ignored, Hunt(("lock",), ("kill",))),
     "short-leases": (short_leases, Hunt(("lease",), ("kill",))),
