@@ -30,9 +30,10 @@ FINAL: Final = "final"
 # Later than every line: where an operation ends whose outcome is unknown.
 NEVER: Final = 1 << 62
 
-# Errors of a `fail` that are observations: the condition did not hold, the key was absent.
+# Errors of a `fail` that are observations: the condition did not hold, the key was absent, the lease had ended.
 UNMET: Final = "precondition_failed"
 ABSENT: Final = "key_not_found"
+GONE: Final = "lease_gone"
 
 
 class Line(msgspec.Struct):

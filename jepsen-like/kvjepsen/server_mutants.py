@@ -8,6 +8,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 from unittest import mock
 
@@ -18,10 +19,14 @@ from kvstore.consensus.disk import OsFile
 from kvstore.consensus.journal import Journal
 from kvstore.consensus.leading import Leadership
 from kvstore.consensus.member import Member
+from kvstore.http import ranges
 from kvstore.model.commands import OP_PUT
 from kvstore.model.results import APPLIED
+from kvstore.model.transactions import TARGET_CREATE_REVISION
+from kvstore.node import leases
 from kvstore.node.reads import QuorumReads
-from kvstore.state import changes, operations
+from kvstore.node.watches import Watch
+from kvstore.state import changes, operations, transacting
 from kvstore.state.contents import Contents
 
 Mutant = Callable[[], AbstractContextManager[None]]
@@ -29,6 +34,7 @@ Mutant = Callable[[], AbstractContextManager[None]]
 # Bugs that strike some writes only are decided by the value, so that every replica has the same one.
 _LOST_IN: Final = 40
 _SWAPPED_IN: Final = 40
+_UNTOLD_IN: Final = 40
 _TAIL: Final = 3
 _WELL_STARTED: Final = 40
 
@@ -123,6 +129,70 @@ def dirty_read() -> Iterator[None]:
 def condition_ignored() -> Iterator[None]:
     """A compare and set does not compare."""
     with mock.patch.object(operations, "_holds", return_value=True):
+        yield
+
+
+@contextmanager
+def half_a_transaction() -> Iterator[None]:
+    """A transaction changes the first key that it writes and was there before, and says that it changed all."""
+
+    def written(contents: Contents, revision: int, key: bytes, value: bytes, old: Any, *others: Any) -> Any:
+        if old is not None and contents.revision == revision:
+            return old[3] + 1
+        return changes.write(contents, revision, key, value, old, *others)
+
+    with mock.patch.object(transacting, "changes", SimpleNamespace(write=written, bury=changes.bury)):
+        yield
+
+
+@contextmanager
+def drifting_pages() -> Iterator[None]:
+    """Each page of a range is of its own present: the cursor does not keep the revision of the first."""
+
+    def cursor(options: Any, page: Any) -> Any:
+        at = whole(options, page)
+        return None if at is None else at._replace(revision=0)
+
+    whole = ranges._cursor
+    with mock.patch.object(ranges, "_cursor", cursor):
+        yield
+
+
+@contextmanager
+def forgetful_watches() -> Iterator[None]:
+    """Of forty revisions one is not told to the watches that live in the present."""
+
+    def offer(self: Watch, change: Any) -> None:
+        if change[0] % _UNTOLD_IN:
+            whole(self, change)
+
+    whole = Watch.offer
+    with mock.patch.object(Watch, "offer", offer):
+        yield
+
+
+@contextmanager
+def guard_ignored() -> Iterator[None]:
+    """A transaction does not look at create_revision: who has lost a lock writes all the same."""
+
+    def holds(record: Any, comparison: Any) -> bool:
+        return comparison[0] == TARGET_CREATE_REVISION or whole(record, comparison)
+
+    whole = transacting._holds
+    with mock.patch.object(transacting, "_holds", holds):
+        yield
+
+
+@contextmanager
+def short_leases() -> Iterator[None]:
+    """A leader lets leases end when half of their time is over."""
+
+    def renew(self: Any, lease: int, at: float) -> None:
+        now = self._loop.time()
+        whole(self, lease, now + (at - now) / 2)
+
+    whole = leases._Timers.renew
+    with mock.patch.object(leases._Timers, "renew", renew):
         yield
 
 
@@ -264,6 +334,11 @@ MUTANTS: Final[dict[str, tuple[Mutant, Hunt]]] = {
     "forgetful-session": (forgetful_session, Hunt(("register", "levels"), ("isolate", "delay"))),
     "diverging-replica": (diverging_replica, Hunt(("register", "mixed"), ("kill",))),
     "older-term-commit": (older_term_commit, Hunt(("register", "levels"), ("kill-leader", "kill-all", "stall"), 5)),
+    "half-a-transaction": (half_a_transaction, Hunt(("bank",), ("kill",))),
+    "drifting-pages": (drifting_pages, Hunt(("bank",), ("kill",))),
+    "forgetful-watches": (forgetful_watches, Hunt(("watch",), ("kill",))),
+    "guard-ignored": (guard_ignored, Hunt(("lock",), ("kill",))),
+    "short-leases": (short_leases, Hunt(("lease",), ("kill",))),
     "stock": (stock, Hunt(("register", "set", "counter"), _STOCK_FAULTS, 3, "kvjepsen.stock_server")),
 }
 

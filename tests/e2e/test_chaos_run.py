@@ -44,6 +44,29 @@ def test_a_run_with_every_workload_passes_and_tells_of_everything(tmp_path: Path
     assert not (told.directory / "cluster").exists()
 
 
+def test_transactions_watches_locks_and_leases_keep_their_promises(tmp_path: Path) -> None:
+    """The sample of every run of the tests; the scenarios have each of them under more faults."""
+    plan = Plan(nodes=3, workloads=("bank", "watch", "lock", "lease"), faults=("kill-leader",), seconds=3, seed=3)
+    told = run(plan, tmp_path / "out", say=print)
+    assert (told.verdict, told.document["vacuous"], told.document["problem"]) == ("passed", [], None)
+    counts = {check["check"]: check["counts"] for check in told.document["checks"] if check["verdict"] == "valid"}
+    done = {
+        "bank": ("acknowledged", "reads_in_pages", "reads_of_the_past"),
+        "watch": ("changes", "events"),
+        "lock": ("acknowledged",),
+        "lease": ("keepalives", "judged"),
+    }
+    assert all(counts[check][what] for check, names in done.items() for what in names)
+    assert counts["watch"]["watchers"] == 4
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("scenario", ["transactions", "watchers", "locks", "leases"])
+def test_transactions_watches_locks_and_leases_under_many_faults(scenario: str, tmp_path: Path) -> None:
+    told = run(read_scenario(scenario, {}), tmp_path / "out", say=print)
+    assert (told.verdict, told.document["vacuous"], told.document["problem"]) == ("passed", [], None)
+
+
 @pytest.mark.long
 def test_a_power_loss_of_all_nodes_loses_nothing(tmp_path: Path) -> None:
     mounts = capabilities.no_mounts()

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from kvjepsen.checking.verdict import Result
-from kvjepsen.records import ABSENT, FINAL, UNMET, History, Line, Recorder
+from kvjepsen.records import ABSENT, FINAL, GONE, UNMET, History, Line, Recorder
 from kvstore.client import AsyncClient, WriteResult
+from kvstore.client.txn import TxnResult
 from kvstore.errors import CannotConnect, KvError, LocalError, NotFound, PreconditionFailed
 from kvstore.model.results import Record
 
@@ -110,6 +111,31 @@ class Worker:
                 self.arena.last_revision = max(self.arena.last_revision, result.revision)
                 self._count(self.arena.recorder.ok(line, revision=result.revision, version=result.version))
         return result
+
+    async def transact(
+        self, f: str, key: str, value: Any, ask: Callable[[], Awaitable[TxnResult]], **more: Any
+    ) -> TxnResult | None:
+        """A transaction that changes something, if its comparisons hold; otherwise it fails as UNMET."""
+        line = self._invoke(f, key, value, **more)
+        done: TxnResult | None = await self._served(line, ask)
+        if done is None:
+            return None
+        if not done.succeeded:
+            self._count(self.arena.recorder.fail(line, UNMET))
+            return done
+        self.arena.last_revision = max(self.arena.last_revision, done.revision)
+        self._count(self.arena.recorder.ok(line, revision=done.revision))
+        return done
+
+    async def keep_alive(self, key: str, lease: int, until_ns: int, timeout_s: float) -> bool | None:
+        """Keep the lease of `key` alive, until then at least: False if it is gone, None if nobody knows."""
+        line = self._invoke("keep", key, until_ns)
+        kept = await self._served(line, lambda: self.client.keep_alive([lease], timeout_s=timeout_s))
+        if kept is None:
+            return None
+        recorder, lives = self.arena.recorder, lease in kept.leases
+        self._count(recorder.ok(line) if lives else recorder.fail(line, GONE))
+        return lives
 
     def _invoke(self, f: str, key: str, value: Any = None, **more: Any) -> Line:
         self.served = False
