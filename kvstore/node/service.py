@@ -223,9 +223,13 @@ class Node(Requests):
         return await self._overview.view()
 
     def ready(self) -> str | None:
-        """None when a leader is known and this node is not far behind it."""
+        """None when a leader is known, and has named this node's directory: from then on it acts for it at level ONE,
+        also after a restart on its own.
+        """
         if self.engine.leader is not None:
-            return None
+            own = self.engine.configuration.member(self.name)
+            unnamed = own is not None and not own.identity
+            return "the leader has not named this node's directory yet" if unnamed else None
         if waits_for := self.engine.waits_for:
             return f"the first election of a new cluster waits for {', '.join(waits_for)}"
         missing = self._leaders.unreachable()
