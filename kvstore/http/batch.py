@@ -7,7 +7,6 @@ condition) is that operation's own problem.
 The path is short: one decoding, which validates as it reads; one call of the store; one encoding.
 """
 
-import base64
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -18,6 +17,7 @@ from kvstore import limits
 from kvstore.errors import BadRequest, KeyTooLong, KvError, TooLarge
 from kvstore.http import parse
 from kvstore.http.answer import JSON, MSGPACK, Answer, content_type
+from kvstore.http.asked import plain_bytes
 from kvstore.http.kv import Door, hear, once_headers, read_body, stamp_line
 from kvstore.http.shapes import RecordBody, WriteBody, encode
 from kvstore.model.batches import BatchOp, BatchResult
@@ -153,7 +153,7 @@ def _op(asked: _Op, batch: _Body | _PackedBody, default: Level) -> BatchOp | KvE
         if len(value) > limits.VALUE_BYTES_MAX:
             return TooLarge(f"the value has {len(value)} bytes; at most {limits.VALUE_BYTES_MAX} are allowed")
         return BatchOp("put", key, value, level, condition, once, asked.lease or NO_LEASE)
-    except ValueError as wrong:
+    except (BadRequest, ValueError) as wrong:
         return BadRequest(str(wrong), read=not isinstance(asked, _Delete))
 
 
@@ -165,17 +165,8 @@ def _bad_key(key: bytes, asked: _Op) -> KvError:
 
 
 def _bytes(name: str, plain: Any, encoded: Any) -> bytes:
-    if encoded is UNSET:
-        if type(plain) is str:
-            return plain.encode()
-        if type(plain) is bytes:
-            return plain
-    elif plain is UNSET:
-        if type(encoded) is bytes:
-            return encoded
-        if type(encoded) is str:
-            return base64.b64decode(encoded, validate=True)
-    raise ValueError(f'give "{name}" or "{name}_base64", one of them')
+    """From JSON, base64 is decoded already."""
+    return encoded if plain is UNSET and type(encoded) is bytes else plain_bytes(name, plain, encoded)
 
 
 def _condition(asked: _Delete) -> int | None:

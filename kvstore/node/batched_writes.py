@@ -16,7 +16,7 @@ from typing import Any, Final
 from kvstore import limits, outcomes
 from kvstore.consensus.configuration import majority
 from kvstore.consensus.engine import Engine
-from kvstore.errors import BadRequest, KvError, NoLeader, Overloaded, from_problem
+from kvstore.errors import BadRequest, KvError, NoLeader, from_problem
 from kvstore.model import commands
 from kvstore.model.commands import Op
 from kvstore.model.levels import Level
@@ -27,7 +27,7 @@ from kvstore.node.drains import Drains
 from kvstore.node.hybrid_clock import HybridClock
 from kvstore.node.proposals import Applied, NotProposed, Proposals
 from kvstore.node.site import Site
-from kvstore.node.writes import Writes, Written, forwarded_op, wire_of, written_of
+from kvstore.node.writes import Writes, Written, forwarded_op, gone, silent, strange, wire_of, written_of
 
 CALL_WRITES: Final = "writes"
 
@@ -155,15 +155,8 @@ class BatchedWrites:
     # -- between nodes
 
     async def _there(self, leader: str, ops: list[Op], level: Level, at: float) -> list[Fate]:
-        size = sum(map(commands.op_bytes, ops))
-        try:
-            await self._writes.forwarded.enter(size, at)
-        except Expired:
-            raise Overloaded("the writes before this one had not reached the leader by its deadline") from None
-        try:
+        async with self._writes.on_the_way(sum(map(commands.op_bytes, ops)), at):
             return await self._sent(leader, ops, level, at)
-        finally:
-            self._writes.forwarded.leave(size)
 
     async def _sent(self, leader: str, ops: list[Op], level: Level, at: float) -> list[Fate]:
         remaining_ms = max(int((at - self._site.loop.time()) * 1000), 1)
@@ -174,14 +167,9 @@ class BatchedWrites:
             )
             return self._told(leader, answer, len(ops))
         except Expired:
-            unknown = outcomes.error(
-                outcomes.LEADER_SILENT, f"the leader {leader} did not answer in time; the write may still take effect"
-            )
+            unknown = silent(leader)
         except PeerGone:
-            unknown = outcomes.error(
-                outcomes.LEADER_GONE,
-                f"the connection to the leader {leader} ended before its answer came; the write may have taken effect",
-            )
+            unknown = gone(leader)
         except (NotSent, NoLeader):
             return [None] * len(ops)  # it has not seen them, or had just stopped leading
         except KvError as error:
@@ -194,7 +182,7 @@ class BatchedWrites:
             case [[*told], int(ms), int(counter)] if len(told) == count:
                 self._clock.resume(ms, counter)
                 return [_fate(leader, each) for each in told]
-        return [_strange(leader)] * count
+        return [strange(leader)] * count
 
     async def _serve(self, _peer: str, body: list[Any]) -> list[Any]:
         ops, level, timeout_ms = _parse_call(body)
@@ -236,11 +224,7 @@ def _fate(leader: str, told: Any) -> Fate:
         return None
     if isinstance(told, dict):
         return from_problem(told)
-    return written_of(told) or _strange(leader)
-
-
-def _strange(leader: str) -> KvError:
-    return outcomes.error(outcomes.LEADER_GONE, f"the leader {leader} answered in a form that is not known here")
+    return written_of(told) or strange(leader)
 
 
 def _parse_call(body: list[Any]) -> tuple[list[Op], Level, int]:

@@ -289,7 +289,6 @@ class Node(Requests):
         self._applied_waits.reached(index)
         self._revision_waits.reached(self._machine.revision)
         self.leases.applied()
-        self.watches.applied()
         self.compaction.consider(self._machine)
 
     def proposals(self, *, full: bool) -> list[tuple[bytes, ProposalDone]]:
@@ -303,6 +302,7 @@ class Node(Requests):
             loader.add(frame)
         self._machine = self._overview.machine = loader.finish()
         self._overview.digests.clear()
+        self.watches.applied()
         self.compaction.installed(self._machine.applied_index)
 
     def configuration_changed(self) -> None:

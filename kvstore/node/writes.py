@@ -9,7 +9,8 @@ nothing older can hide the write; then it is committed; then every voter has to 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
 
 from kvstore import limits, outcomes
@@ -50,7 +51,7 @@ class Writes:
         self._clock = clock
         self._open = 0
         self._open_bytes = 0
-        self.forwarded = Window(site, limits.FORWARDED_BYTES_MAX)
+        self._forwarded = Window(site, limits.FORWARDED_BYTES_MAX)
         # Writes must leave room for reads, drains and everything else that peers ask.
         site.calls.serve(CALL_WRITE, self._serve, served_max=limits.CALLS_SERVED_MAX * 3 // 4)
 
@@ -152,29 +153,29 @@ class Writes:
     # -- between nodes
 
     async def _there(self, leader: str, op: Op, level: Level, at: float) -> Written:
-        size = commands.op_bytes(op)
+        async with self.on_the_way(commands.op_bytes(op), at):
+            return await self._sent(leader, op, level, at)
+
+    @asynccontextmanager
+    async def on_the_way(self, size: int, at: float) -> AsyncIterator[None]:
+        """Around a call that takes `size` bytes of writes to the leader. Raises Overloaded: they were not sent."""
         try:
-            await self.forwarded.enter(size, at)
+            await self._forwarded.enter(size, at)
         except Expired:
             raise Overloaded("the writes before this one had not reached the leader by its deadline") from None
         try:
-            return await self._sent(leader, op, level, at)
+            yield
         finally:
-            self.forwarded.leave(size)
+            self._forwarded.leave(size)
 
     async def _sent(self, leader: str, op: Op, level: Level, at: float) -> Written:
         remaining_ms = max(int((at - self._site.loop.time()) * 1000), 1)
         try:
             answer = await self._site.calls.call(leader, CALL_WRITE, [list(op), level.value, remaining_ms], at)
         except Expired:
-            raise outcomes.error(
-                outcomes.LEADER_SILENT, f"the leader {leader} did not answer in time; the write may still take effect"
-            ) from None
+            raise silent(leader) from None
         except PeerGone:
-            raise outcomes.error(
-                outcomes.LEADER_GONE,
-                f"the connection to the leader {leader} ended before its answer came; the write may have taken effect",
-            ) from None
+            raise gone(leader) from None
         except NoLeader as error:
             raise NotProposed from error  # the node asked had just stopped leading; nothing was appended
         return self._told(leader, answer)
@@ -187,7 +188,7 @@ class Writes:
                 if written is not None:
                     self._clock.resume(ms, counter)
                     return written
-        raise outcomes.error(outcomes.LEADER_GONE, f"the leader {leader} answered in a form that is not known here")
+        raise strange(leader)
 
     async def _serve(self, _peer: str, body: list[Any]) -> list[Any]:
         op, level, timeout_ms = parse_write_call(body)
@@ -205,6 +206,26 @@ class Writes:
             self.release(1, size)
         highest = self._clock.highest()
         return [wire_of(written), highest.ms, highest.counter]
+
+
+def silent(leader: str) -> KvError:
+    """What is told of a write that `leader` did not answer in time."""
+    return outcomes.error(
+        outcomes.LEADER_SILENT, f"the leader {leader} did not answer in time; the write may still take effect"
+    )
+
+
+def gone(leader: str) -> KvError:
+    """What is told of a write that was under way when the connection to `leader` ended."""
+    return outcomes.error(
+        outcomes.LEADER_GONE,
+        f"the connection to the leader {leader} ended before its answer came; the write may have taken effect",
+    )
+
+
+def strange(leader: str) -> KvError:
+    """What is told of a write that `leader` answered in another form than this build's."""
+    return outcomes.error(outcomes.LEADER_GONE, f"the leader {leader} answered in a form that is not known here")
 
 
 def wire_of(written: Written) -> list[Any]:

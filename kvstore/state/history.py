@@ -45,8 +45,7 @@ class History:
         if revision <= self.compacted:
             return  # of the same revision a tombstone was dropped already
         self._changes.append((revision, key, after, before, prior))
-        # A record is counted where it is the one before: until then it is in use.
-        self._bytes += _OVERHEAD_BYTES + len(key) if before is None else _OVERHEAD_BYTES + len(key) + len(before[0])
+        self._bytes += _cost(key, before)
 
     def bound(self, settings: Mapping[str, int]) -> None:
         """H1."""
@@ -71,11 +70,8 @@ class History:
 
     def _size(self, begin: int, end: int) -> int:
         """What the changes from `begin` up to `end` count for, in bytes."""
-        total = 0
-        for place in range(begin, end):
-            _, key, _, before, _ = self._changes[place]
-            total += _OVERHEAD_BYTES + len(key) if before is None else _OVERHEAD_BYTES + len(key) + len(before[0])
-        return total
+        changes = self._changes
+        return sum(_cost(changes[place][1], changes[place][3]) for place in range(begin, end))
 
     def after(self, revision: int, limit: int) -> list[RawChange]:
         """The first `limit` changes above `revision`, and the rest of the revision that the last of them belongs to."""
@@ -102,3 +98,8 @@ class History:
 
 def _revision(change: RawChange) -> int:
     return change[0]
+
+
+def _cost(key: bytes, before: RawRecord | None) -> int:
+    """A record is counted where it is the one before a change: until then it is in use."""
+    return _OVERHEAD_BYTES + len(key) + (0 if before is None else len(before[0]))

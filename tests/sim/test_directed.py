@@ -18,16 +18,6 @@ from kvstore.testing.process import silence_logs
 NODES = ("n1", "n2", "n3")
 
 
-@pytest.fixture
-def cluster():
-    silence_logs()
-    made = SimCluster(NODES, seed=1)
-    made.start_all()
-    made.run_for(2.0)
-    yield made
-    made.close()
-
-
 def put(cluster: SimCluster, name: str, key: bytes, level: Level = Level.QUORUM, timeout_s: float = 2.0):
     return cluster.call(name, lambda node: node.put(key, b"value", level=level, condition=None, timeout_s=timeout_s))
 

@@ -1,7 +1,5 @@
 """Leases in the simulator: they end in time, never early, whoever leads; and a keepalive that was answered holds."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from kvstore.errors import KvError, LeaseNotFound
@@ -10,20 +8,9 @@ from kvstore.model.levels import Level
 from kvstore.model.transactions import transaction
 from kvstore.node.service import Node
 from kvstore.testing import SimCluster
-from kvstore.testing.process import silence_logs
 
 NODES = ("n1", "n2", "n3")
 TTL_S = 5.0
-
-
-@pytest.fixture
-def cluster() -> Iterator[SimCluster]:
-    silence_logs()
-    made = SimCluster(NODES, seed=1)
-    made.start_all()
-    made.run_for(2.0)
-    yield made
-    made.close()
 
 
 def other_than(name: str | None) -> str:

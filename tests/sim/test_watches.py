@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import Iterator
 
 import pytest
 
@@ -18,16 +17,6 @@ from kvstore.testing import SimCluster
 from kvstore.testing.process import silence_logs
 
 NODES = ("n1", "n2", "n3")
-
-
-@pytest.fixture
-def cluster() -> Iterator[SimCluster]:
-    silence_logs()
-    made = SimCluster(NODES, seed=1)
-    made.start_all()
-    made.run_for(2.0)
-    yield made
-    made.close()
 
 
 def put(cluster: SimCluster, key: bytes, value: bytes = b"v") -> int:
