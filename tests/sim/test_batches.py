@@ -17,17 +17,9 @@ from tests.support.sim_levels import (
     heal,
     isolate,
     leader_and_followers,
-    three_nodes,
     values,
     write_one,
 )
-
-
-@pytest.fixture
-def cluster():
-    made = three_nodes()
-    yield made
-    made.close()
 
 
 def put(key: bytes, value: bytes, level: Level = QUORUM, once: Any = None, condition: int | None = None) -> BatchOp:

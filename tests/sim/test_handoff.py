@@ -25,19 +25,11 @@ from tests.support.sim_levels import (
     replace_disk,
     running,
     states,
-    three_nodes,
     value,
     values,
     write,
     write_one,
 )
-
-
-@pytest.fixture
-def cluster():
-    made = three_nodes()
-    yield made
-    made.close()
 
 
 def in_a_row(cluster: SimCluster, name: str, receipts: list[str], asked_at: str) -> None:

@@ -27,20 +27,11 @@ from tests.support.sim_levels import (
     receipt,
     running,
     states,
-    three_nodes,
     value,
     values,
     write,
     write_one,
 )
-
-
-@pytest.fixture
-def cluster():
-    made = three_nodes()
-    yield made
-    made.close()
-
 
 # -- ONE against the rest
 
