@@ -37,22 +37,67 @@ _CURSOR: Final = Struct(">QQ")
 _MEDIA_RANGE: Final = re.compile(r"\s*([^\s;/]+)/([^\s;/]+)\s*(?:;(.*))?")
 _QUALITY: Final = re.compile(r"\s*q\s*=\s*(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)\s*", re.IGNORECASE)
 
-_WRITE_PARAMETERS: Final = frozenset({"level", "timeout_ms"})
-_PUT_PARAMETERS: Final = _WRITE_PARAMETERS | {"lease"}
-_READ_PARAMETERS: Final = frozenset({"level", "timeout_ms", "min_revision", "max_staleness_ms", "revision"})
-_BOUNDS: Final = frozenset({"prefix", "start", "end"})
-_RANGE_PARAMETERS: Final = _BOUNDS | {
-    "level",
+_LEVEL: Final = Levels(tuple(Level), "How much durability a write waits for, or how fresh a read must be.")
+_READ_TWO: Final = Levels(
+    (Level.ONE, Level.QUORUM),
+    "How fresh the answer must be.",
+    "ranges are read at level one or quorum; all compares replicas key by key",
+)
+_DELETE_TWO: Final = Levels(
+    (Level.QUORUM, Level.ALL),
+    "How much durability is waited for.",
+    "a range is deleted at level quorum or all: at one, its node may not know the keys",
+)
+_TXN_TWO: Final = Levels(
+    (Level.QUORUM, Level.ALL),
+    "How much durability is waited for.",
+    "a transaction takes level quorum or all: at one, its node may not know the present values",
+)
+_TIMEOUT_MS: Final = Number(
     "timeout_ms",
-    "limit",
-    "cursor",
-    "reverse",
-    "keys_only",
-    "count_only",
-    "revision",
-}
-_RANGE_DELETE_PARAMETERS: Final = _BOUNDS | {"level", "timeout_ms", "dry_run"}
-_WATCH_PARAMETERS: Final = frozenset({"key", "prefix", "from", "previous", "timeout_ms"})
+    1,
+    limits.TIMEOUT_MS_MAX,
+    "How long the answer may take, from the head of the request.",
+    default=limits.TIMEOUT_MS_DEFAULT,
+)
+_LEASE: Final = Number("lease", 1, limits.REVISION_MAX, "The lease with which the key ends; not at level one.")
+_MIN_REVISION: Final = Number("min_revision", 0, limits.REVISION_MAX, "Wait until this revision is reached.")
+_MAX_STALENESS_MS: Final = Number(
+    "max_staleness_ms",
+    0,
+    limits.TIMEOUT_MS_MAX,
+    "Level one only: wait until nothing lacks that was acknowledged longer ago.",
+)
+_REVISION: Final = Number(
+    "revision", 0, limits.REVISION_MAX, "Read as it was at this revision; 0 is the empty store."
+)
+_PREFIX: Final = Key("prefix", "All keys that begin with it; instead of start and end.")
+_START: Final = Key("start", "The first key.")
+_END: Final = Key("end", "The first key that does not belong to it any more; an empty one is no end.")
+_LIMIT: Final = Number("limit", 1, limits.RANGE_LIMIT_MAX, "At most so many keys. A stream has no limit by itself.")
+_CURSOR: Final = Opaque("cursor", limits.CURSOR_CHARS_MAX, "Where the page before this one ended, as it told.")
+_REVERSE: Final = Flag("reverse", "From the last key to the first.")
+_KEYS_ONLY: Final = Flag("keys_only", "Leave the values out.")
+_COUNT_ONLY: Final = Flag("count_only", "Only count the keys.")
+_DRY_RUN: Final = Flag("dry_run", "Only count them.")
+_WATCHED_KEY: Final = Key("key", "This key; or else give prefix.", bytes_min=1)
+_WATCHED_PREFIX: Final = Key("prefix", "All keys that begin with it; an empty one is all.")
+_FROM: Final = Number("from", 1, limits.REVISION_MAX, "The first revision to be told; without it, the next one.")
+_PREVIOUS: Final = Flag("previous", "Tell the record before each change, too.")
+_FORCE: Final = Flag("force", "Also where acknowledged writes at level one may be lost with the member.")
+
+NOTHING: Final = Query()
+TIMEOUT: Final = Query(_TIMEOUT_MS)
+WRITE: Final = Query(_LEVEL, _TIMEOUT_MS)
+PUT: Final = Query(_LEVEL, _LEASE, _TIMEOUT_MS)
+READ: Final = Query(_LEVEL, _MIN_REVISION, _MAX_STALENESS_MS, _REVISION, _TIMEOUT_MS)
+RANGE: Final = Query(
+    _PREFIX, _START, _END, _READ_TWO, _LIMIT, _CURSOR, _REVERSE, _KEYS_ONLY, _COUNT_ONLY, _REVISION, _TIMEOUT_MS
+)
+RANGE_DELETE: Final = Query(_PREFIX, _START, _END, _DELETE_TWO, _DRY_RUN, _TIMEOUT_MS)
+TXN: Final = Query(_TXN_TWO, _TIMEOUT_MS)
+WATCH: Final = Query(_WATCHED_KEY, _WATCHED_PREFIX, _FROM, _PREVIOUS, _TIMEOUT_MS)
+REMOVAL: Final = Query(_FORCE, _TIMEOUT_MS)
 
 
 class WriteOptions(NamedTuple):

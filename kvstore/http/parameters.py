@@ -1,0 +1,143 @@
+"""The parameters of a query: what each is called, what it may say, and how it is read.
+
+What a route takes is written once, as a Query: its options are parsed by it, an unknown parameter is refused by it, and
+`/openapi.json` names what it names. Pure functions.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes
+
+from kvstore import limits
+from kvstore.errors import BadRequest, KeyTooLong
+from kvstore.model.levels import Level
+
+_BROKEN_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_DIGITS: Final = re.compile(rb"[0-9]{1,19}")
+
+Found = Mapping[str, bytes]
+"""Parameters by name, decoded."""
+
+
+class Parameter:
+    """One parameter. `schema` is what JSON Schema can say of it."""
+
+    def __init__(self, name: str, about: str, schema: dict[str, Any]) -> None:
+        self.name = name
+        self.about = about
+        self.schema = schema
+
+
+class Number(Parameter):
+    """A whole number within bounds. `default` is what is taken where it is left out, None for nothing."""
+
+    def __init__(self, name: str, least: int, most: int, about: str, *, default: int | None = None) -> None:
+        bounds = {"type": "integer", "minimum": least, "maximum": most}
+        super().__init__(name, about, bounds if default is None else bounds | {"default": default})
+        self._least = least
+        self._most = most
+
+    def of(self, found: Found) -> int | None:
+        """What it says. Raises BadRequest."""
+        raw = found.get(self.name)
+        if raw is None:
+            return None
+        if _DIGITS.fullmatch(raw) is None or not self._least <= int(raw) <= self._most:
+            raise BadRequest(f"{self.name} must be a whole number from {self._least} to {self._most}")
+        return int(raw)
+
+
+class Flag(Parameter):
+    """True or false, which is what it is where it is left out."""
+
+    def __init__(self, name: str, about: str) -> None:
+        super().__init__(name, about, {"type": "boolean", "default": False})
+
+    def of(self, found: Found) -> bool:
+        """What it says. Raises BadRequest."""
+        raw = found.get(self.name, b"false")
+        if raw not in (b"true", b"false"):
+            raise BadRequest(f"{self.name} must be true or false")
+        return raw == b"true"
+
+
+class Key(Parameter):
+    """A key, or a bound between keys: any bytes, percent-encoded."""
+
+    def __init__(self, name: str, about: str, *, bytes_min: int = 0) -> None:
+        super().__init__(
+            name, about, {"type": "string", "minLength": bytes_min, "maxLength": limits.KEY_BYTES_MAX}
+        )
+        self._bytes_min = bytes_min
+
+    def of(self, found: Found) -> bytes | None:
+        """What it says. Raises BadRequest if it is too short, KeyTooLong."""
+        raw = found.get(self.name)
+        if raw is None:
+            return None
+        if len(raw) > limits.KEY_BYTES_MAX:
+            raise KeyTooLong(f"{self.name} has more than {limits.KEY_BYTES_MAX} bytes")
+        if len(raw) < self._bytes_min:
+            raise BadRequest(f"{self.name} is empty; a key has at least one byte")
+        return raw
+
+
+class Opaque(Parameter):
+    """Text that an answer has told, to be sent back as it was."""
+
+    def __init__(self, name: str, chars_max: int, about: str) -> None:
+        super().__init__(name, about, {"type": "string", "minLength": 1, "maxLength": chars_max})
+
+
+class Levels(Parameter):
+    """The level: one of `levels`. `why`: what is wrong with the others here."""
+
+    def __init__(self, levels: tuple[Level, ...], about: str, why: str = "") -> None:
+        names = [level.value for level in levels]
+        super().__init__("level", about, {"type": "string", "enum": names, "default": Level.QUORUM.value})
+        self._levels = {level.value.encode(): level for level in levels}
+        self._why = why
+
+    def of(self, found: Found) -> Level:
+        """What it says. Raises BadRequest."""
+        raw = found.get(self.name)
+        if raw is None:
+            return Level.QUORUM
+        level = self._levels.get(raw)
+        if level is not None:
+            return level
+        if self._why and raw in (each.value.encode() for each in Level):
+            raise BadRequest(self._why)
+        raise BadRequest(f"level must be one of {b', '.join(self._levels).decode()}, in lower case")
+
+
+class Query:
+    """What the query of a route may have."""
+
+    def __init__(self, *parameters: Parameter) -> None:
+        self.parameters = parameters
+        self._names = frozenset(each.name for each in parameters)
+
+    def found(self, query: str) -> dict[str, bytes]:
+        """The parameters in `query`. Raises BadRequest for one that is unknown here, or given twice."""
+        found: dict[str, bytes] = {}
+        for part in query.split("&") if query else ():
+            if not part:
+                continue
+            name, _, raw = part.partition("=")
+            if name not in self._names:
+                known = f"known here: {', '.join(sorted(self._names))}" if self._names else "none is known here"
+                raise BadRequest(f"unknown parameter {name[:64]!a}; {known}")
+            if name in found:
+                raise BadRequest(f"the parameter {name} is given twice")
+            # A plus sign is a space in a query, as every common client library writes it; in a path it is itself.
+            found[name] = decoded(raw.replace("+", " "))
+        return found
+
+
+def decoded(raw: str) -> bytes:
+    """What percent-encoded text means. Raises BadRequest."""
+    if _BROKEN_ESCAPE.search(raw):
+        raise BadRequest("broken percent-encoding: % must be followed by two hexadecimal digits")
+    return unquote_to_bytes(raw.encode("utf-8", "surrogateescape"))
