@@ -10,9 +10,10 @@ Nothing here decides the result of a command: what the state machine reads is re
 from kvstore.config.loading import ConfigError, ServerConfig, load
 from kvstore.config.page import render_markdown
 from kvstore.config.settings import SETTINGS, Setting
-from kvstore.config.values import Address, parse_address, parse_name
+from kvstore.config.values import NAME, Address, parse_address, parse_name
 
 __all__ = [
+    "NAME",
     "SETTINGS",
     "Address",
     "ConfigError",

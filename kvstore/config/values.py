@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from kvstore import limits
 
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 _HOST_LABEL: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _SIZE: Final = re.compile(r"(\d{1,18})\s*(|B|KiB|MiB|GiB)", re.IGNORECASE)
 _SIZE_UNITS: Final = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
@@ -42,7 +42,7 @@ class Address(NamedTuple):
 
 def parse_name(written: str) -> str:
     """A node's name: [a-z0-9][a-z0-9_.-]{0,63}. Raises ValueError that says so."""
-    if len(written) > limits.NAME_CHARS_MAX or _NAME.fullmatch(written) is None:
+    if len(written) > limits.NAME_CHARS_MAX or NAME.fullmatch(written) is None:
         raise ValueError(
             f"{written!r} is not a node name: 1 to {limits.NAME_CHARS_MAX} of a-z 0-9 _ . -, a letter or digit first"
         )

@@ -3,11 +3,11 @@ for.
 """
 
 import base64
-from typing import Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import msgspec
 from aiohttp import hdrs, web
-from msgspec import UNSET
+from msgspec import UNSET, Meta
 
 from kvstore import limits
 from kvstore.errors import BadRequest
@@ -17,13 +17,20 @@ from kvstore.http.kv import Door, read_body
 _Body = TypeVar("_Body")
 
 
+# What JSON has there; checked by `plain_bytes`, because msgpack may have bytes.
+PlainText = Annotated[Any, Meta(extra_json_schema={"type": "string"})]
+Base64Text = Annotated[Any, Meta(extra_json_schema={"type": "string", "contentEncoding": "base64"})]
+
+
 class Keyed(msgspec.Struct, forbid_unknown_fields=True):
     """Bytes are text under the plain name, or base64 under the other; in msgpack they may be bytes under the plain
     one.
     """
 
-    key: Any = UNSET
-    key_base64: Any = UNSET
+    EITHER: ClassVar[tuple[str, ...]] = ("key",)
+
+    key: Annotated[PlainText, Meta(extra_json_schema={"minLength": 1, "maxLength": limits.KEY_BYTES_MAX})] = UNSET
+    key_base64: Base64Text = UNSET
 
 
 async def asked(

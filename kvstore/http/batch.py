@@ -31,47 +31,53 @@ _TYPE: Final = {offer: content_type(offer) for offer in _OFFERS}
 _Number = Annotated[int, Meta(ge=1, le=limits.REVISION_MAX)]
 
 
-class _Get(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", tag="get"):
-    """Bytes are text under the plain name or base64 under the other; in msgpack they may be bytes under the plain one,
-    for which the shapes of msgpack have `Any` here.
-    """
+class GetOp(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", tag="get"):
+    """Read a key. It is text, or base64 under the other name; in msgpack it may be bytes under the plain one."""
+
+    # The shapes of msgpack below have `Any` where bytes may stand.
 
     key: str | UnsetType = UNSET
     key_base64: bytes | UnsetType = UNSET
     level: Level | None = None
 
 
-class _Delete(_Get, forbid_unknown_fields=True, tag_field="op", tag="delete"):
+class DeleteOp(GetOp, forbid_unknown_fields=True, tag_field="op", tag="delete"):
+    """Delete a key, under one condition at most."""
+
     if_revision: _Number | None = None
     if_exists: bool = False
     idempotency_key: str | None = None
     sequence: _Number | None = None
 
 
-class _Put(_Delete, forbid_unknown_fields=True, tag_field="op", tag="put"):
+class PutOp(DeleteOp, forbid_unknown_fields=True, tag_field="op", tag="put"):
+    """Put a value under a key, under one condition at most."""
+
     value: str | UnsetType = UNSET
     value_base64: bytes | UnsetType = UNSET
     if_absent: bool = False
     lease: _Number | None = None
 
 
-class _Body(msgspec.Struct, forbid_unknown_fields=True):
-    ops: Annotated[list[_Get | _Delete | _Put], Meta(max_length=limits.BATCH_OPS_MAX)]
+class BatchBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of `POST /v1/batch`. A level, a condition or a name stands with its operation."""
+
+    ops: Annotated[list[GetOp | DeleteOp | PutOp], Meta(max_length=limits.BATCH_OPS_MAX)]
     session: _Number | None = None
     floor: _Number | None = None
 
 
-class _PackedGet(_Get, forbid_unknown_fields=True, tag_field="op", tag="get"):
+class _PackedGet(GetOp, forbid_unknown_fields=True, tag_field="op", tag="get"):
     key: Any = UNSET
     key_base64: Any = UNSET
 
 
-class _PackedDelete(_Delete, forbid_unknown_fields=True, tag_field="op", tag="delete"):
+class _PackedDelete(DeleteOp, forbid_unknown_fields=True, tag_field="op", tag="delete"):
     key: Any = UNSET
     key_base64: Any = UNSET
 
 
-class _PackedPut(_Put, forbid_unknown_fields=True, tag_field="op", tag="put"):
+class _PackedPut(PutOp, forbid_unknown_fields=True, tag_field="op", tag="put"):
     key: Any = UNSET
     key_base64: Any = UNSET
     value: Any = UNSET
@@ -84,12 +90,12 @@ class _PackedBody(msgspec.Struct, forbid_unknown_fields=True):
     floor: _Number | None = None
 
 
-_from_json = msgspec.json.Decoder(_Body).decode
+_from_json = msgspec.json.Decoder(BatchBody).decode
 _from_msgpack = msgspec.msgpack.Decoder(_PackedBody).decode
-_Op = _Get | _PackedGet
+_Op = GetOp | _PackedGet
 
 
-class BatchBody(msgspec.Struct):
+class BatchAnswerBody(msgspec.Struct):
     """The answer: one element for each operation, in their order; a problem has `code`, others do not."""
 
     results: list[WriteBody | RecordBody | dict[str, Any]]
@@ -117,7 +123,7 @@ async def post_batch(door: Door, request: web.BaseRequest, raw_key: str, query: 
         answers = await door.store.batch(ops, timeout_s=timeout_s - took_s) if ops else []
     for place, answer in zip(places, answers, strict=True):
         results[place] = answer
-    told = BatchBody(
+    told = BatchAnswerBody(
         [_told(asked, result, level) for asked, result in zip(batch.ops, results, strict=True)],
     )
     return Answer(200, _TYPE[offer] + stamp_line(door.store.stamp()), encode(told, offer), level.value)
@@ -126,7 +132,7 @@ async def post_batch(door: Door, request: web.BaseRequest, raw_key: str, query: 
 _NOT_YET: Final = KvError("not carried out yet")
 
 
-def _decoded(body: bytes, media_type: str) -> _Body | _PackedBody:
+def _decoded(body: bytes, media_type: str) -> BatchBody | _PackedBody:
     kind = media_type.partition(";")[0].strip().lower()
     try:
         if kind == MSGPACK:
@@ -138,27 +144,27 @@ def _decoded(body: bytes, media_type: str) -> _Body | _PackedBody:
     raise BadRequest(f"a batch is {JSON} or {MSGPACK}")
 
 
-def _op(asked: _Op, batch: _Body | _PackedBody, default: Level) -> BatchOp | KvError:
+def _op(asked: _Op, batch: BatchBody | _PackedBody, default: Level) -> BatchOp | KvError:
     try:
         level = asked.level or default
         key = _bytes("key", asked.key, asked.key_base64)
         if not 0 < len(key) <= limits.KEY_BYTES_MAX:
             return _bad_key(key, asked)
-        if not isinstance(asked, _Delete):
+        if not isinstance(asked, DeleteOp):
             return BatchOp("get", key, b"", level, None, None)
         condition, once = _condition(asked), _once(asked, batch)
-        if not isinstance(asked, _Put):
+        if not isinstance(asked, PutOp):
             return BatchOp("delete", key, b"", level, condition, once)
         value = _bytes("value", asked.value, asked.value_base64)
         if len(value) > limits.VALUE_BYTES_MAX:
             return TooLarge(f"the value has {len(value)} bytes; at most {limits.VALUE_BYTES_MAX} are allowed")
         return BatchOp("put", key, value, level, condition, once, asked.lease or NO_LEASE)
     except (BadRequest, ValueError) as wrong:
-        return BadRequest(str(wrong), read=not isinstance(asked, _Delete))
+        return BadRequest(str(wrong), read=not isinstance(asked, DeleteOp))
 
 
 def _bad_key(key: bytes, asked: _Op) -> KvError:
-    read = not isinstance(asked, _Delete)
+    read = not isinstance(asked, DeleteOp)
     if not key:
         return BadRequest("the key is empty; a key has at least one byte", read=read)
     return KeyTooLong(f"the key has {len(key)} bytes; at most {limits.KEY_BYTES_MAX} are allowed", read=read)
@@ -169,8 +175,8 @@ def _bytes(name: str, plain: Any, encoded: Any) -> bytes:
     return encoded if plain is UNSET and type(encoded) is bytes else plain_bytes(name, plain, encoded)
 
 
-def _condition(asked: _Delete) -> int | None:
-    absent = isinstance(asked, _Put) and asked.if_absent
+def _condition(asked: DeleteOp) -> int | None:
+    absent = isinstance(asked, PutOp) and asked.if_absent
     if (asked.if_revision is not None) + asked.if_exists + absent > 1:
         raise ValueError("an operation takes one condition: if_revision, if_exists or if_absent")
     if absent:
@@ -178,7 +184,7 @@ def _condition(asked: _Delete) -> int | None:
     return MUST_EXIST if asked.if_exists else asked.if_revision
 
 
-def _once(asked: _Delete, batch: _Body | _PackedBody) -> Once | None:
+def _once(asked: DeleteOp, batch: BatchBody | _PackedBody) -> Once | None:
     if asked.idempotency_key is not None:
         key = asked.idempotency_key.strip().encode("utf-8", "surrogateescape")
         if asked.sequence is not None:

@@ -1,11 +1,13 @@
 """Handlers about the node itself: the cluster as it sees it, liveness, readiness and metrics."""
 
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 from aiohttp import hdrs, web
+from msgspec import Meta
 
-from kvstore.config import parse_address, parse_name
+from kvstore import limits
+from kvstore.config import NAME, parse_address, parse_name
 from kvstore.errors import BadRequest, Unavailable
 from kvstore.http import parse
 from kvstore.http.answer import JSON, MSGPACK, Answer, content_type
@@ -20,7 +22,7 @@ _PLAIN: Final = content_type("text/plain; charset=utf-8")
 
 async def get_cluster(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
     """The members, who leads, and the alarms."""
-    _no_parameters(query)
+    parse.no_options(query)
     return _view(request, await door.store.cluster())
 
 
@@ -54,8 +56,8 @@ async def transfer_leader(door: Door, request: web.BaseRequest, raw_key: str, qu
 class NewMember(msgspec.Struct, forbid_unknown_fields=True):
     """Body of `POST /v1/cluster/members`."""
 
-    name: str
-    peer: str
+    name: Annotated[str, Meta(extra_json_schema={"pattern": f"^{NAME.pattern}$", "maxLength": limits.NAME_CHARS_MAX})]
+    peer: Annotated[str, Meta(extra_json_schema={"description": "HOST:PORT"})]
 
 
 class NewLeader(msgspec.Struct, forbid_unknown_fields=True):
@@ -71,25 +73,27 @@ def _view(request: web.BaseRequest, view: ClusterView, **more: int | None) -> An
 
 async def livez(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
     """200 as long as the loop turns."""
-    _no_parameters(query)
+    parse.no_options(query)
     return Answer(200, _PLAIN, b"ok\n")
 
 
 async def readyz(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
     """200 when the node can serve, else 503 with the reason."""
-    _no_parameters(query)
+    parse.no_options(query)
     reason = door.store.ready()
     if reason is not None:
         raise Unavailable(reason, read=True)
     return Answer(200, _PLAIN, b"ok\n")
 
 
+async def get_openapi(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
+    """This API as an OpenAPI document."""
+    parse.no_options(query)
+    return Answer(200, content_type(JSON), door.described())
+
+
 async def metrics(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
     """All metrics, as Prometheus reads them."""
+    parse.no_options(query)
     body, kind = door.metrics.exposition(request.headers.get(hdrs.ACCEPT, ""))
     return Answer(200, content_type(kind), body)
-
-
-def _no_parameters(query: str) -> None:
-    if query:
-        raise BadRequest("this path takes no parameters")

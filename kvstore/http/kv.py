@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -34,11 +35,12 @@ _READ_TYPE: Final = {offer: content_type(offer) + b"Vary: Accept\r\n" for offer 
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """What every handler may use."""
+    """What every handler may use. `described`: the API as a document."""
 
     store: Store
     metrics: Metrics
     bodies: Bodies
+    described: Callable[[], bytes]
 
 
 async def put(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:

@@ -1,6 +1,6 @@
 """Handlers of leases: grant, keep alive, look at, revoke."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 from aiohttp import web
@@ -40,6 +40,8 @@ class LeaseBody(msgspec.Struct):
 
 class LeaseKey(msgspec.Struct):
     """A key that is attached to a lease."""
+
+    EITHER: ClassVar[tuple[str, ...]] = ("key",)
 
     key: str | UnsetType
     key_base64: bytes | UnsetType

@@ -66,9 +66,7 @@ class Key(Parameter):
     """A key, or a bound between keys: any bytes, percent-encoded."""
 
     def __init__(self, name: str, about: str, *, bytes_min: int = 0) -> None:
-        super().__init__(
-            name, about, {"type": "string", "minLength": bytes_min, "maxLength": limits.KEY_BYTES_MAX}
-        )
+        super().__init__(name, about, {"type": "string", "minLength": bytes_min, "maxLength": limits.KEY_BYTES_MAX})
         self._bytes_min = bytes_min
 
     def of(self, found: Found) -> bytes | None:
@@ -141,3 +139,66 @@ def decoded(raw: str) -> bytes:
     if _BROKEN_ESCAPE.search(raw):
         raise BadRequest("broken percent-encoding: % must be followed by two hexadecimal digits")
     return unquote_to_bytes(raw.encode("utf-8", "surrogateescape"))
+
+
+# -- each parameter, and what the routes take
+
+LEVEL: Final = Levels(tuple(Level), "How much durability a write waits for, or how fresh a read must be.")
+READ_LEVEL: Final = Levels(
+    (Level.ONE, Level.QUORUM),
+    "How fresh the answer must be.",
+    "ranges are read at level one or quorum; all compares replicas key by key",
+)
+DELETE_LEVEL: Final = Levels(
+    (Level.QUORUM, Level.ALL),
+    "How much durability is waited for.",
+    "a range is deleted at level quorum or all: at one, its node may not know the keys",
+)
+TXN_LEVEL: Final = Levels(
+    (Level.QUORUM, Level.ALL),
+    "How much durability is waited for.",
+    "a transaction takes level quorum or all: at one, its node may not know the present values",
+)
+TIMEOUT_MS: Final = Number(
+    "timeout_ms",
+    1,
+    limits.TIMEOUT_MS_MAX,
+    "How long the answer may take, from the head of the request.",
+    default=limits.TIMEOUT_MS_DEFAULT,
+)
+LEASE: Final = Number("lease", 1, limits.REVISION_MAX, "The lease with which the key ends; not at level one.")
+MIN_REVISION: Final = Number("min_revision", 0, limits.REVISION_MAX, "Wait until this revision is reached.")
+MAX_STALENESS_MS: Final = Number(
+    "max_staleness_ms",
+    0,
+    limits.TIMEOUT_MS_MAX,
+    "Level one only: wait until nothing lacks that was acknowledged longer ago.",
+)
+REVISION: Final = Number("revision", 0, limits.REVISION_MAX, "Read as it was at this revision; 0 is the empty store.")
+PREFIX: Final = Key("prefix", "All keys that begin with it; instead of start and end.")
+START: Final = Key("start", "The first key.")
+END: Final = Key("end", "The first key that does not belong to it any more; an empty one is no end.")
+LIMIT: Final = Number("limit", 1, limits.RANGE_LIMIT_MAX, "At most so many keys. A stream has no limit by itself.")
+CURSOR: Final = Opaque("cursor", limits.CURSOR_CHARS_MAX, "Where the page before this one ended, as it told.")
+REVERSE: Final = Flag("reverse", "From the last key to the first.")
+KEYS_ONLY: Final = Flag("keys_only", "Leave the values out.")
+COUNT_ONLY: Final = Flag("count_only", "Only count the keys.")
+DRY_RUN: Final = Flag("dry_run", "Only count them.")
+WATCHED_KEY: Final = Key("key", "This key; or else give prefix.", bytes_min=1)
+WATCHED_PREFIX: Final = Key("prefix", "All keys that begin with it; an empty one is all.")
+FROM: Final = Number("from", 1, limits.REVISION_MAX, "The first revision to be told; without it, the next one.")
+PREVIOUS: Final = Flag("previous", "Tell the record before each change, too.")
+FORCE: Final = Flag("force", "Also where acknowledged writes at level one may be lost with the member.")
+
+NOTHING: Final = Query()
+TIMEOUT: Final = Query(TIMEOUT_MS)
+WRITE: Final = Query(LEVEL, TIMEOUT_MS)
+PUT: Final = Query(LEVEL, LEASE, TIMEOUT_MS)
+READ: Final = Query(LEVEL, MIN_REVISION, MAX_STALENESS_MS, REVISION, TIMEOUT_MS)
+RANGE: Final = Query(
+    PREFIX, START, END, READ_LEVEL, LIMIT, CURSOR, REVERSE, KEYS_ONLY, COUNT_ONLY, REVISION, TIMEOUT_MS
+)
+RANGE_DELETE: Final = Query(PREFIX, START, END, DELETE_LEVEL, DRY_RUN, TIMEOUT_MS)
+TXN: Final = Query(TXN_LEVEL, TIMEOUT_MS)
+WATCH: Final = Query(WATCHED_KEY, WATCHED_PREFIX, FROM, PREVIOUS, TIMEOUT_MS)
+REMOVAL: Final = Query(FORCE, TIMEOUT_MS)

@@ -12,92 +12,28 @@ from collections.abc import Sequence
 from functools import lru_cache
 from struct import Struct
 from typing import Final, NamedTuple
-from urllib.parse import unquote_to_bytes
 
 from kvstore import limits
 from kvstore.errors import BadRequest, KeyTooLong
+from kvstore.http import parameters
+from kvstore.http.parameters import Found, decoded
 from kvstore.model.commands import MUST_BE_ABSENT, MUST_EXIST, Once
 from kvstore.model.keys import prefix_end
 from kvstore.model.levels import Level
 from kvstore.model.stamp import Stamp
 
-RANGE_LEVELS: Final = (Level.ONE, Level.QUORUM)
-
 _LEVEL_NAMES: Final = frozenset(level.value for level in Level)
 
-_BROKEN_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ABSOLUTE: Final = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
 _REQUEST_ID: Final = re.compile(rf"[A-Za-z0-9._~:/+=@-]{{1,{limits.REQUEST_ID_CHARS_MAX}}}")
-_ENTITY_TAG: Final = re.compile(r'"([1-9][0-9]{0,18})"')
-_SESSION: Final = re.compile(r"([1-9][0-9]{0,18})/([1-9][0-9]{0,18})/([1-9][0-9]{0,18})")
-_STAMP: Final = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})\.([a-z0-9][a-z0-9_.-]*)?\.([0-9]{1,18})")
-_DIGITS: Final = re.compile(rb"[0-9]{1,19}")
+ENTITY_TAG: Final = re.compile(r'"([1-9][0-9]{0,18})"')
+SESSION: Final = re.compile(r"([1-9][0-9]{0,18})/([1-9][0-9]{0,18})/([1-9][0-9]{0,18})")
+STAMP: Final = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})\.([a-z0-9][a-z0-9_.-]*)?\.([0-9]{1,18})")
+DIGITS: Final = re.compile(rb"[0-9]{1,19}")
 # Revision and number of keys of the range.
 _CURSOR: Final = Struct(">QQ")
 _MEDIA_RANGE: Final = re.compile(r"\s*([^\s;/]+)/([^\s;/]+)\s*(?:;(.*))?")
 _QUALITY: Final = re.compile(r"\s*q\s*=\s*(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)\s*", re.IGNORECASE)
-
-_LEVEL: Final = Levels(tuple(Level), "How much durability a write waits for, or how fresh a read must be.")
-_READ_TWO: Final = Levels(
-    (Level.ONE, Level.QUORUM),
-    "How fresh the answer must be.",
-    "ranges are read at level one or quorum; all compares replicas key by key",
-)
-_DELETE_TWO: Final = Levels(
-    (Level.QUORUM, Level.ALL),
-    "How much durability is waited for.",
-    "a range is deleted at level quorum or all: at one, its node may not know the keys",
-)
-_TXN_TWO: Final = Levels(
-    (Level.QUORUM, Level.ALL),
-    "How much durability is waited for.",
-    "a transaction takes level quorum or all: at one, its node may not know the present values",
-)
-_TIMEOUT_MS: Final = Number(
-    "timeout_ms",
-    1,
-    limits.TIMEOUT_MS_MAX,
-    "How long the answer may take, from the head of the request.",
-    default=limits.TIMEOUT_MS_DEFAULT,
-)
-_LEASE: Final = Number("lease", 1, limits.REVISION_MAX, "The lease with which the key ends; not at level one.")
-_MIN_REVISION: Final = Number("min_revision", 0, limits.REVISION_MAX, "Wait until this revision is reached.")
-_MAX_STALENESS_MS: Final = Number(
-    "max_staleness_ms",
-    0,
-    limits.TIMEOUT_MS_MAX,
-    "Level one only: wait until nothing lacks that was acknowledged longer ago.",
-)
-_REVISION: Final = Number(
-    "revision", 0, limits.REVISION_MAX, "Read as it was at this revision; 0 is the empty store."
-)
-_PREFIX: Final = Key("prefix", "All keys that begin with it; instead of start and end.")
-_START: Final = Key("start", "The first key.")
-_END: Final = Key("end", "The first key that does not belong to it any more; an empty one is no end.")
-_LIMIT: Final = Number("limit", 1, limits.RANGE_LIMIT_MAX, "At most so many keys. A stream has no limit by itself.")
-_CURSOR: Final = Opaque("cursor", limits.CURSOR_CHARS_MAX, "Where the page before this one ended, as it told.")
-_REVERSE: Final = Flag("reverse", "From the last key to the first.")
-_KEYS_ONLY: Final = Flag("keys_only", "Leave the values out.")
-_COUNT_ONLY: Final = Flag("count_only", "Only count the keys.")
-_DRY_RUN: Final = Flag("dry_run", "Only count them.")
-_WATCHED_KEY: Final = Key("key", "This key; or else give prefix.", bytes_min=1)
-_WATCHED_PREFIX: Final = Key("prefix", "All keys that begin with it; an empty one is all.")
-_FROM: Final = Number("from", 1, limits.REVISION_MAX, "The first revision to be told; without it, the next one.")
-_PREVIOUS: Final = Flag("previous", "Tell the record before each change, too.")
-_FORCE: Final = Flag("force", "Also where acknowledged writes at level one may be lost with the member.")
-
-NOTHING: Final = Query()
-TIMEOUT: Final = Query(_TIMEOUT_MS)
-WRITE: Final = Query(_LEVEL, _TIMEOUT_MS)
-PUT: Final = Query(_LEVEL, _LEASE, _TIMEOUT_MS)
-READ: Final = Query(_LEVEL, _MIN_REVISION, _MAX_STALENESS_MS, _REVISION, _TIMEOUT_MS)
-RANGE: Final = Query(
-    _PREFIX, _START, _END, _READ_TWO, _LIMIT, _CURSOR, _REVERSE, _KEYS_ONLY, _COUNT_ONLY, _REVISION, _TIMEOUT_MS
-)
-RANGE_DELETE: Final = Query(_PREFIX, _START, _END, _DELETE_TWO, _DRY_RUN, _TIMEOUT_MS)
-TXN: Final = Query(_TXN_TWO, _TIMEOUT_MS)
-WATCH: Final = Query(_WATCHED_KEY, _WATCHED_PREFIX, _FROM, _PREVIOUS, _TIMEOUT_MS)
-REMOVAL: Final = Query(_FORCE, _TIMEOUT_MS)
 
 
 class WriteOptions(NamedTuple):
@@ -180,7 +116,7 @@ def split_target(target: str) -> tuple[str, str]:
 
 def key_of(raw: str) -> bytes:
     """The key that `raw`, the rest of the path, means: decoded once, never normalised."""
-    key = _decoded(raw) if "%" in raw else raw.encode("utf-8", "surrogateescape")
+    key = decoded(raw) if "%" in raw else raw.encode("utf-8", "surrogateescape")
     if not key:
         raise BadRequest("the key is empty; a key has at least one byte")
     if len(key) > limits.KEY_BYTES_MAX:
@@ -190,16 +126,23 @@ def key_of(raw: str) -> bytes:
 
 @lru_cache(maxsize=1_024)
 def write_options(query: str) -> WriteOptions:
-    """Options of a DELETE, a batch or a transaction. Raises BadRequest."""
-    found = _parameters(query, _WRITE_PARAMETERS)
-    return WriteOptions(_level(found), _timeout_s(found))
+    """Options of a DELETE or a batch. Raises BadRequest."""
+    found = parameters.WRITE.found(query)
+    return WriteOptions(parameters.LEVEL.of(found), _timeout_s(found))
+
+
+@lru_cache(maxsize=1_024)
+def transaction_options(query: str) -> WriteOptions:
+    """Options of a transaction, which is never at level ONE. Raises BadRequest."""
+    found = parameters.TXN.found(query)
+    return WriteOptions(parameters.TXN_LEVEL.of(found), _timeout_s(found))
 
 
 @lru_cache(maxsize=1_024)
 def put_options(query: str) -> PutOptions:
     """Options of a PUT. Raises BadRequest."""
-    found = _parameters(query, _PUT_PARAMETERS)
-    level, lease = _level(found), _number(found, "lease", 1, limits.REVISION_MAX) or 0
+    found = parameters.PUT.found(query)
+    level, lease = parameters.LEVEL.of(found), parameters.LEASE.of(found) or 0
     if lease and level is Level.ONE:
         raise BadRequest("a write at level one takes no lease: its node may not know whether it is there")
     return PutOptions(level, _timeout_s(found), lease)
@@ -209,54 +152,52 @@ def range_delete_options(query: str) -> RangeDeleteOptions:
     """Options of a range DELETE. Raises BadRequest, also where no bound is given: nothing is deleted by leaving one
     out.
     """
-    found = _parameters(query, _RANGE_DELETE_PARAMETERS)
-    if not found.keys() & _BOUNDS:
+    found = parameters.RANGE_DELETE.found(query)
+    if not found.keys() & {"prefix", "start", "end"}:
         raise BadRequest("say which keys: prefix, or start and end; an empty prefix is all of them")
-    level = _level(found)
-    if level is Level.ONE:
-        raise BadRequest("a range is deleted at level quorum or all: at one, its node may not know the keys")
-    return RangeDeleteOptions(level, _timeout_s(found), *_bounds(found), _flag(found, "dry_run"))
+    level, dry_run = parameters.DELETE_LEVEL.of(found), parameters.DRY_RUN.of(found)
+    return RangeDeleteOptions(level, _timeout_s(found), *_bounds(found), dry_run)
 
 
 def watch_options(query: str, last_event_id: str | None) -> WatchOptions:
     """Options of a watch. Raises BadRequest, or KeyTooLong."""
-    found = _parameters(query, _WATCH_PARAMETERS)
-    if ("key" in found) == ("prefix" in found):
+    found = parameters.WATCH.found(query)
+    key, prefix = parameters.WATCHED_KEY.of(found), parameters.WATCHED_PREFIX.of(found)
+    if (key is None) == (prefix is None):
         raise BadRequest("watch one key, or all keys with a prefix: give key or prefix")
-    key = found.get("key", found.get("prefix", b""))
-    if len(key) > limits.KEY_BYTES_MAX:
-        raise KeyTooLong(f"a key has at most {limits.KEY_BYTES_MAX} bytes")
-    if "key" in found and not key:
-        raise BadRequest("the key is empty; an empty prefix watches all keys")
-    start = _number(found, "from", 1, limits.REVISION_MAX)
+    start = parameters.FROM.of(found)
     if last_event_id:
-        if _DIGITS.fullmatch(last_event_id.encode("utf-8", "surrogateescape")) is None:
+        if DIGITS.fullmatch(last_event_id.encode("utf-8", "surrogateescape")) is None:
             raise BadRequest("Last-Event-ID must be one that a watch has told: a revision")
         start = min(int(last_event_id) + 1, limits.REVISION_MAX)
-    return WatchOptions(key, "prefix" in found, start, _flag(found, "previous"), _timeout_s(found))
+    return WatchOptions(key or prefix or b"", key is None, start, parameters.PREVIOUS.of(found), _timeout_s(found))
 
 
 def timeout_option(query: str) -> float:
     """Seconds, for a call that takes nothing but `timeout_ms`. Raises BadRequest."""
-    return _timeout_s(_parameters(query, frozenset({"timeout_ms"})))
+    return _timeout_s(parameters.TIMEOUT.found(query))
+
+
+def no_options(query: str) -> None:
+    """For a call that takes no parameters. Raises BadRequest."""
+    parameters.NOTHING.found(query)
 
 
 def removal_options(query: str) -> tuple[bool, float]:
     """(force, seconds) of the removal of a member. Raises BadRequest."""
-    found = _parameters(query, frozenset({"timeout_ms", "force"}))
-    return _flag(found, "force"), _timeout_s(found)
+    found = parameters.REMOVAL.found(query)
+    return parameters.FORCE.of(found), _timeout_s(found)
 
 
 @lru_cache(maxsize=1_024)
 def read_options(query: str) -> ReadOptions:
     """Options of a GET of one key. Raises BadRequest."""
-    found = _parameters(query, _READ_PARAMETERS)
-    level = _level(found)
-    min_revision = _number(found, "min_revision", 0, limits.REVISION_MAX)
-    staleness_ms = _number(found, "max_staleness_ms", 0, limits.TIMEOUT_MS_MAX)
+    found = parameters.READ.found(query)
+    level = parameters.LEVEL.of(found)
+    min_revision, staleness_ms = parameters.MIN_REVISION.of(found), parameters.MAX_STALENESS_MS.of(found)
     if staleness_ms is not None and level is not Level.ONE:
         raise BadRequest("max_staleness_ms goes with level one; the other levels are never stale")
-    revision = _number(found, "revision", 0, limits.REVISION_MAX)
+    revision = parameters.REVISION.of(found)
     if revision is not None and (level is Level.ALL or min_revision is not None or staleness_ms is not None):
         raise BadRequest(
             "a read at a revision is the same everywhere and for ever: it takes no min_revision, no max_staleness_ms, "
@@ -268,20 +209,20 @@ def read_options(query: str) -> ReadOptions:
 
 def range_options(query: str) -> RangeOptions:
     """Options of a range GET. Raises BadRequest, or KeyTooLong for a bound above the length of a key."""
-    found = _parameters(query, _RANGE_PARAMETERS)
+    found = parameters.RANGE.found(query)
     start, end = _bounds(found)
-    reverse = _flag(found, "reverse")
+    reverse = parameters.REVERSE.of(found)
     options = RangeOptions(
-        level=_range_level(found),
+        level=parameters.READ_LEVEL.of(found),
         timeout_s=_timeout_s(found),
         start=start,
         end=end,
-        limit=_number(found, "limit", 1, limits.RANGE_LIMIT_MAX),
+        limit=parameters.LIMIT.of(found),
         cursor=cursor_of(found["cursor"], reverse=reverse) if "cursor" in found else None,
         reverse=reverse,
-        keys_only=_flag(found, "keys_only"),
-        count_only=_flag(found, "count_only"),
-        revision=_number(found, "revision", 0, limits.REVISION_MAX),
+        keys_only=parameters.KEYS_ONLY.of(found),
+        count_only=parameters.COUNT_ONLY.of(found),
+        revision=parameters.REVISION.of(found),
     )
     at = options.cursor
     if at is not None and (at.after < start or (end is not None and at.after >= end)):
@@ -319,7 +260,7 @@ def write_condition(if_match: Sequence[str], if_none_match: Sequence[str], *, de
     text = if_match[0].strip()
     if text == "*":
         return MUST_EXIST
-    tag = _ENTITY_TAG.fullmatch(text)
+    tag = ENTITY_TAG.fullmatch(text)
     if tag is None or int(tag[1]) > limits.REVISION_MAX:
         raise BadRequest('If-Match must be * or one mod_revision in double quotes, for example "42"')
     return int(tag[1])
@@ -336,7 +277,7 @@ def once(keys: Sequence[str], sessions: Sequence[str]) -> Once | None:
         return key
     if not sessions:
         return None
-    match = _SESSION.fullmatch(sessions[0].strip())
+    match = SESSION.fullmatch(sessions[0].strip())
     numbers = tuple(int(number) for number in match.groups()) if match else ()
     if not numbers or max(numbers) > limits.REVISION_MAX or numbers[2] > numbers[1]:
         raise BadRequest(
@@ -347,7 +288,7 @@ def once(keys: Sequence[str], sessions: Sequence[str]) -> Once | None:
 
 def stamp(text: str) -> Stamp:
     """The stamp in a header KV-Stamp. Raises BadRequest."""
-    match = _STAMP.fullmatch(text.strip())
+    match = STAMP.fullmatch(text.strip())
     if match is None:
         raise BadRequest("KV-Stamp must be one that an answer has told: MS.COUNTER.NODE.SEQUENCE")
     return Stamp(int(match[1]), int(match[2]), match[3] or "", int(match[4]))
@@ -355,7 +296,7 @@ def stamp(text: str) -> Stamp:
 
 def number_of(raw: str, what: str) -> int:
     """The number of a session or a lease in a path. Raises BadRequest."""
-    if _DIGITS.fullmatch(raw.encode("utf-8", "surrogateescape")) is None or not 0 < int(raw) <= limits.REVISION_MAX:
+    if DIGITS.fullmatch(raw.encode("utf-8", "surrogateescape")) is None or not 0 < int(raw) <= limits.REVISION_MAX:
         raise BadRequest(f"a {what} is a whole number")
     return int(raw)
 
@@ -424,72 +365,16 @@ def _media_range(text: str) -> tuple[str, str, float] | None:
     return match[1].lower(), match[2].lower(), quality
 
 
-def _decoded(raw: str) -> bytes:
-    if _BROKEN_ESCAPE.search(raw):
-        raise BadRequest("broken percent-encoding: % must be followed by two hexadecimal digits")
-    return unquote_to_bytes(raw.encode("utf-8", "surrogateescape"))
-
-
-def _parameters(query: str, known: frozenset[str]) -> dict[str, bytes]:
-    found: dict[str, bytes] = {}
-    for part in query.split("&") if query else ():
-        if not part:
-            continue
-        name, _, raw = part.partition("=")
-        if name not in known:
-            raise BadRequest(f"unknown parameter {name[:64]!a}; known here: {', '.join(sorted(known))}")
-        if name in found:
-            raise BadRequest(f"the parameter {name} is given twice")
-        # A plus sign is a space in a query, as every common client library writes it; in a path it is itself.
-        found[name] = _decoded(raw.replace("+", " "))
-    return found
-
-
-def _range_level(found: dict[str, bytes]) -> Level:
-    level = _level(found)
-    if level not in RANGE_LEVELS:
-        raise BadRequest("ranges are read at level one or quorum; all compares replicas key by key")
-    return level
-
-
-def _level(found: dict[str, bytes]) -> Level:
-    raw = found.get("level")
-    if raw is None:
-        return Level.QUORUM
-    named = next((level for level in Level if level.value.encode() == raw), None)
-    if named is None:
-        raise BadRequest("level must be one of one, quorum, all, in lower case")
-    return named
-
-
-def _timeout_s(found: dict[str, bytes]) -> float:
-    timeout_ms = _number(found, "timeout_ms", 1, limits.TIMEOUT_MS_MAX)
+def _timeout_s(found: Found) -> float:
+    timeout_ms = parameters.TIMEOUT_MS.of(found)
     return (limits.TIMEOUT_MS_DEFAULT if timeout_ms is None else timeout_ms) / 1_000
 
 
-def _number(found: dict[str, bytes], name: str, least: int, most: int) -> int | None:
-    raw = found.get(name)
-    if raw is None:
-        return None
-    if _DIGITS.fullmatch(raw) is None or not least <= int(raw) <= most:
-        raise BadRequest(f"{name} must be a whole number from {least} to {most}")
-    return int(raw)
-
-
-def _flag(found: dict[str, bytes], name: str) -> bool:
-    raw = found.get(name, b"false")
-    if raw not in (b"true", b"false"):
-        raise BadRequest(f"{name} must be true or false")
-    return raw == b"true"
-
-
-def _bounds(found: dict[str, bytes]) -> tuple[bytes, bytes | None]:
-    for name in ("prefix", "start", "end"):
-        if len(found.get(name, b"")) > limits.KEY_BYTES_MAX:
-            raise KeyTooLong(f"{name} has more than {limits.KEY_BYTES_MAX} bytes")
-    if "prefix" in found:
-        if "start" in found or "end" in found:
+def _bounds(found: Found) -> tuple[bytes, bytes | None]:
+    prefix, start, end = parameters.PREFIX.of(found), parameters.START.of(found), parameters.END.of(found)
+    if prefix is not None:
+        if start is not None or end is not None:
             raise BadRequest("give prefix, or start and end, not both")
-        return found["prefix"], prefix_end(found["prefix"])
+        return prefix, prefix_end(prefix)
     # An empty end is one left blank in a form or script: there is nothing below the empty key to ask for.
-    return found.get("start", b""), found.get("end") or None
+    return start or b"", end or None

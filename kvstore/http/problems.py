@@ -4,11 +4,33 @@ import copy
 import math
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
-from kvstore.errors import KvError
+from kvstore.errors import KvError, Outcome
 from kvstore.http.answer import PROBLEM, Answer, content_type
+from kvstore.model.levels import Level
 
 _CONTENT_TYPE = content_type(PROBLEM)
+
+
+class ProblemBody(msgspec.Struct):
+    """What `KvError.to_problem` tells; `revision` where something was compacted, if it is known what is left."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    outcome: Outcome | None
+    level: Level | None
+    required: int | None
+    acked: int | None
+    missing: list[str]
+    leader: str | None
+    receipt: str | None
+    request_id: str | None
+    retry_safe: bool
+    revision: int | UnsetType = UNSET
 
 
 class Refused(Exception):

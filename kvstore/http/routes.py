@@ -5,9 +5,10 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
-from kvstore.http import batch, cluster, kv, leases, once, ranges, transactions, watch
+from kvstore.http import batch, cluster, kv, leases, once, operations, ranges, transactions, watch
 from kvstore.http.answer import Answer
 from kvstore.http.kv import Door
+from kvstore.http.operations import Operation
 
 # (door, request, the rest of the path behind its prefix still encoded, the query still encoded)
 Handler = Callable[[Door, web.BaseRequest, str, str], Awaitable[Answer]]
@@ -27,41 +28,47 @@ GIVEN: Final = tuple(
 
 
 class Route(NamedTuple):
-    """One operation. `read`: it changes nothing, so that its errors have no outcome. `levelled`: it takes a level."""
+    """One operation; `operation` says what it takes and answers. `read`: it changes nothing, so that its errors have no
+    outcome. `levelled`: it takes a level.
+    """
 
     method: str
     path: str
     handler: Handler
+    operation: Operation
     read: bool
     levelled: bool
 
 
 ROUTES: Final = (
-    Route("GET", ITEM_PATH, kv.get, read=True, levelled=True),
-    Route("PUT", ITEM_PATH, kv.put, read=False, levelled=True),
-    Route("DELETE", ITEM_PATH, kv.delete, read=False, levelled=True),
-    Route("GET", "/v1/kv", ranges.get_range, read=True, levelled=True),
-    Route("POST", "/v1/batch", batch.post_batch, read=False, levelled=True),
-    Route("DELETE", "/v1/kv", transactions.delete_range, read=False, levelled=True),
-    Route("POST", "/v1/txn", transactions.transact, read=False, levelled=True),
-    Route("POST", "/v1/compact", transactions.compact, read=False, levelled=False),
-    Route("GET", "/v1/watch", watch.get_watch, read=True, levelled=False),
-    Route("POST", "/v1/leases", leases.grant, read=False, levelled=False),
-    Route("GET", "/v1/leases", leases.get_leases, read=True, levelled=False),
-    Route("POST", "/v1/leases/keepalive", leases.keep_many_alive, read=False, levelled=False),
-    Route("GET", LEASE_PATH, leases.get_lease, read=True, levelled=False),
-    Route("DELETE", LEASE_PATH, leases.revoke, read=False, levelled=False),
-    Route("POST", KEEPALIVE_PATH, leases.keep_alive, read=False, levelled=False),
-    Route("GET", RECEIPT_PATH, once.get_receipt, read=True, levelled=False),
-    Route("POST", "/v1/sessions", once.open_session, read=False, levelled=False),
-    Route("DELETE", SESSION_PATH, once.close_session, read=False, levelled=False),
-    Route("GET", "/v1/cluster", cluster.get_cluster, read=True, levelled=False),
-    Route("POST", "/v1/cluster/members", cluster.add_member, read=False, levelled=False),
-    Route("DELETE", MEMBER_PATH, cluster.remove_member, read=False, levelled=False),
-    Route("POST", "/v1/cluster/leader", cluster.transfer_leader, read=False, levelled=False),
-    Route("GET", "/livez", cluster.livez, read=True, levelled=False),
-    Route("GET", "/readyz", cluster.readyz, read=True, levelled=False),
-    Route("GET", "/metrics", cluster.metrics, read=True, levelled=False),
+    Route("GET", ITEM_PATH, kv.get, operations.GET_KEY, read=True, levelled=True),
+    Route("PUT", ITEM_PATH, kv.put, operations.PUT_KEY, read=False, levelled=True),
+    Route("DELETE", ITEM_PATH, kv.delete, operations.DELETE_KEY, read=False, levelled=True),
+    Route("GET", "/v1/kv", ranges.get_range, operations.GET_RANGE, read=True, levelled=True),
+    Route("POST", "/v1/batch", batch.post_batch, operations.BATCH, read=False, levelled=True),
+    Route("DELETE", "/v1/kv", transactions.delete_range, operations.DELETE_RANGE, read=False, levelled=True),
+    Route("POST", "/v1/txn", transactions.transact, operations.TXN, read=False, levelled=True),
+    Route("POST", "/v1/compact", transactions.compact, operations.COMPACT, read=False, levelled=False),
+    Route("GET", "/v1/watch", watch.get_watch, operations.WATCH, read=True, levelled=False),
+    Route("POST", "/v1/leases", leases.grant, operations.GRANT, read=False, levelled=False),
+    Route("GET", "/v1/leases", leases.get_leases, operations.LEASES, read=True, levelled=False),
+    Route(
+        "POST", "/v1/leases/keepalive", leases.keep_many_alive, operations.KEEP_MANY_ALIVE, read=False, levelled=False
+    ),
+    Route("GET", LEASE_PATH, leases.get_lease, operations.LEASE, read=True, levelled=False),
+    Route("DELETE", LEASE_PATH, leases.revoke, operations.REVOKE, read=False, levelled=False),
+    Route("POST", KEEPALIVE_PATH, leases.keep_alive, operations.KEEP_ALIVE, read=False, levelled=False),
+    Route("GET", RECEIPT_PATH, once.get_receipt, operations.RECEIPT, read=True, levelled=False),
+    Route("POST", "/v1/sessions", once.open_session, operations.OPEN_SESSION, read=False, levelled=False),
+    Route("DELETE", SESSION_PATH, once.close_session, operations.CLOSE_SESSION, read=False, levelled=False),
+    Route("GET", "/v1/cluster", cluster.get_cluster, operations.CLUSTER, read=True, levelled=False),
+    Route("POST", "/v1/cluster/members", cluster.add_member, operations.ADD_MEMBER, read=False, levelled=False),
+    Route("DELETE", MEMBER_PATH, cluster.remove_member, operations.REMOVE_MEMBER, read=False, levelled=False),
+    Route("POST", "/v1/cluster/leader", cluster.transfer_leader, operations.TRANSFER, read=False, levelled=False),
+    Route("GET", "/livez", cluster.livez, operations.LIVE, read=True, levelled=False),
+    Route("GET", "/readyz", cluster.readyz, operations.READY, read=True, levelled=False),
+    Route("GET", "/openapi.json", cluster.get_openapi, operations.DESCRIPTION, read=True, levelled=False),
+    Route("GET", "/metrics", cluster.metrics, operations.METRICS, read=True, levelled=False),
 )
 
 

@@ -1,6 +1,9 @@
-"""The shapes of structured bodies, one struct each; the same members in JSON and in msgpack."""
+"""The shapes of structured bodies, one struct each; the same members in JSON and in msgpack.
 
-from typing import Any, Literal
+`EITHER` names the members of which there is one, under the plain name or under that ending in `_base64`.
+"""
+
+from typing import Any, ClassVar, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -16,6 +19,8 @@ _encode_msgpack = msgspec.msgpack.Encoder().encode
 
 class WriteBody(msgspec.Struct):
     """The answer to PUT and DELETE."""
+
+    EITHER: ClassVar[tuple[str, ...]] = ("key",)
 
     key: str | UnsetType
     key_base64: bytes | UnsetType
@@ -63,6 +68,8 @@ class SessionBody(msgspec.Struct):
 class RecordBody(msgspec.Struct):
     """One record. `value_base64` is left out where only keys were asked for."""
 
+    EITHER: ClassVar[tuple[str, ...]] = ("key",)
+
     key: str | UnsetType
     key_base64: bytes | UnsetType
     value_base64: bytes | UnsetType
@@ -100,6 +107,8 @@ class RangeBody(msgspec.Struct):
 
 class LineBody(msgspec.Struct):
     """One line of a range as ndjson."""
+
+    EITHER: ClassVar[tuple[str, ...]] = ("key",)
 
     key: str | UnsetType
     key_base64: bytes | UnsetType

@@ -1,16 +1,16 @@
 """Handlers of what changes several keys at one revision: transactions and range deletes; and of compaction."""
 
-from typing import Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
 from aiohttp import web
-from msgspec import UNSET
+from msgspec import UNSET, Meta
 
 from kvstore import limits
 from kvstore.errors import BadRequest
 from kvstore.http import parse
 from kvstore.http.answer import Answer
-from kvstore.http.asked import Keyed, asked, plain_bytes
+from kvstore.http.asked import Base64Text, Keyed, PlainText, asked, plain_bytes
 from kvstore.http.kv import Door, once_of
 from kvstore.http.once import shaped
 from kvstore.http.shapes import RecordBody
@@ -43,16 +43,18 @@ class CompareBody(Keyed, forbid_unknown_fields=True):
 
     target: Literal["value", "version", "create_revision", "mod_revision", "lease", "exists"] = "mod_revision"
     relation: Literal["=", "!=", "<", ">"] = "="
-    to: Any = UNSET
-    to_base64: Any = UNSET
+    to: Annotated[Any, Meta(extra_json_schema={"type": ["integer", "string", "boolean"]})] = UNSET
+    to_base64: Base64Text = UNSET
 
 
 class PutStep(Keyed, forbid_unknown_fields=True, tag_field="op", tag="put"):
     """Put a value under a key. Without `lease` the key has none then; `keep_lease` keeps the one that it has."""
 
-    value: Any = UNSET
-    value_base64: Any = UNSET
-    lease: int = 0
+    EITHER: ClassVar[tuple[str, ...]] = ("key", "value")
+
+    value: PlainText = UNSET
+    value_base64: Base64Text = UNSET
+    lease: Annotated[int, Meta(ge=0, le=limits.REVISION_MAX)] = 0
     keep_lease: bool = False
 
 
@@ -65,12 +67,12 @@ class DeleteStep(Keyed, forbid_unknown_fields=True, tag_field="op", tag="delete"
 
 
 class _Bounds(msgspec.Struct, forbid_unknown_fields=True):
-    prefix: Any = UNSET
-    prefix_base64: Any = UNSET
-    start: Any = UNSET
-    start_base64: Any = UNSET
-    end: Any = UNSET
-    end_base64: Any = UNSET
+    prefix: PlainText = UNSET
+    prefix_base64: Base64Text = UNSET
+    start: PlainText = UNSET
+    start_base64: Base64Text = UNSET
+    end: PlainText = UNSET
+    end_base64: Base64Text = UNSET
 
     def span(self) -> tuple[bytes, bytes | None]:
         """The keys that are meant: from the first up to the second, exclusive. Raises BadRequest."""
@@ -97,7 +99,7 @@ class DeleteRangeStep(_Bounds, forbid_unknown_fields=True, tag_field="op", tag="
 class RangeStep(_Bounds, forbid_unknown_fields=True, tag_field="op", tag="range"):
     """Read a range, as it was before the transaction. `limit` 0: all of it."""
 
-    limit: int = 0
+    limit: Annotated[int, Meta(ge=0, lt=1 << 31)] = 0
     reverse: bool = False
 
 
@@ -147,14 +149,12 @@ class RangeDeleteBody(msgspec.Struct):
 class CompactBody(msgspec.Struct, forbid_unknown_fields=True):
     """Body of `POST /v1/compact`, and its answer."""
 
-    revision: int
+    revision: Annotated[int, Meta(ge=1, le=limits.REVISION_MAX)]
 
 
 async def transact(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
     """Carries out one of two lists of operations at one revision, as comparisons decide."""
-    level, timeout_s = parse.write_options(query)
-    if level is Level.ONE:
-        raise BadRequest("a transaction takes level quorum or all: at one, its node may not know the present values")
+    level, timeout_s = parse.transaction_options(query)
     once = once_of(door, request)
     body, took_s = await asked(door, request, TxnBody, timeout_s=timeout_s, bytes_max=limits.TXN_BODY_BYTES_MAX)
     comparisons, then, otherwise = _lists(body)
@@ -194,8 +194,6 @@ async def compact(door: Door, request: web.BaseRequest, raw_key: str, query: str
     """Forgets the history up to a revision: what was before it can be neither read nor watched any more."""
     timeout_s = parse.timeout_option(query)
     body, took_s = await asked(door, request, CompactBody, timeout_s=timeout_s)
-    if not 0 < body.revision <= limits.REVISION_MAX:
-        raise BadRequest("a revision is a whole number above 0")
     await door.store.transactions.compact(body.revision, timeout_s=timeout_s - took_s)
     return shaped(door, request, 200, body)
 
@@ -239,7 +237,7 @@ def _step(body: _Step) -> Step:
         return (STEP_GET, key)
     if isinstance(body, DeleteStep):
         return (OP_DELETE, key)
-    if body.lease < 0 or (body.lease and body.keep_lease):
+    if body.lease and body.keep_lease:
         raise BadRequest("give lease, the id of one, or keep_lease")
     value = plain_bytes("value", body.value, body.value_base64)
     return (OP_PUT, key, value, KEEP_LEASE if body.keep_lease else body.lease)

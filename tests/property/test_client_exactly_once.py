@@ -245,7 +245,7 @@ def _batch_reply(asked: list[object], results: list[BatchResult | None]) -> Repl
         batch._told(op, NotFound("absent", read=True) if result is None else result, Level.QUORUM)  # type: ignore[arg-type]
         for op, result in zip(asked, results, strict=True)
     ]
-    return Reply(200, {"Content-Type": MSGPACK}, encode(batch.BatchBody(told), MSGPACK))
+    return Reply(200, {"Content-Type": MSGPACK}, encode(batch.BatchAnswerBody(told), MSGPACK))
 
 
 _REFUSALS: Final[dict[int, Callable[[], KvError]]] = {

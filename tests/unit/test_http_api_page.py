@@ -41,7 +41,7 @@ def test_every_code_stands_in_the_row_of_its_status(error: type[KvError]) -> Non
     assert [row for row in rows if re.search(rf"\b{error.code}\b", row)]
 
 
-@pytest.mark.parametrize("shape", [batch._Body, batch._Get, batch._Delete, batch._Put])
+@pytest.mark.parametrize("shape", [batch.BatchBody, batch.GetOp, batch.DeleteOp, batch.PutOp])
 def test_every_member_of_a_batch(shape: type[msgspec.Struct]) -> None:
     for name in shape.__struct_fields__:
         assert re.search(rf'"{name}"|`{name}`', PAGE), name

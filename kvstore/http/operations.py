@@ -1,0 +1,313 @@
+"""What each route takes and answers, for `/openapi.json`. The route table names one of these beside each handler.
+
+What can be taken from where it is kept is: parameters from the Query that parses them, bodies from their structs, codes
+and statuses from the error tree. What a handler's docstring says is the summary.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, get_type_hints
+
+import msgspec
+
+from kvstore import errors, limits
+from kvstore.errors import KvError
+from kvstore.http import batch, cluster, leases, parameters, parse, shapes, transactions
+from kvstore.http.answer import JSON, MSGPACK, NDJSON, OCTETS
+from kvstore.http.parameters import Key, Number, Opaque, Parameter, Query
+from kvstore.http.problems import ProblemBody
+from kvstore.model.results import ClusterView, MemberView
+
+Schema = dict[str, Any]
+REF: Final = "#/components/schemas/{name}"
+
+Shape = type[msgspec.Struct] | Schema
+"""A struct, or a schema as it stands."""
+
+
+class Header(NamedTuple):
+    """A header. `always`: an answer has it every time; no request has to have any."""
+
+    name: str
+    about: str
+    schema: Schema
+    always: bool = False
+
+
+class Told(NamedTuple):
+    """An answer that is no error."""
+
+    about: str
+    content: Mapping[str, Shape]
+    headers: tuple[Header, ...] = ()
+
+
+class Operation(NamedTuple):
+    """What a route takes and answers. `given`: what stands in its path. `errors`: beside those that any route has."""
+
+    query: Query
+    answers: Mapping[int, Told]
+    errors: tuple[type[KvError], ...] = ()
+    given: Parameter | None = None
+    headers: tuple[Header, ...] = ()
+    body: Mapping[str, Shape] | None = None
+
+
+def ref(struct: type[msgspec.Struct]) -> Schema:
+    """Where the document has the schema of `struct`."""
+    return {"$ref": REF.format(name=struct.__name__)}
+
+
+def _both(shape: Shape) -> Mapping[str, Shape]:
+    return {JSON: shape, MSGPACK: shape}
+
+
+def _matching(pattern: str) -> Schema:
+    return {"type": "string", "pattern": f"^(?:{pattern})$"}
+
+
+def _object_of(name: str, view: type, **instead: Any) -> type[msgspec.Struct]:
+    """The struct that a named tuple is as an object."""
+    return msgspec.defstruct(name, [*(get_type_hints(view) | instead).items()])
+
+
+# -- headers
+
+_WHOLE: Final[Schema] = {"type": "integer", "minimum": 0}
+_TEXT: Final[Schema] = {"type": "string"}
+
+REQUEST_ID: Final = Header(
+    "X-Request-Id", "The request's id: the client's, if it may be used, else a new one.", _TEXT, True
+)
+STAMP: Final = Header(
+    "KV-Stamp", "The highest stamp that is known: what is written behind it is later.", _matching(parse.STAMP.pattern)
+)
+_SESSION: Final = Header("KV-Session", "SESSION/SEQUENCE/FLOOR names a write.", _matching(parse.SESSION.pattern))
+_IDEMPOTENCY_KEY: Final = Header(
+    "Idempotency-Key",
+    "Names a write, so that it can be sent again.",
+    {"type": "string", "minLength": 1, "maxLength": limits.IDEMPOTENCY_KEY_BYTES_MAX},
+)
+_IF_MATCH: Final = Header(
+    "If-Match",
+    "The key's mod_revision, in quotes; or * if it only must be there.",
+    _matching(rf"\*|{parse.ENTITY_TAG.pattern}"),
+)
+_IF_NONE_MATCH: Final = Header("If-None-Match", "The key must be absent.", {"type": "string", "const": "*"})
+_LAST_EVENT_ID: Final = Header(
+    "Last-Event-ID", "The last id that a watch told: go on behind it.", _matching(parse.DIGITS.pattern.decode())
+)
+RETRY_AFTER: Final = Header("Retry-After", "Seconds after which it may be tried again.", _WHOLE)
+_LOCATION: Final = Header("Location", "The receipt.", _TEXT, True)
+_ETAG: Final = Header(
+    "ETag", "The mod_revision, in quotes; none while a write is pending.", _matching(parse.ENTITY_TAG.pattern)
+)
+_REVISION: Final = Header("KV-Revision", "The revision of the write, or of the state that answered.", _WHOLE, True)
+_VERSION: Final = Header("KV-Version", "How often the key was put since it was created.", _WHOLE)
+_APPLIED_INDEX: Final = Header("KV-Applied-Index", "How much of the log the answering state has.", _WHOLE, True)
+_LEADER: Final = Header("KV-Leader", "Who leads, if the answering node knows.", _TEXT)
+_STAMPED: Final = STAMP._replace(always=True)
+_STATE: Final = (_REVISION, _APPLIED_INDEX, _LEADER, _STAMPED)
+
+_ONCE: Final = (STAMP, _IDEMPOTENCY_KEY, _SESSION)
+
+# -- errors
+
+ANY: Final[tuple[type[KvError], ...]] = (errors.BadRequest, errors.KeyTooLong, errors.Overloaded, errors.InternalError)
+_READ: Final = (
+    errors.NoQuorum,
+    errors.NoLeader,
+    errors.MembersUnreachable,
+    errors.NotAVoter,
+    errors.DeadlineExceeded,
+)
+_WRITE: Final = (*_READ, errors.Discarded, errors.StorageFull)
+_NAMED: Final = (*_WRITE, errors.IdempotencyConflict, errors.IdempotencyExpired)
+_BODY: Final = (errors.TooLarge,)
+
+# -- bodies
+
+_BYTES: Final[Schema] = {"type": "string", "format": "binary"}
+_PLAIN: Final = Told("It is.", {"text/plain": _TEXT})
+
+MemberBody: Final = _object_of("MemberBody", MemberView)
+ClusterBody: Final = _object_of("ClusterBody", ClusterView, members=list[MemberBody])  # type: ignore[valid-type]
+RemovedBody: Final = msgspec.defstruct("RemovedBody", [("lost_writes", int | None)], bases=(ClusterBody,))
+
+_CLUSTER: Final = {200: Told("The cluster as this node sees it.", _both(ClusterBody))}
+_BATCH_ANSWER: Final[Schema] = {
+    "type": "object",
+    "required": ["results"],
+    "properties": {
+        "results": {
+            "type": "array",
+            "items": {"anyOf": [ref(each) for each in (shapes.WriteBody, shapes.RecordBody, ProblemBody)]},
+        }
+    },
+}
+_STREAM: Final[Schema] = _TEXT | {"description": "Server-sent events; docs/http-api.md has their shapes."}
+_LINES: Final[Schema] = _TEXT | {"description": "One JSON object with key and value on each line."}
+
+
+def _stamped(shape: Shape, about: str) -> Told:
+    return Told(about, _both(shape), (_STAMPED,))
+
+
+# -- what stands in paths
+
+_KEY: Final = Key("key", "The key: any bytes, percent-encoded; decoded once and never normalised.", bytes_min=1)
+_LEASE: Final = Number("id", 1, limits.REVISION_MAX, "The lease.")
+_SESSION_NUMBER: Final = Number("session", 1, limits.REVISION_MAX, "The session.")
+_RECEIPT: Final = Opaque("id", limits.KEY_BYTES_MAX, "The receipt, as an answer has told it.")
+_NAME: Final = Opaque("name", limits.KEY_BYTES_MAX, "The member.")
+
+# -- keys
+
+_PENDING: Final = Told("Taken, not committed yet (level one).", _both(shapes.WriteBody), (_LOCATION, _STAMPED))
+
+GET_KEY: Final = Operation(
+    parameters.READ,
+    {
+        200: Told(
+            "The value, or the record if Accept prefers it.",
+            {OCTETS: _BYTES, **_both(shapes.RecordBody)},
+            (_ETAG, _VERSION, *_STATE),
+        )
+    },
+    (*_READ, errors.NotFound, errors.Compacted, errors.Divergence),
+    given=_KEY,
+    headers=(STAMP,),
+)
+PUT_KEY: Final = Operation(
+    parameters.PUT,
+    {
+        200: Told("Written.", _both(shapes.WriteBody), (_ETAG._replace(always=True), _REVISION, _VERSION, _STAMPED)),
+        202: _PENDING,
+    },
+    (*_NAMED, *_BODY, errors.PreconditionFailed, errors.LeaseNotFound),
+    given=_KEY,
+    headers=(_IF_MATCH, _IF_NONE_MATCH, *_ONCE),
+    body={OCTETS: _BYTES},
+)
+DELETE_KEY: Final = Operation(
+    parameters.WRITE,
+    {200: Told("Deleted.", _both(shapes.WriteBody), (_REVISION, _VERSION, _STAMPED)), 202: _PENDING},
+    (*_NAMED, errors.NotFound, errors.PreconditionFailed),
+    given=_KEY,
+    headers=(_IF_MATCH, *_ONCE),
+)
+GET_RANGE: Final = Operation(
+    parameters.RANGE,
+    {200: Told("A page of records, or a stream of them.", {**_both(shapes.RangeBody), NDJSON: _LINES}, _STATE)},
+    (*_READ, errors.Compacted),
+    headers=(STAMP,),
+)
+DELETE_RANGE: Final = Operation(
+    parameters.RANGE_DELETE,
+    {200: _stamped(transactions.RangeDeleteBody, "How many keys it took, or would take.")},
+    (*_NAMED, *_BODY),
+    headers=_ONCE,
+)
+BATCH: Final = Operation(
+    parameters.WRITE,
+    {200: _stamped(_BATCH_ANSWER, "Each operation has its answer.")},
+    (*_WRITE, *_BODY),
+    headers=(STAMP,),
+    body=_both(batch.BatchBody),
+)
+TXN: Final = Operation(
+    parameters.TXN,
+    {200: _stamped(transactions.TxnAnswerBody, "One of the two lists was carried out.")},
+    (*_NAMED, *_BODY, errors.LeaseNotFound),
+    headers=_ONCE,
+    body=_both(transactions.TxnBody),
+)
+COMPACT: Final = Operation(
+    parameters.TIMEOUT,
+    {200: _stamped(transactions.CompactBody, "The history before it is forgotten.")},
+    (*_WRITE, *_BODY, errors.Compacted),
+    body=_both(transactions.CompactBody),
+)
+WATCH: Final = Operation(
+    parameters.WATCH,
+    {
+        200: Told(
+            "The changes, as they come. KV-Revision: everything up to it is left out.",
+            {"text/event-stream": _STREAM},
+            (_REVISION, _STAMPED),
+        )
+    },
+    (*_READ, errors.Compacted),
+    headers=(_LAST_EVENT_ID, STAMP),
+)
+
+# -- leases, sessions, receipts
+
+GRANT: Final = Operation(
+    parameters.TIMEOUT,
+    {201: _stamped(leases.LeaseBody, "The new lease.")},
+    (*_NAMED, *_BODY),
+    headers=_ONCE,
+    body=_both(leases.GrantBody),
+)
+LEASES: Final = Operation(parameters.TIMEOUT, {200: _stamped(leases.LeasesBody, "Their ids.")}, _READ)
+KEEP_MANY_ALIVE: Final = Operation(
+    parameters.TIMEOUT,
+    {200: _stamped(leases.KeptAliveBody, "Those that live on, and those that are gone.")},
+    (*_WRITE, *_BODY),
+    body=_both(leases.KeepAliveBody),
+)
+LEASE: Final = Operation(
+    parameters.TIMEOUT,
+    {200: _stamped(leases.LeaseViewBody, "The lease.")},
+    (*_READ, errors.LeaseNotFound),
+    given=_LEASE,
+)
+REVOKE: Final = Operation(
+    parameters.TIMEOUT,
+    {200: _stamped(leases.RevokedBody, "It is gone, and so are its keys.")},
+    (*_NAMED, errors.LeaseNotFound),
+    given=_LEASE,
+    headers=_ONCE,
+)
+KEEP_ALIVE: Final = Operation(
+    parameters.TIMEOUT,
+    {200: _stamped(leases.LeaseBody, "It has its whole time again.")},
+    (*_WRITE, errors.LeaseNotFound),
+    given=_LEASE,
+)
+RECEIPT: Final = Operation(
+    parameters.TIMEOUT, {200: _stamped(shapes.ReceiptBody, "What became of it.")}, _READ, given=_RECEIPT
+)
+OPEN_SESSION: Final = Operation(parameters.TIMEOUT, {201: _stamped(shapes.SessionBody, "The new session.")}, _WRITE)
+CLOSE_SESSION: Final = Operation(
+    parameters.TIMEOUT, {200: _stamped(shapes.SessionBody, "It is gone.")}, _WRITE, given=_SESSION_NUMBER
+)
+
+# -- the cluster and this node
+
+CLUSTER: Final = Operation(parameters.NOTHING, _CLUSTER)
+ADD_MEMBER: Final = Operation(
+    parameters.TIMEOUT,
+    _CLUSTER,
+    (*_WRITE, *_BODY, errors.MembershipRefused),
+    body=_both(cluster.NewMember),
+)
+REMOVE_MEMBER: Final = Operation(
+    parameters.REMOVAL,
+    {200: Told("The cluster without it.", _both(RemovedBody))},
+    (*_WRITE, errors.MembershipRefused),
+    given=_NAME,
+)
+TRANSFER: Final = Operation(
+    parameters.TIMEOUT,
+    _CLUSTER,
+    (*_WRITE, *_BODY, errors.MembershipRefused),
+    body=_both(cluster.NewLeader),
+)
+LIVE: Final = Operation(parameters.NOTHING, {200: _PLAIN})
+READY: Final = Operation(parameters.NOTHING, {200: _PLAIN}, (errors.Unavailable,))
+METRICS: Final = Operation(
+    parameters.NOTHING,
+    {200: Told("All metrics.", {"text/plain": _TEXT, "application/openmetrics-text": _TEXT})},
+)
+DESCRIPTION: Final = Operation(parameters.NOTHING, {200: Told("This document.", {JSON: {"type": "object"}})})
