@@ -32,9 +32,7 @@ _Number = Annotated[int, Meta(ge=1, le=limits.REVISION_MAX)]
 
 
 class GetOp(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", tag="get"):
-    """Read a key. It is text, or base64 under the other name; in msgpack it may be bytes under the plain one."""
-
-    # The shapes of msgpack below have `Any` where bytes may stand.
+    """Read a key: text, or base64 under the other name."""
 
     key: str | UnsetType = UNSET
     key_base64: bytes | UnsetType = UNSET
@@ -67,32 +65,43 @@ class BatchBody(msgspec.Struct, forbid_unknown_fields=True):
     floor: _Number | None = None
 
 
-class _PackedGet(GetOp, forbid_unknown_fields=True, tag_field="op", tag="get"):
+# The same as msgpack, where bytes may stand as they are: of what type something is, each operation says for itself.
+
+
+class PackedGetOp(GetOp, forbid_unknown_fields=True, tag_field="op", tag="get"):
+    """Read a key: text or bytes, or base64 under the other name."""
+
     key: Any = UNSET
     key_base64: Any = UNSET
 
 
-class _PackedDelete(DeleteOp, forbid_unknown_fields=True, tag_field="op", tag="delete"):
+class PackedDeleteOp(DeleteOp, forbid_unknown_fields=True, tag_field="op", tag="delete"):
+    """Delete a key, under one condition at most."""
+
     key: Any = UNSET
     key_base64: Any = UNSET
 
 
-class _PackedPut(PutOp, forbid_unknown_fields=True, tag_field="op", tag="put"):
+class PackedPutOp(PutOp, forbid_unknown_fields=True, tag_field="op", tag="put"):
+    """Put a value under a key, under one condition at most."""
+
     key: Any = UNSET
     key_base64: Any = UNSET
     value: Any = UNSET
     value_base64: Any = UNSET
 
 
-class _PackedBody(msgspec.Struct, forbid_unknown_fields=True):
-    ops: Annotated[list[_PackedGet | _PackedDelete | _PackedPut], Meta(max_length=limits.BATCH_OPS_MAX)]
+class PackedBatchBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of `POST /v1/batch` as msgpack."""
+
+    ops: Annotated[list[PackedGetOp | PackedDeleteOp | PackedPutOp], Meta(max_length=limits.BATCH_OPS_MAX)]
     session: _Number | None = None
     floor: _Number | None = None
 
 
 _from_json = msgspec.json.Decoder(BatchBody).decode
-_from_msgpack = msgspec.msgpack.Decoder(_PackedBody).decode
-_Op = GetOp | _PackedGet
+_from_msgpack = msgspec.msgpack.Decoder(PackedBatchBody).decode
+_Op = GetOp | PackedGetOp
 
 
 class BatchAnswerBody(msgspec.Struct):
@@ -132,7 +141,7 @@ async def post_batch(door: Door, request: web.BaseRequest, raw_key: str, query: 
 _NOT_YET: Final = KvError("not carried out yet")
 
 
-def _decoded(body: bytes, media_type: str) -> BatchBody | _PackedBody:
+def _decoded(body: bytes, media_type: str) -> BatchBody | PackedBatchBody:
     kind = media_type.partition(";")[0].strip().lower()
     try:
         if kind == MSGPACK:
@@ -144,7 +153,7 @@ def _decoded(body: bytes, media_type: str) -> BatchBody | _PackedBody:
     raise BadRequest(f"a batch is {JSON} or {MSGPACK}")
 
 
-def _op(asked: _Op, batch: BatchBody | _PackedBody, default: Level) -> BatchOp | KvError:
+def _op(asked: _Op, batch: BatchBody | PackedBatchBody, default: Level) -> BatchOp | KvError:
     try:
         level = asked.level or default
         key = _bytes("key", asked.key, asked.key_base64)
@@ -184,7 +193,7 @@ def _condition(asked: DeleteOp) -> int | None:
     return MUST_EXIST if asked.if_exists else asked.if_revision
 
 
-def _once(asked: DeleteOp, batch: BatchBody | _PackedBody) -> Once | None:
+def _once(asked: DeleteOp, batch: BatchBody | PackedBatchBody) -> Once | None:
     if asked.idempotency_key is not None:
         key = asked.idempotency_key.strip().encode("utf-8", "surrogateescape")
         if asked.sequence is not None:

@@ -56,8 +56,9 @@ async def transfer_leader(door: Door, request: web.BaseRequest, raw_key: str, qu
 class NewMember(msgspec.Struct, forbid_unknown_fields=True):
     """Body of `POST /v1/cluster/members`."""
 
+    # Checked by the parsers of the settings, whose messages say what is wrong.
     name: Annotated[str, Meta(extra_json_schema={"pattern": f"^{NAME.pattern}$", "maxLength": limits.NAME_CHARS_MAX})]
-    peer: Annotated[str, Meta(extra_json_schema={"description": "HOST:PORT"})]
+    peer: Annotated[str, Meta(extra_json_schema={"pattern": "^.+:[0-9]{1,5}$", "examples": ["127.0.0.1:8481"]})]
 
 
 class NewLeader(msgspec.Struct, forbid_unknown_fields=True):

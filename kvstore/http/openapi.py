@@ -17,7 +17,7 @@ from msgspec import inspect as shapes_of
 import kvstore
 from kvstore.errors import KvError
 from kvstore.http.answer import PROBLEM
-from kvstore.http.operations import ANY, REF, REQUEST_ID, RETRY_AFTER, STAMP, Header, Shape, Told, ref
+from kvstore.http.operations import ANY, NAMED_IN_STREAMS, REF, REQUEST_ID, RETRY_AFTER, STAMP, Header, Shape, Told, ref
 from kvstore.http.parameters import Parameter
 from kvstore.http.problems import ProblemBody
 from kvstore.http.routes import Route, by_path
@@ -77,7 +77,7 @@ def _operation(route: Route) -> dict[str, Any]:
     if more:
         found["description"] = more
     if about.body is not None:
-        found["requestBody"] = {"content": _content(about.body), "required": False}
+        found["requestBody"] = {"content": _content(about.body), "required": any(map(_needed, about.body.values()))}
     return found
 
 
@@ -100,6 +100,11 @@ def _headers(headers: Iterable[Header]) -> dict[str, Any]:
         header.name: {"description": header.about, "required": header.always, "schema": header.schema}
         for header in headers
     }
+
+
+def _needed(shape: Shape) -> bool:
+    """Whether an empty body says too little: it is read as a struct of which nothing is given."""
+    return not isinstance(shape, dict) and any(field.required for field in msgspec.structs.fields(shape))
 
 
 def _content(content: Any) -> dict[str, Any]:
@@ -142,7 +147,7 @@ def _problem(status: int, errors: list[type[KvError]], route: Route, *, head: bo
 
 def _structs(routes: Iterable[Route]) -> list[type[msgspec.Struct]]:
     """Those that the routes name, each once."""
-    found: dict[type[msgspec.Struct], None] = {ProblemBody: None}
+    found: dict[type[msgspec.Struct], None] = dict.fromkeys((ProblemBody, *NAMED_IN_STREAMS))
     for route in routes:
         about = route.operation
         for content in (about.body or {}, *(told.content for told in about.answers.values())):

@@ -11,7 +11,7 @@ import msgspec
 
 from kvstore import errors, limits
 from kvstore.errors import KvError
-from kvstore.http import batch, cluster, leases, parameters, parse, shapes, transactions
+from kvstore.http import batch, cluster, leases, parameters, parse, shapes, transactions, watch
 from kvstore.http.answer import JSON, MSGPACK, NDJSON, OCTETS
 from kvstore.http.parameters import Key, Number, Opaque, Parameter, Query
 from kvstore.http.problems import ProblemBody
@@ -31,6 +31,10 @@ class Header(NamedTuple):
     about: str
     schema: Schema
     always: bool = False
+
+
+def _shown(schema: Schema, example: Any) -> Schema:
+    return schema | {"examples": [example]}
 
 
 class Told(NamedTuple):
@@ -79,22 +83,28 @@ REQUEST_ID: Final = Header(
     "X-Request-Id", "The request's id: the client's, if it may be used, else a new one.", _TEXT, True
 )
 STAMP: Final = Header(
-    "KV-Stamp", "The highest stamp that is known: what is written behind it is later.", _matching(parse.STAMP.pattern)
+    "KV-Stamp",
+    "The highest stamp that is known: what is written behind it is later.",
+    _shown(_matching(parse.STAMP.pattern), "1795472243071.0.n1.0"),
 )
-_SESSION: Final = Header("KV-Session", "SESSION/SEQUENCE/FLOOR names a write.", _matching(parse.SESSION.pattern))
+_SESSION: Final = Header(
+    "KV-Session", "SESSION/SEQUENCE/FLOOR names a write.", _shown(_matching(parse.SESSION.pattern), "41/7/6")
+)
 _IDEMPOTENCY_KEY: Final = Header(
     "Idempotency-Key",
     "Names a write, so that it can be sent again.",
-    {"type": "string", "minLength": 1, "maxLength": limits.IDEMPOTENCY_KEY_BYTES_MAX},
+    _shown({"type": "string", "minLength": 1, "maxLength": limits.IDEMPOTENCY_KEY_BYTES_MAX}, "order-66"),
 )
 _IF_MATCH: Final = Header(
     "If-Match",
     "The key's mod_revision, in quotes; or * if it only must be there.",
-    _matching(rf"\*|{parse.ENTITY_TAG.pattern}"),
+    _shown(_matching(rf"\*|{parse.ENTITY_TAG.pattern}"), '"42"'),
 )
-_IF_NONE_MATCH: Final = Header("If-None-Match", "The key must be absent.", {"type": "string", "const": "*"})
+_IF_NONE_MATCH: Final = Header("If-None-Match", "The key must be absent.", {"type": "string", "enum": ["*"]})
 _LAST_EVENT_ID: Final = Header(
-    "Last-Event-ID", "The last id that a watch told: go on behind it.", _matching(parse.DIGITS.pattern.decode())
+    "Last-Event-ID",
+    "The last id that a watch told: go on behind it.",
+    _shown(_matching(parse.DIGITS.pattern.decode()), "42"),
 )
 RETRY_AFTER: Final = Header("Retry-After", "Seconds after which it may be tried again.", _WHOLE)
 _LOCATION: Final = Header("Location", "The receipt.", _TEXT, True)
@@ -144,8 +154,29 @@ _BATCH_ANSWER: Final[Schema] = {
         }
     },
 }
-_STREAM: Final[Schema] = _TEXT | {"description": "Server-sent events; docs/http-api.md has their shapes."}
-_LINES: Final[Schema] = _TEXT | {"description": "One JSON object with key and value on each line."}
+# OpenAPI 3.1 has no word for streams: these are of one event, and of one line.
+_EVENT: Final[Schema] = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "id": _matching("[0-9]+"),
+        "event": {"enum": ["put", "delete", "progress", "lagged", "compacted", "closed"]},
+        "data": {
+            "type": "string",
+            "contentMediaType": JSON,
+            "contentSchema": {
+                "anyOf": [
+                    ref(watch.PutBody),
+                    ref(watch.DeletedBody),
+                    {"type": "object", "required": ["revision"], "properties": {"revision": _WHOLE}},
+                ]
+            },
+        },
+    },
+}
+_LINE: Final[Schema] = {"type": "string", "contentMediaType": JSON, "contentSchema": ref(shapes.LineBody)}
+# What these name; the document has to have it, too.
+NAMED_IN_STREAMS: Final = (watch.PutBody, watch.DeletedBody, shapes.LineBody)
 
 
 def _stamped(shape: Shape, about: str) -> Told:
@@ -157,7 +188,13 @@ def _stamped(shape: Shape, about: str) -> Told:
 _KEY: Final = Key("key", "The key: any bytes, percent-encoded; decoded once and never normalised.", bytes_min=1)
 _LEASE: Final = Number("id", 1, limits.REVISION_MAX, "The lease.")
 _SESSION_NUMBER: Final = Number("session", 1, limits.REVISION_MAX, "The session.")
-_RECEIPT: Final = Opaque("id", limits.KEY_BYTES_MAX, "The receipt, as an answer has told it.")
+_RECEIPT: Final = Opaque(
+    "id",
+    limits.KEY_BYTES_MAX,
+    "The receipt, as an answer has told it: node, epoch, sequence.",
+    r"^[\s\S]{1,64}\.[1-9a-f][0-9a-f]{0,15}\.[1-9][0-9]{0,18}$",
+    "n1.1f6a3c2b1.7",
+)
 _NAME: Final = Opaque("name", limits.KEY_BYTES_MAX, "The member.")
 
 # -- keys
@@ -197,7 +234,7 @@ DELETE_KEY: Final = Operation(
 )
 GET_RANGE: Final = Operation(
     parameters.RANGE,
-    {200: Told("A page of records, or a stream of them.", {**_both(shapes.RangeBody), NDJSON: _LINES}, _STATE)},
+    {200: Told("A page of records, or a stream of them.", {**_both(shapes.RangeBody), NDJSON: _LINE}, _STATE)},
     (*_READ, errors.Compacted),
     headers=(STAMP,),
 )
@@ -212,7 +249,7 @@ BATCH: Final = Operation(
     {200: _stamped(_BATCH_ANSWER, "Each operation has its answer.")},
     (*_WRITE, *_BODY),
     headers=(STAMP,),
-    body=_both(batch.BatchBody),
+    body={JSON: batch.BatchBody, MSGPACK: batch.PackedBatchBody},
 )
 TXN: Final = Operation(
     parameters.TXN,
@@ -232,7 +269,7 @@ WATCH: Final = Operation(
     {
         200: Told(
             "The changes, as they come. KV-Revision: everything up to it is left out.",
-            {"text/event-stream": _STREAM},
+            {"text/event-stream": _EVENT},
             (_REVISION, _STAMPED),
         )
     },

@@ -82,10 +82,11 @@ class Key(Parameter):
 
 
 class Opaque(Parameter):
-    """Text that an answer has told, to be sent back as it was."""
+    """Text that an answer has told, to be sent back as it was. `pattern`: what it looks like, with an example."""
 
-    def __init__(self, name: str, chars_max: int, about: str) -> None:
-        super().__init__(name, about, {"type": "string", "minLength": 1, "maxLength": chars_max})
+    def __init__(self, name: str, chars_max: int, about: str, pattern: str = "", example: str = "") -> None:
+        form = {"pattern": pattern, "examples": [example]} if pattern else {}
+        super().__init__(name, about, {"type": "string", "minLength": 1, "maxLength": chars_max} | form)
 
 
 class Levels(Parameter):

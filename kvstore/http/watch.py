@@ -12,7 +12,7 @@ begin.
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 from aiohttp import web
@@ -33,6 +33,8 @@ _LAST_EVENT_ID: Final = "Last-Event-ID"
 
 class DeletedBody(msgspec.Struct):
     """A key that was deleted."""
+
+    EITHER: ClassVar[tuple[str, ...]] = ("key",)
 
     key: str | UnsetType
     key_base64: bytes | UnsetType

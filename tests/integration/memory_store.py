@@ -4,10 +4,12 @@ Writes at level ONE stay pending until `hand_over` is called, as on a node witho
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from kvstore.errors import (
     BadRequest,
+    Compacted,
     IdempotencyConflict,
     KvError,
     LeaseNotFound,
@@ -35,15 +37,25 @@ from kvstore.model.results import (
 )
 from kvstore.model.stamp import Stamp
 from kvstore.node.deadlines import Deadlines
+from kvstore.node.receipts import parse_receipt_id
 from kvstore.node.refusals import refusal
 from kvstore.node.transactions import Transactions
 from kvstore.node.watches import Watch, Watched, Watches
 from kvstore.node.writes import Written
+from kvstore.state.machine import Compacted as NotKept
 from kvstore.state.machine import Machine
 from kvstore.state.past import NOTHING_SHOWN
 
 EPOCH = 0xE1
 MS = 1_700_000_000_000
+
+
+def _kept(read: Callable[..., Any], *asked: object) -> Any:
+    """A read in the past, or why it is none any more."""
+    try:
+        return read(*asked)
+    except NotKept as kept_from:
+        raise Compacted.at(kept_from.revision + 1, f"the history begins at revision {kept_from.revision}") from None
 
 
 class MemoryLeases:
@@ -158,12 +170,8 @@ class MemoryStore:
 
     async def receipt(self, text: str, *, timeout_s: float) -> Receipt:
         await self._enter("receipt", text, timeout_s)
-        node, _, rest = text.partition(".")
-        epoch, _, sequence = rest.partition(".")
-        if not (node and epoch and sequence.isdecimal()):
-            raise BadRequest("a receipt's id looks like NODE.EPOCH.SEQUENCE", read=True)
-        number = int(sequence)
-        result = self.machine.intent_result(node, int(epoch, 16), number)
+        node, epoch, number = parse_receipt_id(text)
+        result = self.machine.intent_result(node, epoch, number)
         if result is None:
             known = self.handed_over < number <= self.handed_over + len(self.pending)
             lost = Receipt(text, Level.ONE, "unknown", None, "lost")
@@ -185,7 +193,7 @@ class MemoryStore:
         await self._enter("get", key, level, min_revision, max_staleness_s, timeout_s)
         machine, record = self.machine, self.machine.get(key)
         if revision is not None:
-            record = machine.get_at(key, revision)
+            record = _kept(machine.get_at, key, revision)
         if level is Level.ONE:
             newest = next((op for op in reversed(self.pending) if op[1] == key), None)
             if newest is not None and (stamp := self._stamp_of(newest)) >= machine.stamp_of(key):
@@ -207,7 +215,7 @@ class MemoryStore:
     ) -> RangeAnswer:
         await self._enter("range", start, end, level, limit, after, reverse, timeout_s)
         machine = self.machine
-        shown = NOTHING_SHOWN if revision is None else machine.shown_at(revision)
+        shown = NOTHING_SHOWN if revision is None else _kept(machine.shown_at, revision)
         page, total, more = machine.range(
             start,
             end,
