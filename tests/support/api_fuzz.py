@@ -1,4 +1,4 @@
-"""Schemathesis against a server: requests made from its /openapi.json, good and bad; every answer is held against it."""
+"""Schemathesis against a server: requests made from its /openapi.json, good and bad; each answer is held against it."""
 
 import json
 import os
@@ -18,9 +18,7 @@ class Fuzzed(NamedTuple):
     failures: str
 
 
-def fuzz(
-    endpoint: str, folder: Path, *options: str, examples: int, seed: int, bound_s: float, timeout_ms: int = 0
-) -> Fuzzed:
+def fuzz(endpoint: str, folder: Path, *options: str, seed: int, bound_s: float, timeout_ms: int = 0) -> Fuzzed:
     """Runs it. `timeout_ms`: what requests say at most, for a store that waits; `bound_s`: for the whole."""
     report = folder / "report.json"
     command = [
@@ -32,8 +30,7 @@ def fuzz(
         "run",
         f"{endpoint}/openapi.json",
     ]
-    command += ["--max-examples", str(examples), "--seed", str(seed), *options]
-    command += ["--report", "json", "--report-json-path", str(report)]
+    command += ["--seed", str(seed), "--report", "json", "--report-json-path", str(report), *options]
     hooks = {"SCHEMATHESIS_HOOKS": "tests.support.api_hooks", "PYTHONPATH": str(ROOT)}
     ran = subprocess.run(
         command,

@@ -8,7 +8,7 @@ import pytest
 
 from kvstore import limits
 from kvstore.errors import KvError, Unavailable, _leaves
-from kvstore.http import batch, kv, parse
+from kvstore.http import batch
 from kvstore.http.routes import ROUTES
 from kvstore.state.settings import IDEMPOTENCY_WINDOW_MS, SESSION_ANSWERS_MAX, SESSION_WINDOW_MS, default_settings
 
@@ -24,13 +24,20 @@ def test_every_route(route) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    sorted(parse._WRITE_PARAMETERS | parse._READ_PARAMETERS | parse._RANGE_PARAMETERS | {"force", "lost_writes"}),
+    sorted({each.name for route in ROUTES for each in route.operation.query.parameters} | {"lost_writes"}),
 )
 def test_every_parameter(name: str) -> None:
     assert re.search(rf"\b{name}\b", PAGE)
 
 
-@pytest.mark.parametrize("header", [kv._IDEMPOTENCY_KEY, kv._SESSION, kv._STAMP, "Location", "Retry-After", "ETag"])
+@pytest.mark.parametrize(
+    "header",
+    sorted(
+        {each.name for route in ROUTES for each in route.operation.headers}
+        | {each.name for route in ROUTES for told in route.operation.answers.values() for each in told.headers}
+        | {"Retry-After", "X-Request-Id"}
+    ),
+)
 def test_every_header(header: str) -> None:
     assert header in PAGE
 
