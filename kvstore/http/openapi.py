@@ -5,7 +5,7 @@ handler (`operations.py`). Pure functions.
 """
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from http import HTTPStatus
 from typing import Any, Final, get_args, get_type_hints
@@ -15,7 +15,6 @@ from msgspec import UnsetType
 from msgspec import inspect as shapes_of
 
 import kvstore
-from kvstore.errors import KvError
 from kvstore.http.answer import PROBLEM
 from kvstore.http.operations import ANY, NAMED_IN_STREAMS, REF, REQUEST_ID, RETRY_AFTER, STAMP, Header, Shape, Told, ref
 from kvstore.http.parameters import Parameter
@@ -53,7 +52,14 @@ def document(table: dict[str, dict[str, Route]]) -> dict[str, Any]:
             path: {method.lower(): _operation(route) for method, route in methods.items()}
             for path, methods in table.items()
         },
-        "components": {"schemas": components},
+        "components": {
+            "schemas": components,
+            "responses": {name: found for route in routes for name, found in _problems(route).values()},
+            "headers": {
+                _header_name(header): {"description": header.about, "required": header.always, "schema": header.schema}
+                for header in _answered(routes)
+            },
+        },
     }
 
 
@@ -72,7 +78,7 @@ def _operation(route: Route) -> dict[str, Any]:
             *(_request_header(each) for each in (*about.headers, REQUEST_ID)),
         ],
         "responses": {str(status): _answer(told, head=head) for status, told in about.answers.items()}
-        | _problems(route, head=head),
+        | {str(status): {"$ref": f"#/components/responses/{name}"} for status, (name, _) in _problems(route).items()},
     }
     if more:
         found["description"] = more
@@ -95,11 +101,20 @@ def _request_header(header: Header) -> dict[str, Any]:
     return {"name": header.name, "in": "header", "description": header.about, "schema": header.schema}
 
 
+def _header_name(header: Header) -> str:
+    return header.name if header.always else f"{header.name}.if-any"
+
+
 def _headers(headers: Iterable[Header]) -> dict[str, Any]:
-    return {
-        header.name: {"description": header.about, "required": header.always, "schema": header.schema}
-        for header in headers
-    }
+    return {header.name: {"$ref": f"#/components/headers/{_header_name(header)}"} for header in headers}
+
+
+def _answered(routes: Iterable[Route]) -> Iterator[Header]:
+    """The headers of all answers."""
+    yield from (REQUEST_ID, STAMP, RETRY_AFTER)
+    for route in routes:
+        for told in route.operation.answers.values():
+            yield from told.headers
 
 
 def _needed(shape: Shape) -> bool:
@@ -120,26 +135,23 @@ def _answer(told: Told, *, head: bool) -> dict[str, Any]:
     return found if head else found | {"content": _content(told.content)}
 
 
-def _problems(route: Route, *, head: bool) -> dict[str, Any]:
-    """An answer for each status of an error, with the codes that it has."""
-    codes: dict[int, list[type[KvError]]] = {}
+def _problems(route: Route) -> dict[int, tuple[str, dict[str, Any]]]:
+    """An answer for each status of an error, with the codes that it has; and its name, the same for the same answer."""
+    codes: dict[int, set[str]] = {}
     for error in (*ANY, *route.operation.errors):
-        codes.setdefault(error.status, []).append(error)
-    return {str(status): _problem(status, codes[status], route, head=head) for status in sorted(codes)}
+        codes.setdefault(error.status, set()).add(error.code)
+    return {status: _problem(status, sorted(codes[status]), route) for status in sorted(codes)}
 
 
-def _problem(status: int, errors: list[type[KvError]], route: Route, *, head: bool) -> dict[str, Any]:
+def _problem(status: int, codes: list[str], route: Route) -> tuple[str, dict[str, Any]]:
     headers = [REQUEST_ID, *([STAMP] if route.levelled else ()), *([RETRY_AFTER] if status in (429, 503) else ())]
-    names = sorted({error.code for error in errors})
-    found = {"description": f"{HTTPStatus(status).phrase}: {', '.join(names)}", "headers": _headers(headers)}
-    only = {"status": {"const": status}, "code": {"enum": names}} | (
-        {"outcome": {"type": "null"}} if route.read and status not in _BEFORE_ROUTING else {}
-    )
-    return (
-        found
-        if head
-        else found | {"content": {PROBLEM: {"schema": {"allOf": [ref(ProblemBody), {"properties": only}]}}}}
-    )
+    found = {"description": f"{HTTPStatus(status).phrase}: {', '.join(codes)}", "headers": _headers(headers)}
+    read, head = route.read and status not in _BEFORE_ROUTING, route.method == "HEAD"
+    if not head:
+        only = {"status": {"const": status}, "code": {"enum": codes}} | ({"outcome": {"type": "null"}} if read else {})
+        found["content"] = {PROBLEM: {"schema": {"allOf": [ref(ProblemBody), {"properties": only}]}}}
+    kinds = {"levelled": route.levelled, "read": read, "head": head}
+    return ".".join([str(status), *codes, *(kind for kind, so in kinds.items() if so)]), found
 
 
 # -- the shapes
