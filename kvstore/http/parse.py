@@ -203,6 +203,12 @@ def removal_options(query: str) -> tuple[bool, float]:
 
 
 @lru_cache(maxsize=1_024)
+def snapshot_options(query: str) -> WriteOptions:
+    """Of a backup, taken at `one` or `quorum`. Raises BadRequest."""
+    found = _parameters(query, _WRITE_PARAMETERS)
+    return WriteOptions(_range_level(found), _timeout_s(found))
+
+
 def read_options(query: str) -> ReadOptions:
     """Options of a GET of one key. Raises BadRequest."""
     found = _parameters(query, _READ_PARAMETERS)

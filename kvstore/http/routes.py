@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
-from kvstore.http import batch, cluster, kv, leases, once, ranges, transactions, watch
+from kvstore.http import batch, cluster, kv, leases, once, ranges, snapshot, transactions, watch
 from kvstore.http.answer import Answer
 from kvstore.http.kv import Door
 
@@ -46,6 +46,7 @@ ROUTES: Final = (
     Route("POST", "/v1/txn", transactions.transact, read=False, levelled=True),
     Route("POST", "/v1/compact", transactions.compact, read=False, levelled=False),
     Route("GET", "/v1/watch", watch.get_watch, read=True, levelled=False),
+    Route("GET", "/v1/snapshot", snapshot.get_snapshot, read=True, levelled=True),
     Route("POST", "/v1/leases", leases.grant, read=False, levelled=False),
     Route("GET", "/v1/leases", leases.get_leases, read=True, levelled=False),
     Route("POST", "/v1/leases/keepalive", leases.keep_many_alive, read=False, levelled=False),
