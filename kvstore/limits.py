@@ -127,6 +127,7 @@ JOURNAL_KEPT_BYTES: Final = 64 << 10
 JOURNAL_FREED_ENTRIES_MAX: Final = 1_024
 SNAPSHOT_CHUNK_BYTES: Final = 256 << 10
 SNAPSHOT_CHUNKS_AHEAD_MAX: Final = 4
+BACKUPS_MAX: Final = 4
 SNAPSHOT_RETRY_S_MIN: Final = 1.0
 SNAPSHOT_FRAME_RECORDS: Final = 500
 SNAPSHOT_FRAME_BYTES_MAX: Final = 4 << 20
@@ -176,6 +177,9 @@ ELECTION_MS_MIN: Final = 20
 ELECTION_MS_MAX: Final = 60_000
 SNAPSHOT_LOG_BYTES_MIN: Final = 4_096
 LOG_BYTES_MAX: Final = 1 << 40
+BACKUP_EVERY_S_MIN: Final = 1
+BACKUP_EVERY_S_MAX: Final = 366 * 86_400
+BACKUP_KEEP_MAX: Final = 100_000
 
 # Histories of the harness, and how far a search for a linearization of one key goes before it says "unknown".
 HISTORY_LINE_BYTES_MAX: Final = 4 << 20

@@ -3,15 +3,14 @@ apart.
 """
 
 import asyncio
-import fcntl
 import gc
 import os
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from inspect import isawaitable
-from typing import IO, Any
+from typing import Any
 
 import structlog
 import uvloop
@@ -25,8 +24,11 @@ from kvstore.consensus.engine import Peer
 from kvstore.consensus.transport import PeerTransport
 from kvstore.errors import KvError, LocalError
 from kvstore.http.app import HttpServer
-from kvstore.node.boot import Bootstrap, has_identity, open_directory
+from kvstore.node.boot import Bootstrap, Identity, bootstrap_of, has_identity, open_directory
+from kvstore.node.compaction import Offload
 from kvstore.node.connections import Connections
+from kvstore.node.directory_lock import hold
+from kvstore.node.scheduled_backups import Schedule, ScheduledBackups
 from kvstore.node.service import Node
 from kvstore.telemetry.logging import set_up as set_up_logging
 from kvstore.telemetry.metrics import Metrics
@@ -47,18 +49,12 @@ MISSING_ADVICE = (
 )
 
 
-class DirectoryInUse(LocalError):
-    """Another process works on this data directory."""
-
-    exit_code = 7
-
-
 def run(config: ServerConfig) -> int:
     """Serve until SIGTERM or SIGINT. Returns the exit code: 0, 3 (an address is taken), 7 (corrupt, in use), 8."""
     set_up_logging(level=config.log_level, format=config.log_format)
     try:
         os.makedirs(config.data_dir, mode=0o700, exist_ok=True)
-        with _lock(config.data_dir):
+        with hold(config.data_dir):
             return uvloop.run(_serve(config))
     except LocalError as error:
         log.error("cannot_start", error=str(error))
@@ -66,16 +62,6 @@ def run(config: ServerConfig) -> int:
     except (OSError, KvError) as error:
         log.error("cannot_start", error=str(error))
         return EXIT_CANNOT_LISTEN
-
-
-def _lock(directory: str) -> IO[str]:
-    file = open(os.path.join(directory, "lock"), "w")  # noqa: SIM115 - held while the node runs
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise DirectoryInUse(f"{directory} is used by another process; stop that one first") from None
-    return file
 
 
 async def _serve(config: ServerConfig) -> int:
@@ -111,13 +97,17 @@ class Server:
             listen=config.listen_peer,
             configuration=lambda: node.engine.configuration,
         )
+
+        def offload(work: Callable[[], Any]) -> Awaitable[Any]:
+            return loop.run_in_executor(worker, work)
+
         node = Node(
             opened=opened,
             settings=_raft_settings(config),
             clock=SystemClock(),
             rng=rng,
             loop=loop,
-            offload=lambda work: loop.run_in_executor(worker, work),
+            offload=offload,
             synced=metrics.journal_sync_seconds.observe,
             on_members=connections.follow,
             on_failure=lambda _error: self._stop(EXIT_INTERNAL),
@@ -143,6 +133,11 @@ class Server:
         self._closers.insert(-1, transport.close)
         await connections.start(transport)
         self._closers.append(connections.close)
+        if config.backup_dir:
+            scheduled = _scheduled_backups(config, node, identity, offload)
+            _watch_backups(metrics, scheduled)
+            scheduled.start()
+            self._closers.append(scheduled.close)
         if node.waits_to_join:
             joining = loop.create_task(self._join(config))
             self._closers.append(joining.cancel)
@@ -198,14 +193,13 @@ class Server:
 
 async def _bootstrap(config: ServerConfig, *, joining: bool = False) -> Bootstrap:
     """What a new directory is to become; a node that joins asks a member for the cluster's id and members."""
-    members = {name: str(address) for name, address in config.peers.items()}
-    members[config.name] = str(config.listen_peer)
+    alone = bootstrap_of(config)
     if not config.join or (has_identity(OsDisk(), config.data_dir) and not joining):
-        return Bootstrap(config.name, members, config.cluster_token)
+        return alone
     async with AsyncClient([config.join]) as client:
         view = await client.cluster()
-    members |= {member.name: member.peer for member in view.members if member.name != config.name}
-    return Bootstrap(config.name, members, config.cluster_token, joins=view.cluster_id)
+    others = {member.name: member.peer for member in view.members if member.name != config.name}
+    return alone._replace(members=alone.members | others, joins=view.cluster_id)
 
 
 def _raft_settings(config: ServerConfig) -> RaftSettings:
@@ -217,6 +211,28 @@ def _raft_settings(config: ServerConfig) -> RaftSettings:
         log_keep_bytes=config.log_keep_bytes,
         bootstrap_incomplete=config.bootstrap_incomplete,
     )
+
+
+def _scheduled_backups(config: ServerConfig, node: Node, identity: Identity, offload: Offload) -> ScheduledBackups:
+    return ScheduledBackups(
+        loop=asyncio.get_running_loop(),
+        disk=OsDisk(),
+        schedule=Schedule(config.backup_dir, config.backup_every_s, config.backup_keep),
+        cluster_id=identity.cluster_id,
+        node=identity.name,
+        backups=node.backups,
+        alarms=node.alarms,
+        offload=offload,
+        wall_ms=SystemClock().wall_ms,
+    )
+
+
+def _watch_backups(metrics: Metrics, scheduled: ScheduledBackups) -> None:
+    metrics.watch("kv_backups", "Scheduled backups made.", lambda: scheduled.made_total, kind="counter")
+    metrics.watch(
+        "kv_backup_failures", "Scheduled backups that failed.", lambda: scheduled.failed_total, kind="counter"
+    )
+    metrics.watch("kv_backup_last_seconds", "Time of the last one, since 1970.", lambda: scheduled.last_s)
 
 
 def _watch(metrics: Metrics, node: Node, transport: PeerTransport) -> None:

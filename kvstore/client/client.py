@@ -18,6 +18,7 @@ from kvstore.client.lease_calls import LeaseCalls
 from kvstore.client.lock_calls import LockCalls
 from kvstore.client.results import RangePage, WriteResult, parse_range, parse_receipt, parse_record, parse_write
 from kvstore.client.retry import Pacing
+from kvstore.client.snapshot_calls import SnapshotCalls
 from kvstore.client.transaction_calls import TransactionCalls
 from kvstore.client.wire import Request, Transport
 from kvstore.errors import BadRequest, KvError, LocalError, NotFound, TooLarge, Unavailable
@@ -27,7 +28,7 @@ _BYTES = {"Accept": "application/octet-stream"}
 _NO_HEADERS: dict[str, str] = {}
 
 
-class AsyncClient(TransactionCalls, LeaseCalls, LockCalls, ClusterCalls):
+class AsyncClient(TransactionCalls, LeaseCalls, LockCalls, ClusterCalls, SnapshotCalls):
     """Talks to any of `endpoints` (`http://host:port`); use it as an async context manager, in one event loop.
 
     Every method takes `timeout_s`, the whole time it may take, retries included (default: that of the client). Every

@@ -31,7 +31,7 @@ from typing import Final, NamedTuple
 from kvstore import limits
 from kvstore.client.choosing import Choice
 from kvstore.client.results import decode_json
-from kvstore.client.wire import AttemptFailed, Broken, NotSent, Reply, Request, Transport
+from kvstore.client.wire import AttemptFailed, Broken, NotSent, Reply, Request, Stream, Transport
 from kvstore.errors import (
     CannotConnect,
     ConnectionLost,
@@ -228,6 +228,14 @@ def problem(reply: Reply, *, read: bool) -> KvError:
     error = from_problem(body)
     error.retry_after_s = _seconds(reply.headers.get("Retry-After"))
     return error
+
+
+async def refused(stream: Stream) -> KvError:
+    """The error that a stream tells instead of beginning; the caller closes it. Raises AttemptFailed."""
+    body = b""
+    while len(body) < limits.ADMIN_BODY_BYTES_MAX and (part := await stream.read()):
+        body += part
+    return problem(Reply(max(stream.status, 400), stream.headers, body), read=True)
 
 
 def _seconds(text: str | None) -> float | None:

@@ -1,5 +1,5 @@
-"""The methods of the blocking Client beside those of keys: transactions, watches, leases, locks, members. sync.py puts
-them together; see there.
+"""The methods of the blocking Client beside those of keys: transactions, watches, leases, locks, members, backups.
+sync.py puts them together; see there.
 """
 
 from collections.abc import Coroutine, Sequence
@@ -9,6 +9,7 @@ from kvstore.client import txn
 from kvstore.client.blocking import LoopThread
 from kvstore.client.client import AsyncClient
 from kvstore.client.results import KeptAlive, LeaseView, RangeDeleted
+from kvstore.client.snapshot_calls import Target
 from kvstore.client.sync_parts import Election, Lease, Lock, Watch
 from kvstore.model.results import ClusterView
 
@@ -165,3 +166,7 @@ class SyncCalls:
     ) -> ClusterView:
         """See AsyncClient.transfer_leader."""
         return self._run(self._client.transfer_leader(name, timeout_s=timeout_s))
+
+    def backup(self, file: Target, *, level: str = "quorum", timeout_s: float | None = None) -> int:
+        """See AsyncClient.backup."""
+        return self._run(self._client.backup(file, level=level, timeout_s=timeout_s))

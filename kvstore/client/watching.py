@@ -21,9 +21,9 @@ from typing import Any, Literal, NamedTuple, Self
 from kvstore import limits
 from kvstore.client.endpoints import query
 from kvstore.client.results import bytes_field, foreign, key_json, record_from_json, record_json
-from kvstore.client.retry import Failover, Journey, Pacing, problem
+from kvstore.client.retry import Failover, Journey, Pacing, refused
 from kvstore.client.sse import Event, Parser
-from kvstore.client.wire import AttemptFailed, Broken, Reply, Request, Stream, Transport
+from kvstore.client.wire import AttemptFailed, Broken, Request, Stream, Transport
 from kvstore.errors import Compacted, InternalError, KvError
 from kvstore.model.results import Record
 
@@ -238,10 +238,7 @@ class AsyncWatch:
 
     async def _check(self, stream: Stream) -> None:
         if stream.status != 200 or "event-stream" not in stream.headers.get("Content-Type", ""):
-            body = b""
-            while len(body) < limits.ADMIN_BODY_BYTES_MAX and (part := await stream.read()):
-                body += part
-            raise problem(Reply(max(stream.status, 400), stream.headers, body), read=True)
+            raise await refused(stream)
         if self.revision is None:
             try:
                 self.revision = int(stream.headers["KV-Revision"])

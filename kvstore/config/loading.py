@@ -40,6 +40,9 @@ class ServerConfig:
     election_ms_max: int
     snapshot_log_bytes: int
     log_keep_bytes: int
+    backup_dir: str
+    backup_every_s: int
+    backup_keep: int
     log_level: Literal["debug", "info", "warning", "error"]
     log_format: Literal["auto", "json", "console"]
 

@@ -161,6 +161,29 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         0,
         "Log kept behind a snapshot, so that a node which lags a little needs no whole snapshot.",
     ),
+    _setting(
+        "backup_dir",
+        "DIR",
+        "",
+        values.directory_or_none,
+        "Where this node puts a backup of the whole store every `backup_every_s`; none without it. Best on another "
+        "disk. One directory may serve several nodes.",
+    ),
+    _setting(
+        "backup_every_s",
+        "N",
+        3_600,
+        values.whole("seconds", limits.BACKUP_EVERY_S_MIN, limits.BACKUP_EVERY_S_MAX),
+        "How often, if something was written since.",
+        unit="s",
+    ),
+    _setting(
+        "backup_keep",
+        "N",
+        24,
+        values.whole("files", 1, limits.BACKUP_KEEP_MAX),
+        "How many of this node's backups are kept in `backup_dir`; the oldest are removed.",
+    ),
     _setting("log_level", "|".join(_LEVELS), "info", values.one_of(*_LEVELS), "What is logged, to standard error."),
     _setting(
         "log_format",

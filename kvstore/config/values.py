@@ -95,6 +95,11 @@ def directory(value: Any) -> str:
     return path
 
 
+def directory_or_none(value: Any) -> str:
+    """A path, or nothing at all."""
+    return directory(value) if value else ""
+
+
 def name(value: Any) -> str:
     """A node's name."""
     return parse_name(text(value))

@@ -58,6 +58,23 @@ class SnapshotInfo(NamedTuple):
     configuration: Configuration
 
 
+def check_snapshot(disk: Disk, path: str) -> SnapshotInfo:
+    """Read the snapshot at `path`, wherever that is, from end to end. Raises CorruptData."""
+    file = disk.open(path)
+    try:
+        for _ in _read(file, path, unpack=False):
+            pass
+        index, term, configuration, _ = _read_header(file, path)
+        return SnapshotInfo(index, term, file.size(), path, configuration)
+    finally:
+        file.close()
+
+
+def read_snapshot(disk: Disk, path: str) -> Iterator[bytes]:
+    """The frames of the snapshot at `path` as they were added, each checked and of bounded size. Raises CorruptData."""
+    return _frames(disk.open(path), path)
+
+
 class SnapshotStore:
     """The snapshots in `directory`; the newest one counts, older ones are removed."""
 
@@ -96,7 +113,7 @@ class SnapshotStore:
 
     def frames(self, info: SnapshotInfo) -> Iterator[bytes]:
         """The frames as they were added, each checked and of bounded size. Raises CorruptData."""
-        return _frames(self._disk.open(info.path), info.path)
+        return read_snapshot(self._disk, info.path)
 
     def reader(self, info: SnapshotInfo) -> File:
         """The bytes of the file, for sending it; close it. It stays readable when a newer snapshot replaces it."""
@@ -122,14 +139,7 @@ class SnapshotStore:
 
     def check(self, path: str) -> SnapshotInfo:
         """Read the snapshot at `path` from end to end. Raises CorruptData."""
-        file = self._disk.open(path)
-        try:
-            for _ in _read(file, path, unpack=False):
-                pass
-            index, term, configuration, _ = _read_header(file, path)
-            return SnapshotInfo(index, term, file.size(), path, configuration)
-        finally:
-            file.close()
+        return check_snapshot(self._disk, path)
 
     def put(self, temporary: str, info: SnapshotInfo) -> SnapshotInfo:
         """Give a durable, checked file its name. If a newer one is there by now, that one is returned instead."""

@@ -7,7 +7,7 @@ small request. The low-level server asks three things of what a handler returns:
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from email.utils import formatdate
 from http import HTTPStatus
@@ -71,40 +71,59 @@ class Answer:
 
 
 class StreamAnswer(Answer):
-    """An answer whose length is not known when it begins, sent in chunks as `parts` yields them.
+    """An answer that is sent as `parts` yields it: in chunks, or, where its `length` is known beforehand, as it is.
 
     A failure on the way cannot change the status any more. The connection is then closed without the last chunk, which
     every client reports as a truncated body: never a short answer that looks complete.
+
+    `close` is called in the end, also where nothing was sent because the client had gone: a generator that has not
+    begun would not notice.
     """
 
-    __slots__ = ("_parts",)
+    __slots__ = ("_close", "_length", "_parts")
 
-    def __init__(self, status: int, headers: bytes, parts: AsyncGenerator[bytes, None], level: str = "") -> None:
+    def __init__(
+        self,
+        status: int,
+        headers: bytes,
+        parts: AsyncGenerator[bytes, None],
+        level: str = "",
+        *,
+        length: int | None = None,
+        close: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__(status, headers, b"", level)
         self._parts = parts
+        self._length = length
+        self._close = close
 
     async def prepare(self, request: web.BaseRequest) -> None:
+        try:
+            async with aclosing(self._parts) as parts:
+                await self._send(request, parts)
+        finally:
+            if self._close is not None:
+                self._close()
+
+    async def _send(self, request: web.BaseRequest, parts: AsyncGenerator[bytes, None]) -> None:
         transport = _transport(request)
-        chunked = request.version != HttpVersion10
-        # Without chunks only the end of the connection can mark the end of the body.
-        self.keep_alive = self.keep_alive and chunked
+        old = request.version == HttpVersion10
+        chunked = self._length is None and not old
+        # Without chunks or a length only the end of the connection can mark the end of the body.
+        self.keep_alive = self.keep_alive and (chunked or self._length is not None)
+        size = b"Transfer-Encoding: chunked\r\n" if chunked else b""
+        if self._length is not None:
+            size = b"Content-Length: %d\r\n" % self._length
+        told = b"" if self.keep_alive and not old else _connection(self.keep_alive)
         transport.write(
-            b"%b%b%bX-Request-Id: %b\r\n%b\r\n"
-            % (
-                _head(self.status),
-                b"Transfer-Encoding: chunked\r\n" if chunked else b"",
-                b"" if self.keep_alive else _connection(False),
-                self.request_id,
-                self.headers,
-            )
+            b"%b%b%bX-Request-Id: %b\r\n%b\r\n" % (_head(self.status), size, told, self.request_id, self.headers)
         )
         if request.method == "HEAD":
             return
-        async with aclosing(self._parts) as parts:
-            async for part in parts:
-                if part:
-                    _transport(request).write(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
-                    await _drained(request, transport)
+        async for part in parts:
+            if part:
+                _transport(request).write(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
+                await _drained(request, transport)
         if chunked:
             _transport(request).write(b"0\r\n\r\n")
 

@@ -320,6 +320,12 @@ CLOSE_SESSION: Final = Operation(
     parameters.TIMEOUT, {200: _stamped(shapes.SessionBody, "It is gone.")}, _WRITE, given=_SESSION_NUMBER
 )
 
+SNAPSHOT: Final = Operation(
+    parameters.SNAPSHOT,
+    {200: Told("The bytes of the backup.", {OCTETS: _BYTES}, (_APPLIED_INDEX,))},
+    (*_READ, errors.StorageFull),
+)
+
 # -- the cluster and this node
 
 CLUSTER: Final = Operation(parameters.NOTHING, _CLUSTER)

@@ -150,6 +150,11 @@ READ_LEVEL: Final = Levels(
     "How fresh the answer must be.",
     "ranges are read at level one or quorum; all compares replicas key by key",
 )
+SNAPSHOT_LEVEL: Final = Levels(
+    (Level.ONE, Level.QUORUM),
+    "What it has: all that was acknowledged before, or at one what the node has.",
+    "a backup is taken at level one or quorum",
+)
 DELETE_LEVEL: Final = Levels(
     (Level.QUORUM, Level.ALL),
     "How much durability is waited for.",
@@ -199,6 +204,7 @@ READ: Final = Query(LEVEL, MIN_REVISION, MAX_STALENESS_MS, REVISION, TIMEOUT_MS)
 RANGE: Final = Query(
     PREFIX, START, END, READ_LEVEL, LIMIT, CURSOR, REVERSE, KEYS_ONLY, COUNT_ONLY, REVISION, TIMEOUT_MS
 )
+SNAPSHOT: Final = Query(SNAPSHOT_LEVEL, TIMEOUT_MS)
 RANGE_DELETE: Final = Query(PREFIX, START, END, DELETE_LEVEL, DRY_RUN, TIMEOUT_MS)
 TXN: Final = Query(TXN_LEVEL, TIMEOUT_MS)
 WATCH: Final = Query(WATCHED_KEY, WATCHED_PREFIX, FROM, PREVIOUS, TIMEOUT_MS)

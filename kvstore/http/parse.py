@@ -189,6 +189,12 @@ def removal_options(query: str) -> tuple[bool, float]:
     return parameters.FORCE.of(found), _timeout_s(found)
 
 
+def snapshot_options(query: str) -> WriteOptions:
+    """Of a backup, taken at `one` or `quorum`. Raises BadRequest."""
+    found = parameters.SNAPSHOT.found(query)
+    return WriteOptions(parameters.SNAPSHOT_LEVEL.of(found), _timeout_s(found))
+
+
 @lru_cache(maxsize=1_024)
 def read_options(query: str) -> ReadOptions:
     """Options of a GET of one key. Raises BadRequest."""

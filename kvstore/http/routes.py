@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
-from kvstore.http import batch, cluster, kv, leases, once, operations, ranges, transactions, watch
+from kvstore.http import batch, cluster, kv, leases, once, operations, ranges, snapshot, transactions, watch
 from kvstore.http.answer import Answer
 from kvstore.http.kv import Door
 from kvstore.http.operations import Operation
@@ -59,6 +59,7 @@ ROUTES: Final = (
     Route("DELETE", LEASE_PATH, leases.revoke, operations.REVOKE, read=False, levelled=False),
     Route("POST", KEEPALIVE_PATH, leases.keep_alive, operations.KEEP_ALIVE, read=False, levelled=False),
     Route("GET", RECEIPT_PATH, once.get_receipt, operations.RECEIPT, read=True, levelled=False),
+    Route("GET", "/v1/snapshot", snapshot.get_snapshot, operations.SNAPSHOT, read=True, levelled=True),
     Route("POST", "/v1/sessions", once.open_session, operations.OPEN_SESSION, read=False, levelled=False),
     Route("DELETE", SESSION_PATH, once.close_session, operations.CLOSE_SESSION, read=False, levelled=False),
     Route("GET", "/v1/cluster", cluster.get_cluster, operations.CLUSTER, read=True, levelled=False),

@@ -81,6 +81,22 @@ class Watch(Protocol):
         """Nobody reads it any more. Harmless when repeated."""
 
 
+class Backup(Protocol):
+    """A backup that is being read."""
+
+    index: int
+    """Of the last log entry that is in it."""
+
+    size: int
+    """In bytes."""
+
+    async def read(self, offset: int) -> bytes:
+        """The next bytes from `offset` on; none at the end."""
+
+    def close(self) -> None:
+        """It is not read any more. Harmless when repeated."""
+
+
 class Store(Protocol):
     """The store as one node offers it. Every method raises `kvstore.errors.KvError`, and answers within `timeout_s`.
 
@@ -165,6 +181,11 @@ class Store(Protocol):
 
     async def batch(self, ops: Sequence[BatchOp], *, timeout_s: float) -> list[BatchResult]:
         """Carries out all of `ops`, each for itself; their results in the same order. Never raises for one."""
+
+    async def backup(self, *, level: Level, timeout_s: float) -> Backup:
+        """A backup with everything that was acknowledged before, or, at level ONE, that this node has. Raises
+        Overloaded, StorageFull.
+        """
 
     def end_watches(self) -> None:
         """This node is about to stop: every watch ends, and can go on elsewhere."""

@@ -55,26 +55,23 @@ async def get_watch(door: Door, request: web.BaseRequest, raw_key: str, query: s
     watch = await door.store.watch(options.key, prefix=options.prefix, start=options.start, timeout_s=options.timeout_s)
     begins = b"KV-Revision: %d\r\n" % watch.revision
     headers = _HEADERS + begins + stamp_line(door.store.stamp())
-    return StreamAnswer(200, headers, _events(door, watch, previous=options.previous))
+    return StreamAnswer(200, headers, _events(door, watch, previous=options.previous), close=watch.close)
 
 
 async def _events(door: Door, watch: Watch, *, previous: bool) -> AsyncGenerator[bytes, None]:
     loop = asyncio.get_running_loop()
-    try:
-        yield b": from revision %d on\n\n" % (watch.revision + 1)
-        while True:
-            told = await watch.changes(loop.time() + limits.WATCH_PROGRESS_S)
-            if isinstance(told, list):
-                yield b"".join(_each(told, previous=previous)) or _control("progress", watch.revision)
-                if not told and door.store.ready() is not None:
-                    # Cut off from the leader, this node would tell for ever that nothing happens.
-                    yield _control("closed", watch.revision + 1)
-                    return
-            else:
-                yield _control(told.why, told.revision)
+    yield b": from revision %d on\n\n" % (watch.revision + 1)
+    while True:
+        told = await watch.changes(loop.time() + limits.WATCH_PROGRESS_S)
+        if isinstance(told, list):
+            yield b"".join(_each(told, previous=previous)) or _control("progress", watch.revision)
+            if not told and door.store.ready() is not None:
+                # Cut off from the leader, this node would tell for ever that nothing happens.
+                yield _control("closed", watch.revision + 1)
                 return
-    finally:
-        watch.close()
+        else:
+            yield _control(told.why, told.revision)
+            return
 
 
 def _each(changes: list[Change], *, previous: bool) -> list[bytes]:

@@ -13,6 +13,7 @@ log = structlog.get_logger()
 
 DIVERGENCE: Final = "divergence"
 CLOCK_DRIFT: Final = "clock_drift"
+BACKUP_FAILED: Final = "backup_failed"
 
 
 class Alarm(NamedTuple):
@@ -55,7 +56,7 @@ class Alarms:
 
     def counts(self) -> dict[str, float]:
         """How many there are of each code, for metrics; every code is there."""
-        counts: dict[str, float] = {DIVERGENCE: 0, CLOCK_DRIFT: 0}
+        counts: dict[str, float] = {DIVERGENCE: 0, CLOCK_DRIFT: 0, BACKUP_FAILED: 0}
         for alarm in self._raised.values():
             counts[alarm.code] = counts.get(alarm.code, 0) + 1
         return counts

@@ -14,6 +14,7 @@ import random
 from typing import NamedTuple
 
 from kvstore import limits
+from kvstore.config import ServerConfig
 from kvstore.consensus import membership
 from kvstore.consensus.configuration import Configuration, Member
 from kvstore.consensus.disk import Disk, read_whole, write_whole
@@ -36,6 +37,12 @@ class Bootstrap(NamedTuple):
     members: dict[str, str]
     cluster_token: str
     joins: str | None = None
+
+
+def bootstrap_of(config: ServerConfig) -> Bootstrap:
+    """What a node with these settings begins as, unless it joins."""
+    members = {name: str(address) for name, address in config.peers.items()}
+    return Bootstrap(config.name, members | {config.name: str(config.listen_peer)}, config.cluster_token)
 
 
 class Identity(NamedTuple):
@@ -114,7 +121,7 @@ def open_directory(
         entropy=rng.randbytes,
     )
     if not begun:
-        _write_identity(disk, directory, identity, initial, begun=True)
+        write_identity(disk, directory, identity, initial, begun=True)
     return Opened(identity, initial, journal, snapshots, machine, intents)
 
 
@@ -142,22 +149,7 @@ def _identify(
     """Who the directory belongs to, its first configuration, and whether its journal was begun."""
     path = os.path.join(directory, IDENTITY_FILE)
     if disk.exists(path):
-        try:
-            stored = json.loads(read_whole(disk, path, IDENTITY_BYTES_MAX))
-            known = Identity(
-                str(stored["cluster_id"]), str(stored["name"]), str(stored["identity"]), int(stored["incarnation"])
-            )
-            initial = Configuration.from_wire(stored["configuration"])
-            begun = bool(stored["journal_begun"])
-            if stored["format"] != FORMAT:
-                raise ValueError(f"format {stored['format']!r}")
-        except (ValueError, KeyError, TypeError) as broken:
-            raise CorruptData(
-                path,
-                0,
-                f"not an identity file ({broken})",
-                "Restore it from a backup, or replace this member by a new one.",
-            ) from broken
+        known, initial, begun = _read_identity(disk, path)
         if known.name != bootstrap.name:
             raise CorruptData(
                 path,
@@ -177,11 +169,32 @@ def _identify(
         cluster_id = bootstrap.joins or cluster_id_of(bootstrap, rng)
         identity = Identity(cluster_id, bootstrap.name, f"{rng.getrandbits(64):016x}", 1)
         initial, begun = first_configuration(bootstrap), False
-    _write_identity(disk, directory, identity, initial, begun=begun)
+    write_identity(disk, directory, identity, initial, begun=begun)
     return identity, initial, begun
 
 
-def _write_identity(disk: Disk, directory: str, identity: Identity, initial: Configuration, *, begun: bool) -> None:
+def _read_identity(disk: Disk, path: str) -> tuple[Identity, Configuration, bool]:
+    try:
+        stored = json.loads(read_whole(disk, path, IDENTITY_BYTES_MAX))
+        known = Identity(
+            str(stored["cluster_id"]), str(stored["name"]), str(stored["identity"]), int(stored["incarnation"])
+        )
+        initial = Configuration.from_wire(stored["configuration"])
+        begun = bool(stored["journal_begun"])
+        if stored["format"] != FORMAT:
+            raise ValueError(f"format {stored['format']!r}")
+    except (ValueError, KeyError, TypeError) as broken:
+        raise CorruptData(
+            path,
+            0,
+            f"not an identity file ({broken})",
+            "Restore it from a backup, or replace this member by a new one.",
+        ) from broken
+    return known, initial, begun
+
+
+def write_identity(disk: Disk, directory: str, identity: Identity, initial: Configuration, *, begun: bool) -> None:
+    """Durably. `begun`: whether the journal is there, so that a start without it is a loss."""
     stored = {"format": FORMAT, **identity._asdict(), "configuration": initial.as_wire(), "journal_begun": begun}
     write_whole(disk, directory, IDENTITY_FILE, [json.dumps(stored).encode()])
 
@@ -218,6 +231,9 @@ def _go_on_from(journal: Journal, info: SnapshotInfo) -> None:
 
     The second happens after a crash between a received snapshot's renaming and the replacing of the log.
     """
+    if journal.term < info.term:
+        # Only in a directory that was made from a backup (new_cluster): a node that was sent a snapshot knows its term.
+        journal.set_term(info.term, None)
     offset = info.index - journal.entries[0][1]
     if not (offset < len(journal.entries) and journal.entries[offset][2] == info.term):
         journal.reset(info.index, info.term, info.configuration)

@@ -10,9 +10,11 @@ from typing import Any
 import structlog
 
 from kvstore.consensus.configuration import Configuration
+from kvstore.consensus.disk import File
 from kvstore.consensus.journal import Journal
 from kvstore.consensus.snapshots import SnapshotInfo, SnapshotStore
 from kvstore.errors import StorageFull
+from kvstore.node.deadlines import Deadlines
 from kvstore.state.machine import Machine
 
 log = structlog.get_logger()
@@ -28,6 +30,7 @@ class Compaction:
         self,
         *,
         loop: asyncio.AbstractEventLoop,
+        deadlines: Deadlines,
         journal: Journal,
         snapshots: SnapshotStore,
         log_bytes: int,
@@ -36,6 +39,7 @@ class Compaction:
         done: Callable[[SnapshotInfo], None],
     ) -> None:
         self._loop = loop
+        self._deadlines = deadlines
         self._journal = journal
         self._snapshots = snapshots
         self._log_bytes = log_bytes
@@ -43,6 +47,7 @@ class Compaction:
         self._configuration_at = configuration_at
         self._done = done
         self._task: asyncio.Task[None] | None = None
+        self._waiting: list[asyncio.Future[None]] = []
         self._abandoned = False
         self._covered = info.index if (info := snapshots.latest()) is not None else 1
         self.taken_total = 0
@@ -51,8 +56,28 @@ class Compaction:
     def consider(self, machine: Machine) -> None:
         """Begin a snapshot of `machine` as it is now, if the log has grown enough."""
         if self._task is None and self._journal.bytes_since(self._covered) >= self._log_bytes:
-            self._abandoned = False
-            self._task = self._loop.create_task(self._take(machine))
+            self._begin(machine)
+
+    async def fresh(self, machine: Callable[[], Machine], at: float) -> tuple[SnapshotInfo, File]:
+        """A snapshot of everything that is applied by now, and its file, to be closed. One is taken unless the newest
+        will do. Raises StorageFull, OSError, and Expired at loop time `at`; then what was begun goes on.
+        """
+        wanted = machine().applied_index
+        while True:
+            newest = self._snapshots.open_latest()
+            if newest is not None:
+                if newest[0].index >= wanted:
+                    return newest
+                newest[1].close()
+            if self._task is None:
+                self._begin(machine())
+            ended: asyncio.Future[None] = self._loop.create_future()
+            self._waiting.append(ended)
+            await self._deadlines.wait(ended, at)
+
+    def _begin(self, machine: Machine) -> None:
+        self._abandoned = False
+        self._task = self._loop.create_task(self._take(machine))
 
     def installed(self, index: int) -> None:
         """A leader's snapshot took the place of the state: one of this node's own that is under way is pointless."""
@@ -61,9 +86,11 @@ class Compaction:
         self.installed_total += 1
 
     async def _take(self, machine: Machine) -> None:
+        failed: Exception | None = None
         try:
             info = await self._write(machine)
         except (OSError, StorageFull) as error:
+            failed = error
             log.warning("snapshot_failed", error=str(error))
             # Not again at once: a full disk does not become emptier by trying.
             self._covered = self._journal.entries[-1][1]
@@ -74,6 +101,10 @@ class Compaction:
                 self._done(info)
         finally:
             self._task = None
+            waiting, self._waiting = self._waiting, []
+            for ended in waiting:
+                if not ended.done():
+                    ended.set_result(None) if failed is None else ended.set_exception(failed)
 
     async def _write(self, machine: Machine) -> SnapshotInfo | None:
         """The finished snapshot, or None if it was abandoned. Nothing is left of one that was not finished."""

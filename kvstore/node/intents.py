@@ -114,17 +114,9 @@ class IntentLog:
         """Take back what the journal holds; the highest epoch in it."""
         highest = 0
         for command, position, _ in self._journal.entries[1:]:
-            try:
-                epoch, sequence, op, ms, counter = _read(command)
-                if op is None:
-                    self.retired = bool(sequence)
-            except (ValueError, TypeError, msgpack.UnpackException) as broken:
-                raise CorruptData(
-                    os.path.join(DIRECTORY, f"record {position}"),
-                    0,
-                    f"a write at level ONE of a form that this build does not know ({broken})",
-                    "Start the version that wrote it, and let it hand its writes over first.",
-                ) from broken
+            epoch, sequence, op, ms, counter = _read_record(command, position)
+            if op is None:
+                self.retired = bool(sequence)
             highest = max(highest, epoch)
             self._clock.resume(ms, counter)
             if op is not None and position > self.drained_position:
@@ -366,6 +358,25 @@ class IntentLog:
     def close(self) -> None:
         """Release the files."""
         self._journal.close()
+
+
+def unapplied(journal: Journal, machine: Machine, node: str) -> int:
+    """How many writes in the log of `node` the state does not have yet. Raises CorruptData."""
+    epoch, mark = machine.mark(node)
+    found = (_read_record(command, position) for command, position, _ in journal.entries[1:])
+    return sum(1 for record in found if record[2] is not None and record[:2] > (epoch, mark))
+
+
+def _read_record(command: bytes, position: int) -> tuple[int, int, Op | None, int, int]:
+    try:
+        return _read(command)
+    except (ValueError, TypeError, msgpack.UnpackException) as broken:
+        raise CorruptData(
+            os.path.join(DIRECTORY, f"record {position}"),
+            0,
+            f"a write at level ONE of a form that this build does not know ({broken})",
+            "Start the version that wrote it, and let it hand its writes over first.",
+        ) from broken
 
 
 def _read(command: bytes) -> tuple[int, int, Op | None, int, int]:

@@ -128,7 +128,7 @@ class Receipts:
             name = self._intents.present_name(*name)
         machine = self._machine()
         last = machine.last_intent(asked.node, name[0])
-        expired = name[0] < machine.mark(asked.node)[0] if last is None else name[1] <= last
+        expired = name[0] < machine.oldest_epoch(asked.node) if last is None else name[1] <= last
         return Receipt(str(asked), Level.ONE, "unknown", None, "expired" if expired else "lost")
 
     async def _serve(self, _peer: str, body: list[Any]) -> list[Any]:

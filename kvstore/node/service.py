@@ -20,9 +20,11 @@ from kvstore.consensus.messages import Call, Message, Return
 from kvstore.consensus.snapshots import SnapshotInfo
 from kvstore.errors import KvError
 from kvstore.model import commands
+from kvstore.model.levels import Level
 from kvstore.model.results import ClusterView
 from kvstore.node.alarms import Alarms
 from kvstore.node.all_reads import AllReads
+from kvstore.node.backups import Backup, Backups
 from kvstore.node.batched_writes import BatchedWrites
 from kvstore.node.boot import Bootstrap, Opened, first_configuration
 from kvstore.node.calls import Calls
@@ -136,6 +138,7 @@ class Node(Requests):
         self._overview.machine = opened.machine
         self.compaction = Compaction(
             loop=loop,
+            deadlines=self.deadlines,
             journal=opened.journal,
             snapshots=opened.snapshots,
             log_bytes=settings.snapshot_log_bytes,
@@ -143,6 +146,7 @@ class Node(Requests):
             configuration_at=self.engine.configuration_at,
             done=self._compacted,
         )
+        self.backups = Backups(site, self.compaction, offload, lambda: self._machine, self._catch_up)
         self._journal = opened.journal
         # A voter counts for level ALL, so what was acknowledged there is applied before it answers a read at level ONE:
         # all that it had committed when it stopped, and all that was committed before it became a voter.
@@ -199,6 +203,10 @@ class Node(Requests):
         self.deadlines.close()
         self._intents.close()
         self._journal.close()
+
+    async def backup(self, *, level: Level, timeout_s: float) -> Backup:
+        """A backup; see Store."""
+        return await self.backups.take(level, timeout_s)
 
     # -- the cluster (kvstore.http.store.Store; the rest is in Requests)
 

@@ -27,12 +27,14 @@
 from collections.abc import Generator, Mapping
 from heapq import merge
 from types import MappingProxyType
+from typing import Any
 
 from kvstore.model import command_shapes
 from kvstore.model.commands import Command
 from kvstore.model.results import OpResult, Record
 from kvstore.model.stamp import Stamp
 from kvstore.state import changes
+from kvstore.state.anew import begin_anew
 from kvstore.state.contents import Contents
 from kvstore.state.digest import RawStamp, raw_stamp, record_hasher, tombstone_hasher
 from kvstore.state.history import RawChange
@@ -133,6 +135,10 @@ class Machine:
     def last_intent(self, node: str, epoch: int) -> int | None:
         """The sequence of the last intent of `node` that was applied in `epoch`; None where that is not kept."""
         return self._contents.origins.last(node, epoch)
+
+    def oldest_epoch(self, node: str) -> int:
+        """The oldest epoch of `node` of which results are kept, 0 if there is none; see `Origins.oldest`."""
+        return self._contents.origins.oldest(node)
 
     def mark(self, node: str) -> tuple[int, int]:
         """(current epoch, sequence of the last intent applied) of `node`; (0, 0) if it never had any."""
@@ -296,6 +302,11 @@ class Machine:
         """
         return snapshot(self._contents)
 
+    def begin_anew(self) -> None:
+        """Become the state that a new cluster begins with (rules N of `anew`)."""
+        begin_anew(self._contents)
+        self._past = Past()
+
     @classmethod
     def loader(cls) -> "MachineLoader":
         """A loader for the frames of `snapshot`."""
@@ -318,6 +329,11 @@ class MachineLoader:
     def add(self, frame: bytes) -> None:
         """Take the next frame. Raises CorruptSnapshot."""
         self._loader.add(frame)
+
+    @property
+    def header(self) -> Mapping[str, Any]:
+        """What the first frame says of the whole, by the names of `snapshot._header`; empty before it was added."""
+        return self._loader.header
 
     def finish(self) -> Machine:
         """The machine as it was at the moment of the snapshot. Raises CorruptSnapshot if anything is missing."""

@@ -180,6 +180,13 @@ class Origins:
         runs = known.runs.get(epoch)
         return runs.starts[-1] + runs.counts[-1] - 1 if runs is not None and runs.starts else None
 
+    def oldest(self, node: str) -> int:
+        """The oldest epoch of which results are kept, 0 if there is none. What was before it was applied, too long ago
+        to be remembered; an epoch above it that is not kept was never applied here.
+        """
+        known = self._nodes.get(node)
+        return 0 if known is None else next(iter(known.runs))
+
     def result(self, node: str, epoch: int, sequence: int) -> OpResult | None:
         """What became of an intent, None if it is not known here (O4): not applied yet, or forgotten."""
         known = self._nodes.get(node)

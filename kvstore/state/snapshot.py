@@ -22,8 +22,9 @@ counts and the digest are checked, which are computed anew from what was read.
 """
 
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from itertools import islice
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgpack
@@ -229,6 +230,11 @@ class SnapshotLoader:
         # Whatever the bytes are, there is one answer; struct.error, for example, comes from numbers out of range.
         except Exception as broken:
             raise CorruptSnapshot(f"not a snapshot frame: {broken!r}") from broken
+
+    @property
+    def header(self) -> Mapping[str, Any]:
+        """What the first frame says of all (see `_header`); empty before it was added."""
+        return MappingProxyType(self._header or {})
 
     def finish(self) -> Contents:
         """The contents, once every frame was added. Raises CorruptSnapshot if counts or digest are not the header's."""

@@ -77,6 +77,8 @@ class SimCluster:
         self.processes: dict[str, SimProcess] = {}
         self.starts = dict.fromkeys(self.names, 0)
         self.watches: dict[str, Watch] = {}
+        # The eyes on disks that were lost for good: what they had acknowledged was durable then.
+        self.lost_disks: list[Watch] = []
         self.wiped: set[str] = set()
         self._disk_bytes = disk_bytes
         self.crashes_total = 0
@@ -203,11 +205,12 @@ class SimCluster:
         )
         process.watch = self.watches[name] = Watch(
             name,
+            identity.identity,
             process.incarnation,
             self.invariants,
             node.engine,
             opened.journal,
-            lambda: list(self.watches.values()),
+            lambda: [*self.watches.values(), *self.lost_disks],
             lambda term: self.note(f"{name} leads term {term}"),
         )
         process.loop.after = process.watch.look
@@ -334,7 +337,8 @@ class SimCluster:
         self.note(f"{name} gets an empty disk")
         self.disks[name] = SimDisk(self._disk_bytes)
         self.wiped.add(name)
-        self.watches.pop(name, None)
+        if (watch := self.watches.pop(name, None)) is not None:
+            self.lost_disks.append(watch)
         self.invariants.forget(name)
 
     def pause(self, name: str) -> None:

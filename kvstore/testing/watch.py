@@ -13,24 +13,28 @@ from kvstore.testing.invariants import Entry, Invariants, Moment
 
 
 class Watch:
-    """The eyes on one process. `others` gives the watches of all voters, this one included, dead processes too."""
+    """The eyes on one process; `identity` is that of its disk. `disks` gives the watches of all disks that there ever
+    were, this one's included, each as its last process left it.
+    """
 
     def __init__(
         self,
         name: str,
+        identity: str,
         incarnation: int,
         invariants: Invariants,
         member: Member,
         journal: Journal,
-        others: Callable[[], "list[Watch]"],
+        disks: Callable[[], "list[Watch]"],
         elected: Callable[[int], None],
     ) -> None:
         self.name = name
+        self.identity = identity
         self.incarnation = incarnation
         self.journal = journal
         self._invariants = invariants
         self._core: Core = member._core
-        self._others = others
+        self._disks = disks
         self._elected = elected
         self._seen: tuple[int, ...] = ()
         self._committed = journal.entries[0][1]
@@ -88,6 +92,16 @@ class Watch:
         self._checked = entries[-1]
 
     def _too_few(self, entry: Entry) -> str | None:
-        voters = self.journal.configuration.voters
-        holders = [watch.name for watch in self._others() if watch.name in voters and watch.holds(entry)]
-        return None if 2 * len(holders) > len(voters) else f"durable only on {holders} of the voters {voters}"
+        """Of a voter that the configuration names, the disk that it names counts, also one that was lost since: it had
+        acknowledged the entry, and a lost disk is a lost node. That of a successor of its name does not count for it.
+        """
+        configuration = self.journal.configuration
+        voters = {member.name: member.identity for member in configuration.members if member.voter}
+        holders = {
+            watch.name
+            for watch in self._disks()
+            if voters.get(watch.name) in ("", watch.identity) and watch.holds(entry)
+        }
+        if 2 * len(holders) > len(voters):
+            return None
+        return f"durable only on {sorted(holders)} of the voters {configuration.voters}"

@@ -4,8 +4,6 @@ import asyncio
 import contextlib
 import shutil
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,60 +12,15 @@ from typing import Any
 import pytest
 
 from kvcluster.pytest_plugin import ClusterFactory
-from kvcluster.topology import HOST, free_ports
 from kvjepsen.audit import audit
 from kvjepsen.ledger import Ledger
 from kvjepsen.load import load
 from kvstore.client import AsyncClient
 from kvstore.errors import CannotConnect, MembershipRefused, NotAVoter
+from tests.support.joiners import Joiners
 from tests.support.logs import until_log
 
 PATIENCE_S = 30.0
-
-
-class Joiners:
-    """Nodes beyond the first ones, started by hand as an operator would."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self.http: dict[str, str] = {}
-        self.peer: dict[str, str] = {}
-
-    def choose(self, name: str) -> str:
-        """Pick addresses for `name`; its peer address."""
-        http, peer = free_ports(2)
-        self.http[name], self.peer[name] = f"http://{HOST}:{http}", f"{HOST}:{peer}"
-        return self.peer[name]
-
-    def start(self, name: str, join: str = "") -> None:
-        command = [sys.executable, "-m", "kvcli", "serve", "--name", name, "--join", join]
-        command += ["--data-dir", str(self._directory / name), "--listen-peer", self.peer[name]]
-        command += ["--listen", self.http[name].removeprefix("http://")]
-        with (self._directory / f"{name}.log").open("ab") as log:
-            self._running[name] = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
-
-    async def until_log(self, name: str, wanted: str) -> None:
-        """Wait until `name` has said `wanted`."""
-        deadline = time.monotonic() + PATIENCE_S
-        while wanted not in (self._directory / f"{name}.log").read_text():
-            assert time.monotonic() < deadline, f"{name} never said {wanted}"
-            await asyncio.sleep(0.05)
-
-    def end(self, name: str) -> int:
-        """Ask `name` to end; its exit code."""
-        process = self._running.pop(name)
-        process.terminate()
-        return process.wait(timeout=PATIENCE_S)
-
-    def kill(self, name: str) -> None:
-        process = self._running.pop(name)
-        process.kill()
-        process.wait()
-
-    def stop(self) -> None:
-        for name in list(self._running):
-            self.kill(name)
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
+
 from kvcluster.pytest_plugin import ClusterFactory
 from kvstore import balancing, errors
 from kvstore.client import AsyncClient, Client
@@ -22,7 +24,10 @@ def blocks(info: str) -> list[str]:
     return re.findall(rf"^```{info}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
-def test_the_code_of_the_page_runs_from_top_to_bottom(kv_cluster: ClusterFactory) -> None:
+def test_the_code_of_the_page_runs_from_top_to_bottom(
+    kv_cluster: ClusterFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the page writes a backup
     cluster = kv_cluster(nodes=3)
     found = blocks("python")
     assert len(found) >= 9

@@ -85,6 +85,27 @@ class MemoryLeases:
         return (await self._store._write(commands.revoke(lease, once), Level.QUORUM, timeout_s)).result.version
 
 
+class MemoryBackup:
+    """Some bytes, a thousand at a time. `fails_at`: where reading fails."""
+
+    index = 7
+    fails_at: int | None = None
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.size = len(data)
+        self.open = True
+
+    async def read(self, offset: int) -> bytes:
+        assert self.open
+        if self.fails_at is not None and offset >= self.fails_at:
+            raise OSError("the disk is gone")
+        return self.data[offset : offset + 1_000]
+
+    def close(self) -> None:
+        self.open = False
+
+
 class MemoryStore:
     """`fail` is raised by the next calls while it is set; `gate`, when set, holds calls until it opens."""
 
@@ -102,6 +123,8 @@ class MemoryStore:
         self.not_ready: str | None = None
         self.calls: list[tuple[object, ...]] = []
         self.watches: Watches | None = None
+        self.backup_bytes = b""
+        self.backups: list[MemoryBackup] = []
         self.transactions = Transactions(self._write)
         self.leases = MemoryLeases(self)
 
@@ -255,6 +278,11 @@ class MemoryStore:
             loop = asyncio.get_running_loop()
             self.watches = Watches(loop, Deadlines(loop), lambda: self.machine)
         return self.watches.open(Watched(key, prefix), self.revision + 1 if start is None else start)
+
+    async def backup(self, *, level: Level, timeout_s: float) -> "MemoryBackup":
+        await self._enter("backup", level, timeout_s)
+        self.backups.append(MemoryBackup(self.backup_bytes))
+        return self.backups[-1]
 
     def end_watches(self) -> None:
         if self.watches is not None:

@@ -16,7 +16,7 @@ from kvstore.errors import DeadlineExceeded, Divergence, MembersUnreachable, NoQ
 from kvstore.http import HttpServer, app
 from kvstore.model.levels import Level
 from kvstore.telemetry.metrics import Metrics
-from tests.integration.memory_store import MemoryStore
+from tests.integration.memory_store import MemoryBackup, MemoryStore
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "http"
 
@@ -1009,3 +1009,57 @@ async def test_a_server_that_stops_ends_its_watches_at_once(house: House) -> Non
     assert body.endswith(b'event: closed\ndata: {"revision":2}\n\n')
     assert asyncio.get_running_loop().time() - began < limits.HTTP_SHUTDOWN_S_MAX
     assert len(house.store.watches or ()) == 0
+
+
+async def test_a_backup_is_sent_with_its_length_and_given_back(house: House) -> None:
+    house.store.backup_bytes = os.urandom(2_500)
+    wire = await house.wire()
+    for target in ("/v1/snapshot", "/v1/snapshot?level=one&timeout_ms=100"):
+        reply = await wire.ask("GET", target)
+        assert (reply.status, reply.body) == (200, house.store.backup_bytes)
+        assert reply.headers["Content-Type"] == "application/octet-stream"
+        assert (reply.headers["Content-Length"], reply.headers["KV-Applied-Index"]) == ("2500", "7")
+    head = await wire.ask("HEAD", "/v1/snapshot")
+    assert (head.status, head.headers["Content-Length"], head.body) == (200, "2500", b"")
+    assert [call[1:] for call in house.store.calls if call[0] == "backup"][:2] == [
+        (Level.QUORUM, limits.TIMEOUT_MS_DEFAULT / 1000),
+        (Level.ONE, 0.1),
+    ]
+    assert [backup.open for backup in house.store.backups] == [False] * 3
+    old = await house.wire()
+    await old.send(b"GET /v1/snapshot HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+    reply = await old.reply()
+    assert (reply.body, reply.headers["Connection"]) == (house.store.backup_bytes, "keep-alive")
+    assert (await house.ask("GET", "/v1/snapshot?level=all")).json["code"] == "bad_request"
+
+
+async def test_a_backup_that_cannot_be_read_on_is_a_truncated_body(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MemoryBackup, "fails_at", 2_000)
+    house.store.backup_bytes = os.urandom(2_500)
+    wire = await house.wire()
+    await wire.send(b"GET /v1/snapshot HTTP/1.1\r\nHost: x\r\n\r\n")
+    head = await wire.reader.readuntil(b"\r\n\r\n")
+    assert b"Content-Length: 2500" in head
+    assert len(await asyncio.wait_for(wire.reader.read(), 10)) == 2_000
+    assert not house.store.backups[0].open
+
+
+@pytest.mark.parametrize("target", ["/v1/watch?prefix=", "/v1/snapshot"])
+async def test_what_a_client_that_has_gone_asked_for_is_not_left_open(house: House, target: str) -> None:
+    house.store.gate = asyncio.Event()
+    wire = await house.wire()
+    await wire.send(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    await asyncio.wait_for(house.store.entered.wait(), 10)
+    wire.writer.transport.abort()
+    async with asyncio.timeout(10):
+        (connection,) = house.server._connections.connections
+        while connection.transport is not None:
+            await asyncio.sleep(0)
+        house.store.gate.set()
+        while house.server._open_connections():
+            await asyncio.sleep(0)
+    assert house.store.watches is not None or house.store.backups
+    assert len(house.store.watches or ()) == 0
+    assert not any(backup.open for backup in house.store.backups)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,8 +15,10 @@ from kvjepsen.runners.sim import Result, Run, run, simulate
 from kvjepsen.runners.sim_faults import Faults
 from kvjepsen.schedule import Fault, make_schedule
 from kvjepsen.shrink import shrink
+from kvstore.consensus.configuration import Configuration, Member
 from kvstore.testing import SimCluster
 from kvstore.testing.process import silence_logs
+from kvstore.testing.watch import Watch
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = 500
@@ -96,7 +99,7 @@ def test_all_promises_hold_for_ten_thousand_seeds():
 
 # Seeds of the track record in jepsen-like/README.md that still draw the plan which found something.
 FAILED_ONCE = [301630, 305700, 504055, 505552, 506993, 902344, 903919]
-FAILED_ONCE_WITH_MEMBERS = [600087, 600170, 600258, 600386, 600477, 600568, 601004, 601241, 800283]
+FAILED_ONCE_WITH_MEMBERS = [600087, 600170, 600258, 600386, 600477, 600568, 601004, 601241, 800283, 1401097]
 
 
 def test_what_failed_once_holds_now() -> None:
@@ -160,3 +163,27 @@ def test_the_plan_of_a_seed_is_carried_out_whole():
     assert carried_out.faults.total == len(carried_out.schedule.faults)
     asked = len(carried_out.history.answers)
     assert asked >= sum(map(len, carried_out.schedule.clients))
+
+
+def test_a_lost_disk_counts_for_what_it_had_acknowledged_and_not_for_its_successor():
+    """Entry 5 is durable on n1 and on n2's first disk, which is lost; on its second one only in the last case."""
+
+    def watch(name: str, identity: str, durable: int, configuration: Configuration) -> Watch:
+        eyes = Watch.__new__(Watch)
+        eyes.name, eyes.identity = name, identity
+        eyes.journal = SimpleNamespace(
+            durable_index=durable, entries=[(b"", index, 1) for index in range(1, 6)], configuration=configuration
+        )
+        eyes._disks = lambda: disks
+        return eyes
+
+    def named(identity: str) -> Configuration:
+        pairs = (("n1", "one"), ("n2", identity), ("n3", "three"))
+        return Configuration(2, tuple(Member(name, "", "", True, bound) for name, bound in pairs))
+
+    for identity, second, problem in (("old", 1, False), ("", 1, False), ("new", 1, True), ("new", 5, False)):
+        disks: list[Watch] = []
+        configuration = named(identity)
+        disks += [watch("n1", "one", 5, configuration), watch("n2", "old", 5, configuration)]
+        disks += [watch("n2", "new", second, configuration), watch("n3", "three", 4, configuration)]
+        assert (disks[0]._too_few((b"", 5, 1)) is not None) == problem

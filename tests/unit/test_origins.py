@@ -247,3 +247,15 @@ def test_an_epoch_that_comes_again_is_the_youngest_on_a_restored_replica_and_her
         assert each.intent_result("n2", 2, 1) is None
         assert each.intent_result("n2", 1, 1) is not None
     assert list(restored.snapshot()) == list(machine.snapshot())
+
+
+def test_the_oldest_epoch_tells_what_was_forgotten_from_what_never_was() -> None:
+    machine = small_machine(receipt_runs_max=2)
+    assert machine.oldest_epoch("n2") == 0
+    for place, epoch in enumerate((7, 9, 12)):
+        previous = (0, 7, 9)[place]
+        apply_intents(machine, Origin("n2", epoch, previous, 1), *writes(1, 1 + place))
+    assert machine.oldest_epoch("n2") == 9
+    assert machine.last_intent("n2", 7) is None  # forgotten: below the oldest
+    assert machine.last_intent("n2", 10) is None  # never applied: above it
+    assert load(machine.snapshot()).oldest_epoch("n2") == 9

@@ -1,13 +1,13 @@
 """`kv export`: writes keys and values out as ndjson."""
 
 import os
-import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
 
 from kvcli import output
+from kvcli.in_place import in_place
 from kvcli.options import global_options, key_bytes, run_with_client
 
 if TYPE_CHECKING:
@@ -28,18 +28,8 @@ def export(file: str, prefix: str, level: str) -> None:
     if file == "-":
         run_with_client(lambda client: _to_stdout(client, key_bytes(prefix), level))
         return
-    # Only a regular file can be put in place at the end; a device or a pipe is written as it comes.
-    in_place = os.path.exists(file) and not os.path.isfile(file)
-    target = file if in_place else f"{file}.{secrets.token_hex(4)}.partial"
-    try:
+    with in_place(file) as target:
         keys = run_with_client(lambda client: _to_file(client, key_bytes(prefix), level, target))
-        if not in_place:
-            os.replace(target, file)
-    except BaseException:
-        if not in_place:
-            with suppress(FileNotFoundError):
-                os.unlink(target)
-        raise
     output.message(f"exported {keys:,} keys to {file}")
 
 

@@ -1,11 +1,20 @@
-"""`kv member`: the members of a running cluster."""
+"""`kv member`: the members of a running cluster, and what can be made of one that has lost its majority."""
+
+import os
+import random
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kvcli import output
 from kvcli.commands.status import show_cluster
+from kvcli.exit_codes import Exit
 from kvcli.options import global_options, run_with_client
+from kvcli.setting_flags import setting_flags
 from kvstore.client import AsyncClient
+
+if TYPE_CHECKING:
+    from kvstore.node.new_cluster import Remains
 
 _LOST: dict[int | None, str] = {
     0: "",
@@ -13,9 +22,9 @@ _LOST: dict[int | None, str] = {
 }
 
 
-@click.group(short_help="List, add and remove members, hand leadership over.")
+@click.group(short_help="List, add, remove and recover members, hand leadership over.")
 def member() -> None:
-    """List, add and remove the members of a running cluster, and hand leadership over."""
+    """List, add and remove the members of a running cluster, hand leadership over, and recover what is left of one."""
 
 
 @member.command("list", short_help="Show the members.")
@@ -71,3 +80,54 @@ def transfer(name: str | None) -> None:
         return (await client.transfer_leader(name)).leader
 
     output.message(f"{run_with_client(change)} leads now")
+
+
+@member.command("recover", short_help="Begin a new cluster with what one member has left.")
+@click.argument("old", metavar="OLD_DIR", type=click.Path(exists=True, file_okay=False))
+@setting_flags(("name", "data_dir", "listen_peer", "insecure_bind"))
+@click.option("--config", "config_path", metavar="FILE", help="TOML file with a [serve] table. [env: KV_CONFIG]")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@global_options
+def recover(old: str, yes: bool, config_path: str | None, **flags: Any) -> int:
+    """Make --data-dir that of the only member of a new cluster, with everything that is in OLD_DIR, the data directory
+    of member --name of a cluster that has lost its majority for good.
+
+    The last resort: what had been acknowledged by the lost members, and had not reached this one, is gone. While a
+    majority can still be brought back, bring it back; where several members are left, recover the one whose log goes
+    furthest (highest term, then highest index). Start the new member, then add others (kv member add).
+    """
+    from kvstore.config import load
+    from kvstore.consensus.disk import OsDisk
+    from kvstore.node import new_cluster
+    from kvstore.node.boot import bootstrap_of
+    from kvstore.node.directory_lock import hold
+
+    config = load(flags, os.environ, config_path)
+    alone = bootstrap_of(config)._replace(members={config.name: str(config.listen_peer)})
+    rng = random.SystemRandom()
+    with hold(old):
+        _warn(old, new_cluster.examine(OsDisk(), old, alone, rng))
+        if not yes and not click.confirm("kv: begin a new cluster with this?", err=True):
+            output.message("nothing was changed")
+            return Exit.REFUSED
+        identity = new_cluster.recover(OsDisk(), old, config.data_dir, alone, rng)
+    output.message(
+        f"{config.data_dir} is that of {identity.name}, the only member of the new cluster {identity.cluster_id}"
+    )
+    output.continued(f"start it: kv serve --name {identity.name} --data-dir {config.data_dir} ...")
+    output.continued("never start a member of the old cluster again with its old data directory")
+    return Exit.OK
+
+
+def _warn(old: str, left: "Remains") -> None:
+    output.message(
+        f"{old}: node {left.identity.name} of cluster {left.identity.cluster_id}, voters {', '.join(left.voters)}"
+    )
+    output.continued(f"its log ends with entry {left.last_index} of term {left.last_term}; with all of it applied")
+    output.continued(f"the store is at revision {left.revision} and has {left.keys:,} keys")
+    if left.uncommitted:
+        output.continued(f"entries not known to be committed, which will count as committed: {left.uncommitted:,}")
+    if left.intents:
+        output.continued(f"its own writes at level one that are not applied yet, and come along: {left.intents:,}")
+    output.continued("what the other members have acknowledged and this one does not have will be gone for good")
+    output.continued("if a majority of them can be brought back, do that instead")

@@ -1,0 +1,40 @@
+"""Command-line flags made from the table of settings in kvstore.config."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import click
+
+from kvstore.config import SETTINGS, Setting
+
+
+def setting_flags(names: Iterable[str] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator: a flag for each setting, or for those with `names` only. The function gets them by their names, None
+    or () where they were not given: all of them together go to `kvstore.config.load`.
+    """
+    wanted = set(names) or {setting.name for setting in SETTINGS}
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for setting in reversed(SETTINGS):
+            if setting.name in wanted:
+                command = _option(setting)(command)
+        return command
+
+    return decorate
+
+
+def _option(setting: Setting) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    default = "" if setting.default in ("", (), False) or setting.secret else f"; default: {_shown(setting)}"
+    text = f"{setting.help} [env: {setting.env}{default}]"
+    # No default is given to click: it must stay visible what was given, and what only has its default.
+    if setting.is_switch:
+        return click.option(setting.flag, setting.name, is_flag=True, default=None, help=text)
+    return click.option(
+        setting.flag, setting.name, metavar=setting.kind, multiple=setting.repeatable, default=None, help=text
+    )
+
+
+def _shown(setting: Setting) -> str:
+    if setting.unit == "bytes" and isinstance(setting.default, int):
+        return f"{setting.default >> 20}MiB"
+    return f"{setting.default} {setting.unit}".rstrip()
