@@ -64,11 +64,11 @@ async def test_every_answer_to_good_and_bad_requests_is_a_documented_one(served:
             "--exclude-path",
             "/v1/txn",
         ),
-        ("--phases", "fuzzing", "--max-examples", "100", "--include-path", "/v1/txn"),
+        ("--phases", "fuzzing", "--max-examples", "50", "--include-path", "/v1/txn"),
     ):
         ran = await asyncio.to_thread(fuzz, served.endpoint, tmp_path, *options, seed=1, bound_s=300)
         assert not ran.failures, ran.failures
-        assert ran.cases >= 100
+        assert ran.cases >= 50
     answered = served.answered()
     for route in ROUTES:
         statuses = answered[route.method, route.path]
