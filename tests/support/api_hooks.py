@@ -48,6 +48,9 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
     if phase.name.name == "COVERAGE" and phase.data.parameter_location is not ParameterLocation.HEADER:
         for name in TESTED_ALONE:
             case.headers.pop(name, None)
+    for name, value in list(case.headers.items()):
+        if not isinstance(value, (str, bytes)):  # a number out of an answer, which its stateful phase sends back
+            case.headers[name] = str(value)
     if case.meta.generation.mode is GenerationMode.POSITIVE:
         fit(case.query, case.headers)
         fit_body(case.body)
