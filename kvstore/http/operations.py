@@ -33,10 +33,6 @@ class Header(NamedTuple):
     always: bool = False
 
 
-def _shown(schema: Schema, example: Any) -> Schema:
-    return schema | {"examples": [example]}
-
-
 class Told(NamedTuple):
     """An answer that is no error."""
 
@@ -67,6 +63,10 @@ def _both(shape: Shape) -> Mapping[str, Shape]:
 
 def _matching(pattern: str) -> Schema:
     return {"type": "string", "pattern": f"^(?:{pattern})$"}
+
+
+def _shown(schema: Schema, example: Any) -> Schema:
+    return schema | {"examples": [example]}
 
 
 def _object_of(name: str, view: type, **instead: Any) -> type[msgspec.Struct]:
@@ -137,7 +137,7 @@ _BODY: Final = (errors.TooLarge,)
 # -- bodies
 
 _BYTES: Final[Schema] = {"type": "string", "format": "binary"}
-_PLAIN: Final = Told("It is.", {"text/plain": _TEXT})
+_PLAIN: Final = Told("The word ok.", {"text/plain": _TEXT})
 
 MemberBody: Final = _object_of("MemberBody", MemberView)
 ClusterBody: Final = _object_of("ClusterBody", ClusterView, members=list[MemberBody])  # type: ignore[valid-type]
@@ -320,14 +320,13 @@ CLOSE_SESSION: Final = Operation(
     parameters.TIMEOUT, {200: _stamped(shapes.SessionBody, "It is gone.")}, _WRITE, given=_SESSION_NUMBER
 )
 
+# -- the cluster and this node
+
 SNAPSHOT: Final = Operation(
     parameters.SNAPSHOT,
     {200: Told("The bytes of the backup.", {OCTETS: _BYTES}, (_APPLIED_INDEX,))},
     (*_READ, errors.StorageFull),
 )
-
-# -- the cluster and this node
-
 CLUSTER: Final = Operation(parameters.NOTHING, _CLUSTER)
 ADD_MEMBER: Final = Operation(
     parameters.TIMEOUT,
