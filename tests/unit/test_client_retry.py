@@ -140,7 +140,9 @@ class TestRefusalsThatAreBelieved:
         assert len(net.visited) == 3 * limits.RETRY_SETTLED_ROUNDS_MAX
         assert str(caught.value).count("connection refused") == 3
 
-    @pytest.mark.parametrize("error", [NoQuorum("lost"), MembersUnreachable("n3", missing=("n3",))])
+    @pytest.mark.parametrize(
+        "error", [NoQuorum("lost"), MembersUnreachable("n3", missing=("n3",)), UpgradeIncomplete("n3 is old")]
+    )
     async def test_no_quorum_everywhere_is_believed(self, error: KvError) -> None:
         net = ScriptedNet(
             by_endpoint(a=problem(error), b=NotSent("connection refused"), c=NotSent("connection refused"))
