@@ -21,6 +21,7 @@ from kvstore.errors import (
     Overloaded,
     PreconditionFailed,
     TooLarge,
+    UpgradeIncomplete,
 )
 from tests.support import scripted_net
 from tests.support.scripted_net import RECORD, WRITTEN, A, B, C, ScriptedNet, Step, by_endpoint, problem
