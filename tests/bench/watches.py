@@ -120,19 +120,18 @@ async def _run(cluster: Cluster, count: int) -> int:
     async with AsyncClient([endpoint], timeout_s=60.0) as client:
         await _writes_ms(client, b"warm", WRITES)
         for turn in (1, 2):
-            print(f"round {turn}: a write that nobody watches, no watches: {await _writes_ms(client, b'q', WRITES)}")
+            without = await _writes_ms(client, b"q", WRITES)
             before, began = _rss_mib(cluster, watched), time.monotonic()
             crowd = Crowd(endpoint)
             await crowd.gather(count, lambda number: f"own-{number}")
             opened, took = len(crowd.watchers), time.monotonic() - began
-            grown = _rss_mib(cluster, watched) - before
+            each_kib = 1024 * (_rss_mib(cluster, watched) - before) / max(opened, 1)
+            print(f"round {turn}: a write that nobody watches, no watches: {without}")
             print(
-                f"round {turn}: {opened} of {count} watches opened at {opened / took:.0f}/s, {crowd.problem or 'no refusal'};"
+                f"round {turn}: {opened} of {count} opened at {opened / took:.0f}/s; {crowd.problem or 'none refused'}"
             )
-            print(f"         {1024 * grown / max(opened, 1):.1f} KiB of memory each ({before:.0f} MiB before)")
-            print(
-                f"round {turn}: the same write, {opened} watches of other keys: {await _writes_ms(client, b'q', WRITES)}"
-            )
+            print(f"round {turn}: {each_kib:.1f} KiB of memory each, {before:.0f} MiB before")
+            print(f"round {turn}: the same, {opened} watches of other keys: {await _writes_ms(client, b'q', WRITES)}")
             await crowd.leave()
         crowd = Crowd(endpoint)
         await crowd.gather(count, lambda _: "same")
