@@ -145,7 +145,7 @@ async def _run(cluster: Cluster, count: int) -> int:
             times.append((1000 * answered, 1000 * (time.perf_counter() - began)))
         answered_ms, last_ms = np.median(np.array(times), axis=0)
         print(
-            f"a write that {opened} watches see: answered after {answered_ms:.0f} ms, the last told after {last_ms:.0f} ms"
+            f"a write that {opened} watches see: answered after {answered_ms:.0f} ms, all told after {last_ms:.0f} ms"
         )
         await crowd.leave()
         return 0 if opened == count else 1
