@@ -26,6 +26,7 @@ client library raises the same class again, the CLI turns it into an exit code.
         MembersUnreachable      members_unreachable
         Discarded               discarded
         NotAVoter               not_a_voter
+        UpgradeIncomplete       upgrade_incomplete
       DeadlineExceeded      504 timeout               unknown, or committed for ALL   exit 5
       StorageFull           507 storage_full          not_applied   exit 4
     LocalError (never crosses the wire)
@@ -258,6 +259,12 @@ class NotAVoter(Unavailable):
     """Level ONE asks for what only a voter promises, and the node asked is a learner, or was removed."""
 
     code, title = "not_a_voter", "Not a voter"
+
+
+class UpgradeIncomplete(Unavailable):
+    """A member does not know this operation yet, or cannot be asked whether it does: `missing` names them."""
+
+    code, title = "upgrade_incomplete", "Upgrade incomplete"
 
 
 class DeadlineExceeded(KvError):

@@ -53,6 +53,8 @@ HTTP_WRITE_S_MAX: Final = 30.0
 HTTP_WRITE_BUFFER_BYTES_MAX: Final = 256 << 10
 HTTP_BACKLOG_CONNECTIONS: Final = 1_024
 HTTP_CONNECTIONS_MAX: Final = 8_192
+# Connections, those to peers, segments of the logs, and some more.
+OPEN_FILES_WANTED: Final = HTTP_CONNECTIONS_MAX + 1_024
 HTTP_REFUSALS_MAX: Final = 256
 HTTP_REFUSAL_S_MAX: Final = 1.0
 HTTP_BODIES_BYTES_MAX: Final = 128 << 20

@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 import uvloop
 
+from kvstore import limits
 from kvstore.client import AsyncClient
 from kvstore.clock import SystemClock
 from kvstore.config import ServerConfig
@@ -30,6 +31,7 @@ from kvstore.node.connections import Connections
 from kvstore.node.directory_lock import hold
 from kvstore.node.scheduled_backups import Schedule, ScheduledBackups
 from kvstore.node.service import Node
+from kvstore.open_files import raise_limit
 from kvstore.telemetry.logging import set_up as set_up_logging
 from kvstore.telemetry.metrics import Metrics
 
@@ -52,6 +54,8 @@ MISSING_ADVICE = (
 def run(config: ServerConfig) -> int:
     """Serve until SIGTERM or SIGINT. Returns the exit code: 0, 3 (an address is taken), 7 (corrupt, in use), 8."""
     set_up_logging(level=config.log_level, format=config.log_format)
+    if (files := raise_limit(limits.OPEN_FILES_WANTED)) < limits.OPEN_FILES_WANTED:
+        log.warning("few_open_files", limit=files, wanted=limits.OPEN_FILES_WANTED, advice="raise the hard limit")
     try:
         os.makedirs(config.data_dir, mode=0o700, exist_ok=True)
         with hold(config.data_dir):

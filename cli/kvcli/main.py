@@ -41,6 +41,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "receipt": Entry("kvcli.commands.receipt:receipt", "Find out what became of a write at level one."),
     "status": Entry("kvcli.commands.status:status", "Show the members of the cluster."),
     "member": Entry("kvcli.commands.member:member", "List, add, remove and recover members, hand leadership over."),
+    "settings": Entry("kvcli.commands.settings:settings", "Show and change the replicated settings."),
     "import": Entry("kvcli.commands.import_:import_", "Write many keys, from ndjson or a directory tree."),
     "export": Entry("kvcli.commands.export:export", "Write keys and values out as ndjson."),
     "snapshot": Entry("kvcli.commands.snapshot:snapshot", "Save, verify and restore backups."),

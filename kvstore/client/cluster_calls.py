@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 from kvstore.client.calls import JSON, Calls
 from kvstore.client.results import decode_json, parse_cluster
@@ -37,6 +38,22 @@ class ClusterCalls(Calls):
     async def transfer_leader(self, name: str | None = None, *, timeout_s: float | None = None) -> ClusterView:
         """Make `name`, or whoever is most current, the leader. Raises MembershipRefused."""
         return await self._change("POST", "/v1/cluster/leader", {} if name is None else {"name": name}, timeout_s)
+
+    async def settings(self, *, timeout_s: float | None = None) -> dict[str, Any]:
+        """The replicated settings that can be changed: `feature_level`, and under `settings` the value, the bounds and
+        the unit of each.
+        """
+        request = Request("GET", "/v1/settings", "", JSON, None, write=False)
+        return decode_json((await self._send(request, timeout_s)).body, read=True)
+
+    async def change_setting(self, name: str, value: int, *, timeout_s: float | None = None) -> dict[str, Any]:
+        """Change a replicated setting, on all nodes at once; all of them then. Raises UpgradeIncomplete while a member
+        is too old to know it. May be repeated at will.
+        """
+        body = json.dumps({"value": value}).encode()
+        path = f"/v1/settings/{quote(name, safe='')}"
+        request = Request("PUT", path, "", JSON, body, write=True, named=True)
+        return decode_json((await self._send(request, timeout_s)).body, read=False)
 
     async def _change(
         self, method: str, path: str, body: dict[str, str] | None, timeout_s: float | None

@@ -16,9 +16,10 @@ The rules:
 5. "Expired" means: not carried out now, and what happened before is not known any more. It ends the search. If no
    earlier attempt's fate is unknown, nothing happened before, and the error says so: not applied.
 6. One round visits every endpoint once, without a pause. A pause with jitter separates rounds.
-7. Refusals that waiting will not change (nobody listens, no quorum, a member missing for ALL, storage full, a learner)
-   are believed once every endpoint gave nothing else for RETRY_SETTLED_ROUNDS_MAX rounds. An election is waited for,
-   and so is everything while the fate of an attempt is unknown. Answers that no node gives are believed as soon.
+7. Refusals that waiting will not change (nobody listens, no quorum, a member missing for ALL, storage full, a learner,
+   a member of an older version) are believed once every endpoint gave nothing else for RETRY_SETTLED_ROUNDS_MAX
+   rounds. An election is waited for, and so is everything while the fate of an attempt is unknown. Answers that no
+   node gives are believed as soon.
 8. An attempt that has less than RETRY_REMAINING_S_MIN left is not begun: it would turn "not applied" into "unknown".
 """
 
@@ -49,10 +50,11 @@ from kvstore.errors import (
     Overloaded,
     PreconditionFailed,
     StorageFull,
+    UpgradeIncomplete,
     from_problem,
 )
 
-_SETTLED: Final = (NotSent, NoQuorum, MembersUnreachable, StorageFull, NotAVoter)
+_SETTLED: Final = (NotSent, NoQuorum, MembersUnreachable, StorageFull, NotAVoter, UpgradeIncomplete)
 _FOREIGN: Final = (InternalError,)
 # Answers of the state machine to a write: every attempt under the same name gets the same one.
 _FATES: Final = (NotFound, LeaseNotFound, PreconditionFailed, IdempotencyConflict)

@@ -167,6 +167,14 @@ class SyncCalls:
         """See AsyncClient.transfer_leader."""
         return self._run(self._client.transfer_leader(name, timeout_s=timeout_s))
 
+    def settings(self, *, timeout_s: float | None = None) -> dict[str, Any]:
+        """See AsyncClient.settings."""
+        return self._run(self._client.settings(timeout_s=timeout_s))
+
+    def change_setting(self, name: str, value: int, *, timeout_s: float | None = None) -> dict[str, Any]:
+        """See AsyncClient.change_setting."""
+        return self._run(self._client.change_setting(name, value, timeout_s=timeout_s))
+
     def backup(self, file: Target, *, level: str = "quorum", timeout_s: float | None = None) -> int:
         """See AsyncClient.backup."""
         return self._run(self._client.backup(file, level=level, timeout_s=timeout_s))

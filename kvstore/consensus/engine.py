@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from kvstore.consensus.configuration import Configuration, Member
 from kvstore.consensus.messages import Call, Message, Return
 from kvstore.errors import KvError
+from kvstore.model.features import LEVEL
 
 # What applying returned, the log index, and an error instead if it was not (known to be) applied. Called exactly once.
 ProposalDone = Callable[[Any, int, KvError | None], None]
@@ -20,7 +21,7 @@ AllDone = Callable[[KvError | None], None]
 
 class Peer(NamedTuple):
     """Who is at the other end of a connection, as its handshake said. `address` is where it can be dialed; `has_log`
-    whether its log held anything at that moment.
+    whether its log held anything at that moment; `features` what it knows (kvstore.model.features).
     """
 
     name: str
@@ -29,6 +30,7 @@ class Peer(NamedTuple):
     http: str
     address: str = ""
     has_log: bool = True
+    features: int = LEVEL
 
 
 class Transport(Protocol):

@@ -349,7 +349,7 @@ class Outgoing(Link):
 
 def peer_of(hello: wire.Hello) -> Peer:
     """Who said `hello`."""
-    return Peer(hello.name, hello.identity, hello.incarnation, hello.http, hello.address, hello.has_log)
+    return Peer(hello.name, hello.identity, hello.incarnation, hello.http, hello.address, hello.has_log, hello.features)
 
 
 def tune(sock: socket.socket) -> None:

@@ -61,6 +61,7 @@ class PeerTransport:
                 hello.incarnation,
                 hello.http,
                 hello.address,
+                features=hello.features,
             )
         )
         later = call_later or _loop_call_later

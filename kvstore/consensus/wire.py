@@ -45,7 +45,9 @@ class FrameTooLong(ValueError):
 
 
 class Hello(msgspec.Struct, array_like=True, frozen=True, tag="hello"):
-    """Who speaks. `protocol` is the highest version it knows. Later versions may add fields at the end."""
+    """Who speaks. `protocol` is the highest version it knows, `features` its level of kvstore.model.features. Later
+    versions may add fields at the end.
+    """
 
     protocol: Annotated[int, msgspec.Meta(ge=1, le=0xFFFF)]
     cluster_id: _Text
@@ -55,6 +57,7 @@ class Hello(msgspec.Struct, array_like=True, frozen=True, tag="hello"):
     http: _Text
     address: _Text = ""
     has_log: bool = True
+    features: Annotated[int, msgspec.Meta(ge=1, le=0xFFFF)] = 1
 
 
 class Refusal(msgspec.Struct, array_like=True, frozen=True, tag="refused"):

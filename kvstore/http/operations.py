@@ -11,10 +11,11 @@ import msgspec
 
 from kvstore import errors, limits
 from kvstore.errors import KvError
-from kvstore.http import batch, cluster, leases, parameters, parse, shapes, transactions, watch
+from kvstore.http import batch, cluster, leases, parameters, parse, settings, shapes, transactions, watch
 from kvstore.http.answer import JSON, MSGPACK, NDJSON, OCTETS
 from kvstore.http.parameters import Key, Number, Opaque, Parameter, Query
 from kvstore.http.problems import ProblemBody
+from kvstore.model.changeable import CHANGEABLE
 from kvstore.model.results import ClusterView, MemberView
 
 Schema = dict[str, Any]
@@ -345,6 +346,15 @@ TRANSFER: Final = Operation(
     _CLUSTER,
     (*_WRITE, *_BODY, errors.MembershipRefused),
     body=_both(cluster.NewLeader),
+)
+_SETTINGS: Final = {200: _stamped(settings.SettingsBody, "The settings, as they are now.")}
+SETTINGS: Final = Operation(parameters.TIMEOUT, _SETTINGS, _READ)
+SETTING: Final = Operation(
+    parameters.TIMEOUT,
+    _SETTINGS,
+    (*_WRITE, *_BODY, errors.UpgradeIncomplete),
+    given=Parameter("name", "The setting.", {"type": "string", "enum": list(CHANGEABLE)}),
+    body=_both(settings.NewValue),
 )
 LIVE: Final = Operation(parameters.NOTHING, {200: _PLAIN})
 READY: Final = Operation(parameters.NOTHING, {200: _PLAIN}, (errors.Unavailable,))

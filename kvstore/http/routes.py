@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
-from kvstore.http import batch, cluster, kv, leases, once, operations, ranges, snapshot, transactions, watch
+from kvstore.http import batch, cluster, kv, leases, once, operations, ranges, settings, snapshot, transactions, watch
 from kvstore.http.answer import Answer
 from kvstore.http.kv import Door
 from kvstore.http.operations import Operation
@@ -17,13 +17,14 @@ ITEM_PATH: Final = "/v1/kv/{key}"
 RECEIPT_PATH: Final = "/v1/receipts/{id}"
 SESSION_PATH: Final = "/v1/sessions/{session}"
 MEMBER_PATH: Final = "/v1/cluster/members/{name}"
+SETTING_PATH: Final = "/v1/settings/{name}"
 LEASE_PATH: Final = "/v1/leases/{id}"
 KEEPALIVE_PATH: Final = "/v1/leases/{id}/keepalive"
 
 # (prefix, suffix, path) of the paths with something given; keys first, because they are asked for most.
 GIVEN: Final = tuple(
     (path[: path.index("{")], path[path.index("}") + 1 :], path)
-    for path in (ITEM_PATH, RECEIPT_PATH, SESSION_PATH, MEMBER_PATH, KEEPALIVE_PATH, LEASE_PATH)
+    for path in (ITEM_PATH, RECEIPT_PATH, SESSION_PATH, MEMBER_PATH, SETTING_PATH, KEEPALIVE_PATH, LEASE_PATH)
 )
 
 
@@ -65,6 +66,8 @@ ROUTES: Final = (
     Route("GET", "/v1/cluster", cluster.get_cluster, operations.CLUSTER, read=True, levelled=False),
     Route("POST", "/v1/cluster/members", cluster.add_member, operations.ADD_MEMBER, read=False, levelled=False),
     Route("DELETE", MEMBER_PATH, cluster.remove_member, operations.REMOVE_MEMBER, read=False, levelled=False),
+    Route("GET", "/v1/settings", settings.get_settings, operations.SETTINGS, read=True, levelled=False),
+    Route("PUT", SETTING_PATH, settings.put_setting, operations.SETTING, read=False, levelled=False),
     Route("POST", "/v1/cluster/leader", cluster.transfer_leader, operations.TRANSFER, read=False, levelled=False),
     Route("GET", "/livez", cluster.livez, operations.LIVE, read=True, levelled=False),
     Route("GET", "/readyz", cluster.readyz, operations.READY, read=True, levelled=False),

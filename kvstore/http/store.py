@@ -182,6 +182,12 @@ class Store(Protocol):
     async def batch(self, ops: Sequence[BatchOp], *, timeout_s: float) -> list[BatchResult]:
         """Carries out all of `ops`, each for itself; their results in the same order. Never raises for one."""
 
+    async def settings(self, *, timeout_s: float) -> tuple[int, dict[str, int]]:
+        """The feature level, and all replicated settings."""
+
+    async def change_setting(self, name: str, value: int, *, timeout_s: float) -> None:
+        """Gives a setting of `kvstore.model.changeable` another value. Raises UpgradeIncomplete."""
+
     async def backup(self, *, level: Level, timeout_s: float) -> Backup:
         """A backup with everything that was acknowledged before, or, at level ONE, that this node has. Raises
         Overloaded, StorageFull.

@@ -13,6 +13,7 @@ from kvstore.limits import (
     VALUE_BYTES_MAX,
 )
 from kvstore.model import transactions
+from kvstore.model.changeable import CHANGEABLE
 from kvstore.model.commands import (
     FIELDS,
     KEEP_LEASE,
@@ -30,12 +31,14 @@ from kvstore.model.commands import (
     OP_PUT,
     OP_PUT_LEASED,
     OP_REVOKE,
+    OP_SET,
     OP_TXN,
     TAKES_ONCE,
     Command,
     Op,
     UnknownCommand,
 )
+from kvstore.model.features import FEATURE_LEVEL, LEVEL
 
 # The machine counts on from the stamps that it is given, and everything it keeps has to fit into 64 bits.
 _STAMP_MAX: Final = (1 << 63) - 1
@@ -101,6 +104,9 @@ def within_limits(op: Op) -> bool:
         return _is_key(op[1]) and (op[2] or 0) <= REVISION_MAX
     if kind == OP_DELETE_RANGE:
         return len(op[1]) <= KEY_BYTES_MAX and (op[2] is None or _is_key(op[2]))
+    if kind == OP_SET:
+        bounds = CHANGEABLE.get(op[1])
+        return bounds is not None and bounds.least <= op[2] <= bounds.most
     if kind == OP_GRANT:
         return bool(LEASE_TTL_MS_MIN <= op[1] <= LEASE_TTL_MS_MAX)
     return True
@@ -112,6 +118,13 @@ def _is_key(key: bytes) -> bool:
 
 def _condition(condition: Any) -> bool:
     return condition is None or (type(condition) is int and condition >= MUST_EXIST)
+
+
+def _setting(name: Any, value: Any) -> bool:
+    """A level that this build does not reach is a command that it does not know."""
+    if type(name) is not str or type(value) is not int or value <= 0:
+        return False
+    return value <= LEVEL if name == FEATURE_LEVEL else name in CHANGEABLE
 
 
 def _transaction(comparisons: Any, then: Any, otherwise: Any) -> bool:
@@ -139,6 +152,7 @@ _KNOWN: Final[dict[int, Callable[..., bool]]] = {
     OP_REVOKE: lambda lease: _counts(lease),
     OP_EXPIRE: lambda term, leases: type(leases) is tuple and _counts(term, *leases),
     OP_COMPACT: lambda revision: _counts(revision),
+    OP_SET: lambda name, value: _setting(name, value),
 }
 """Of each kind: whether its fields are of their types and within their bounds."""
 

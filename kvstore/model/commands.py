@@ -17,6 +17,7 @@ and gets a revision of its own. They are plain tuples, because tens of thousands
     (OP_REVOKE, lease: int [, once])
     (OP_EXPIRE, term: int, leases: tuple of int)            void unless the entry is of that term
     (OP_COMPACT, revision: int)                             forget the history up to it
+    (OP_SET, name: str, value: int)                         a replicated setting, or the feature level; see `features`
 
 `lease`: an id, 0 for none, -1 to keep the one that the key has. A plain put gives the key none.
 `condition`: None for none; 0, the key must be absent; -1, it must exist; n > 0, its mod_revision must be n.
@@ -55,6 +56,7 @@ OP_GRANT: Final = 7
 OP_REVOKE: Final = 8
 OP_EXPIRE: Final = 9
 OP_COMPACT: Final = 10
+OP_SET: Final = 11
 
 NO_LEASE: Final = 0
 KEEP_LEASE: Final = -1
@@ -72,6 +74,7 @@ FIELDS: Final = {
     OP_REVOKE: 2,
     OP_EXPIRE: 3,
     OP_COMPACT: 2,
+    OP_SET: 3,
 }
 TAKES_ONCE: Final = frozenset({OP_PUT, OP_DELETE, OP_PUT_LEASED, OP_TXN, OP_DELETE_RANGE, OP_GRANT, OP_REVOKE})
 
@@ -84,7 +87,7 @@ Once = bytes | tuple[int, int, int]
 
 _OP_OVERHEAD_BYTES: Final = 32
 _PART_BYTES: Final = 12
-_FREEING: Final = frozenset({OP_DELETE, OP_CLOSE_SESSION, OP_DELETE_RANGE, OP_REVOKE, OP_EXPIRE, OP_COMPACT})
+_FREEING: Final = frozenset({OP_DELETE, OP_CLOSE_SESSION, OP_DELETE_RANGE, OP_REVOKE, OP_EXPIRE, OP_COMPACT, OP_SET})
 
 
 class UnknownCommand(Exception):
@@ -159,6 +162,11 @@ def expire(term: int, leases: Sequence[int]) -> Op:
 def compact(revision: int) -> Op:
     """History up to `revision` may be forgotten."""
     return (OP_COMPACT, revision)
+
+
+def set_setting(name: str, value: int) -> Op:
+    """Another value of a replicated setting (`kvstore.model.changeable`), or a higher feature level."""
+    return (OP_SET, name, value)
 
 
 def _with(op: Op, once: Once | None) -> Op:

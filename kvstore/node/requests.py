@@ -305,6 +305,15 @@ class Requests:
         except Expired:
             raise DeadlineExceeded("this node did not catch up in time", read=True) from None
 
+    async def settings(self, *, timeout_s: float) -> tuple[int, dict[str, int]]:
+        """The feature level and the replicated settings; see Store."""
+        await self._catch_up(self._site.in_s(timeout_s))
+        return self._machine.feature_level, dict(self._machine.settings)
+
+    async def change_setting(self, name: str, value: int, *, timeout_s: float) -> None:
+        """Change one of them; see Store."""
+        await self._write(commands.set_setting(name, value), Level.QUORUM, timeout_s)
+
     # -- many at once (kvstore.node.batches)
 
     async def batch(self, ops: Sequence[BatchOp], *, timeout_s: float) -> list[BatchResult]:

@@ -32,6 +32,7 @@ from kvstore.node.clock_watch import ClockWatch
 from kvstore.node.compaction import Compaction, Offload
 from kvstore.node.deadlines import Deadlines, Expired
 from kvstore.node.drains import Drains
+from kvstore.node.features import Features
 from kvstore.node.forwarding import Forwarder
 from kvstore.node.freshness import Freshness
 from kvstore.node.hybrid_clock import HybridClock, resume_clock
@@ -120,7 +121,7 @@ class Node(Requests):
             site, self._proposals, self._intents, self._applied_waits, lambda: self._machine.mark(self.name)[0]
         )
         self._drains = Drains(site, self._intents, self._drained_waits)
-        self._writes = Writes(site, self._proposals, self._drains, self._clock)
+        self._writes = Writes(site, self._proposals, self._drains, self._clock, Features(site, lambda: self._machine))
         self._batched_writes = BatchedWrites(site, self._proposals, self._drains, self._writes, self._clock)
         self.reads = QuorumReads(site)
         self._all_reads = AllReads(

@@ -24,6 +24,7 @@ from kvstore.model.results import APPLIED, OpResult
 from kvstore.node.calls import NotSent, PeerGone
 from kvstore.node.deadlines import Expired
 from kvstore.node.drains import Drains
+from kvstore.node.features import Features
 from kvstore.node.hybrid_clock import HybridClock
 from kvstore.node.proposals import Applied, NotProposed, Proposals
 from kvstore.node.site import Site
@@ -43,12 +44,15 @@ class Written(NamedTuple):
 class Writes:
     """Takes writes to the log and back. Bounded by count and bytes; refuses before memory grows."""
 
-    def __init__(self, site: Site, proposals: Proposals, drains: Drains, clock: HybridClock) -> None:
+    def __init__(
+        self, site: Site, proposals: Proposals, drains: Drains, clock: HybridClock, features: Features
+    ) -> None:
         self._site = site
         self._engine = site.engine
         self._proposals = proposals
         self._drains = drains
         self._clock = clock
+        self._features = features
         self._open = 0
         self._open_bytes = 0
         self._forwarded = Window(site, limits.FORWARDED_BYTES_MAX)
@@ -113,6 +117,8 @@ class Writes:
             await self._drains.all(at, read=False)
             if not self._engine.leads:
                 raise NotProposed
+        if (before := self._features.before(op)) is not None:
+            self._proposals.add(before).add_done_callback(_nobody_waits)
         future = self._proposals.add(op)
         try:
             applied: Applied = await self._site.deadlines.wait(future, at)
@@ -153,6 +159,7 @@ class Writes:
     # -- between nodes
 
     async def _there(self, leader: str, op: Op, level: Level, at: float) -> Written:
+        self._features.check_leader(leader, op)
         async with self.on_the_way(commands.op_bytes(op), at):
             return await self._sent(leader, op, level, at)
 
@@ -206,6 +213,11 @@ class Writes:
             self.release(1, size)
         highest = self._clock.highest()
         return [wire_of(written), highest.ms, highest.counter]
+
+
+def _nobody_waits(future: "asyncio.Future[Applied]") -> None:
+    if not future.cancelled():
+        future.exception()
 
 
 def silent(leader: str) -> KvError:

@@ -18,6 +18,7 @@
    a delete leaves a tombstone even for an absent key.
 9. A lease ends with its keys, a range is deleted, and a transaction is carried out, at one revision each (`leases`,
    `transacting`). What one operation changes is bounded, and so is what it reads.
+    Replicated settings are changed without a revision; the feature level only rises.
 10. What each revision changed is kept as far back as `history` says. Nothing but reads depends on it.
 11. Repetitions are known by session, idempotency key or intent sequence, and answered instead of applied: rules S, I
     and
@@ -31,6 +32,7 @@ from typing import Any
 
 from kvstore.model import command_shapes
 from kvstore.model.commands import Command
+from kvstore.model.features import FEATURE_LEVEL
 from kvstore.model.results import OpResult, Record
 from kvstore.model.stamp import Stamp
 from kvstore.state import changes
@@ -101,6 +103,11 @@ class Machine:
     def settings(self) -> Mapping[str, int]:
         """The replicated settings, to look at."""
         return MappingProxyType(self._contents.settings)
+
+    @property
+    def feature_level(self) -> int:
+        """What every member is known to know; see `kvstore.model.features`."""
+        return self._contents.settings.get(FEATURE_LEVEL, 1)
 
     @property
     def digest(self) -> int:

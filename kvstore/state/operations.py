@@ -19,6 +19,7 @@ from kvstore.model.commands import (
     OP_PUT,
     OP_PUT_LEASED,
     OP_REVOKE,
+    OP_SET,
     OP_TXN,
     TAKES_ONCE,
     Once,
@@ -26,6 +27,7 @@ from kvstore.model.commands import (
     op_digest,
     split_once,
 )
+from kvstore.model.features import FEATURE_LEVEL
 from kvstore.model.results import (
     APPLIED,
     COMPACTED,
@@ -170,6 +172,13 @@ def _compact(contents: Contents, _entry: Entry, _: str, revision: int) -> OpResu
     return OpResult(APPLIED, revision, 0)
 
 
+def _set(contents: Contents, _entry: Entry, _: str, name: str, value: int) -> OpResult:
+    if name == FEATURE_LEVEL:
+        value = max(value, contents.settings.get(FEATURE_LEVEL, 1))
+    contents.settings[name] = value
+    return OpResult(APPLIED, contents.revision, 0)
+
+
 def _open_session(contents: Contents, entry: Entry, _: str) -> OpResult:
     number = contents.sessions.open(entry.stamp[0], contents.settings)
     return OpResult(FULL, 0, 0) if number is None else OpResult(APPLIED, number, 0)
@@ -192,6 +201,7 @@ _DO: Final[dict[int, Callable[..., OpResult]]] = {
     OP_REVOKE: _revoke,
     OP_EXPIRE: _expire,
     OP_COMPACT: _compact,
+    OP_SET: _set,
 }
 
 

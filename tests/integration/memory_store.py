@@ -279,6 +279,13 @@ class MemoryStore:
             self.watches = Watches(loop, Deadlines(loop), lambda: self.machine)
         return self.watches.open(Watched(key, prefix), self.revision + 1 if start is None else start)
 
+    async def settings(self, *, timeout_s: float) -> tuple[int, dict[str, int]]:
+        await self._enter("settings", timeout_s)
+        return self.machine.feature_level, dict(self.machine.settings)
+
+    async def change_setting(self, name: str, value: int, *, timeout_s: float) -> None:
+        await self._write(commands.set_setting(name, value), Level.QUORUM, timeout_s)
+
     async def backup(self, *, level: Level, timeout_s: float) -> "MemoryBackup":
         await self._enter("backup", level, timeout_s)
         self.backups.append(MemoryBackup(self.backup_bytes))

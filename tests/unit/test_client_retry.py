@@ -21,6 +21,7 @@ from kvstore.errors import (
     Overloaded,
     PreconditionFailed,
     TooLarge,
+    UpgradeIncomplete,
 )
 from tests.support import scripted_net
 from tests.support.scripted_net import RECORD, WRITTEN, A, B, C, ScriptedNet, Step, by_endpoint, problem
@@ -140,7 +141,9 @@ class TestRefusalsThatAreBelieved:
         assert len(net.visited) == 3 * limits.RETRY_SETTLED_ROUNDS_MAX
         assert str(caught.value).count("connection refused") == 3
 
-    @pytest.mark.parametrize("error", [NoQuorum("lost"), MembersUnreachable("n3", missing=("n3",))])
+    @pytest.mark.parametrize(
+        "error", [NoQuorum("lost"), MembersUnreachable("n3", missing=("n3",)), UpgradeIncomplete("n3 is old")]
+    )
     async def test_no_quorum_everywhere_is_believed(self, error: KvError) -> None:
         net = ScriptedNet(
             by_endpoint(a=problem(error), b=NotSent("connection refused"), c=NotSent("connection refused"))

@@ -17,11 +17,13 @@ from kvstore.node.batched_writes import BatchedWrites
 from kvstore.node.calls import Calls
 from kvstore.node.deadlines import Deadlines
 from kvstore.node.drains import Drains
+from kvstore.node.features import Features
 from kvstore.node.hybrid_clock import HybridClock
 from kvstore.node.leadership import LeaderWatch
 from kvstore.node.proposals import Proposals
 from kvstore.node.site import Site
 from kvstore.node.writes import Writes
+from kvstore.state.machine import Machine
 
 
 class _Stalled:
@@ -48,7 +50,7 @@ def stalled_writes() -> tuple[Writes, Proposals]:
     leaders = LeaderWatch(loop, deadlines, engine, patience_s=1.0)
     site = Site(loop, deadlines, engine, calls, leaders)
     proposals = Proposals(loop, engine, lambda: ZERO_STAMP, lambda: 0)
-    return Writes(site, proposals, cast(Drains, None), cast(HybridClock, None)), proposals
+    return Writes(site, proposals, cast(Drains, None), cast(HybridClock, None), Features(site, Machine)), proposals
 
 
 def batches_of(writes: Writes, proposals: Proposals, clock: HybridClock | None = None) -> BatchedWrites:
