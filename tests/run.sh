@@ -73,9 +73,7 @@ tier() {
         [ ! -d "$path" ] || folders+=("$path")
     done
     [ "$long" = yes ] || marks=(-m "not long")
-    # The simulated campaigns use both cores by themselves.
-    [ "$1" = sim ] || marks+=(-n 2 --dist worksteal)
-    "$KV_VENV/bin/python" -m pytest --basetemp="$scratch/pytest-$1" --durations=5 --durations-min=1 \
+    "$KV_VENV/bin/python" -m pytest -n 2 --dist worksteal --basetemp="$scratch/pytest-$1" --durations=5 --durations-min=1 \
         ${marks[@]+"${marks[@]}"} "${folders[@]}" 2>&1 | tee "$log" || status=${PIPESTATUS[0]}
     closings+=("$(tail -n 1 "$log")")
     return "$status"
