@@ -64,17 +64,22 @@ stage() {
 }
 
 # Folders of one tier, without those that do not exist; a tier without a single test is a failure of pytest's (status 5).
-# All are in tests/, but for the regressions, which belong to the harness.
+# All are in tests/, but for the regressions, which belong to the harness. Two processes share the tests, but for those
+# that use both cores by themselves: they are the tier `campaigns`.
 tier() {
-    local folders=() folder path marks=() status=0 log=$scratch/closing
+    local name=$1 folders=() folder path wanted="not both_cores" processes=(-n 2 --dist worksteal) status=0 log=$scratch/closing
+    if [ "$name" = campaigns ]; then
+        set -- sim
+        wanted="both_cores" processes=(-n 0)
+    fi
     for folder in "$@"; do
         path=tests/$folder
         [ "$folder" != regressions ] || path=jepsen-like/regressions
         [ ! -d "$path" ] || folders+=("$path")
     done
-    [ "$long" = yes ] || marks=(-m "not long")
-    "$KV_VENV/bin/python" -m pytest -n 2 --dist worksteal --basetemp="$scratch/pytest-$1" --durations=5 --durations-min=1 \
-        ${marks[@]+"${marks[@]}"} "${folders[@]}" 2>&1 | tee "$log" || status=${PIPESTATUS[0]}
+    [ "$long" = yes ] || wanted="$wanted and not long"
+    "$KV_VENV/bin/python" -m pytest --basetemp="$scratch/pytest-$name" --durations=5 --durations-min=1 \
+        "${processes[@]}" -m "$wanted" "${folders[@]}" 2>&1 | tee "$log" || status=${PIPESTATUS[0]}
     closings+=("$(tail -n 1 "$log")")
     return "$status"
 }
@@ -99,6 +104,7 @@ stage "mypy --strict" "$KV_VENV/bin/mypy"
 stage "import layers" "$KV_VENV/bin/lint-imports"
 stage "tests: unit, property" tier unit property golden docs
 stage "tests: regressions of the engine" tier regressions
+stage "tests: simulated campaigns" tier campaigns
 stage "tests: simulation" tier sim
 stage "tests: integration" tier integration
 stage "tests: e2e" tier e2e

@@ -79,6 +79,7 @@ def test_a_trace_for_people_does_not_change_the_history():
     assert any("leads term" in line for line in lines)
 
 
+@pytest.mark.both_cores
 def test_all_promises_hold_under_all_faults():
     results = list(campaign(range(SEEDS), jobs=2))
     assert problems(results) == {}
@@ -88,11 +89,13 @@ def test_all_promises_hold_under_all_faults():
     assert sum(result.counts["elections"] for result in results) > 2 * SEEDS
 
 
+@pytest.mark.both_cores
 def test_all_promises_hold_while_members_come_and_go():
     assert problems(list(campaign(range(20_000, 20_060), jobs=2, members=True))) == {}
 
 
 @pytest.mark.long
+@pytest.mark.both_cores
 def test_all_promises_hold_for_ten_thousand_seeds():
     assert problems(list(campaign(range(100_000, 110_000), jobs=2))) == {}
 
