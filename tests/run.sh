@@ -25,6 +25,8 @@ cd "$KV_ROOT" || exit 1
 scratch=$(mktemp -d)
 export TMPDIR=$scratch
 unset PYTHONPATH
+# Hundreds of processes are started: what one has compiled, the others need not.
+unset PYTHONDONTWRITEBYTECODE
 stages=() seconds=() closings=()
 
 # The closing lines of all pytest runs, added up into one of the same form.
