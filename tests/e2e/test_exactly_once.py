@@ -18,7 +18,7 @@ from kvstore.errors import IdempotencyConflict
 PATIENCE_S = 30.0
 
 
-@pytest.mark.parametrize("times", [8, pytest.param(200, marks=pytest.mark.long)])
+@pytest.mark.parametrize("times", [4, pytest.param(200, marks=pytest.mark.long)])
 async def test_a_batch_or_its_answer_lost_on_its_way_is_sent_again_and_applied_once(
     kv_cluster: ClusterFactory, times: int
 ) -> None:
