@@ -275,7 +275,7 @@ class SimCluster:
         """A node failed, or a callback of its did."""
         if isinstance(error, PowerLoss) or process.loop.state == DEAD:
             return
-        if isinstance(error, InvariantBroken):
+        if isinstance(error, (InvariantBroken, KeyboardInterrupt)):  # whoever interrupts says nothing about a node
             self._note_error(error)
         elif process.name in self.expected_failures:
             self.note(f"{process.name} stopped: {error!r}")

@@ -1,5 +1,6 @@
 """The simulator itself: one seed is one history, all rules hold, and each rule that is switched off is missed."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -190,3 +191,20 @@ def test_a_lost_disk_counts_for_what_it_had_acknowledged_and_not_for_its_success
         disks += [watch("n1", "one", 5, configuration), watch("n2", "old", 5, configuration)]
         disks += [watch("n2", "new", second, configuration), watch("n3", "three", 4, configuration)]
         assert (disks[0]._too_few((b"", 5, 1)) is not None) == problem
+
+
+def test_an_interrupt_in_the_middle_of_a_node_is_no_failure_of_the_node():
+    cluster = SimCluster(("n1", "n2", "n3"), seed=1)
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    async def begin() -> None:
+        cluster.processes["n1"].loop.call_later(0.1, interrupted)
+        await asyncio.sleep(1.0)
+
+    for name in cluster.names:
+        cluster.start(name)
+    with pytest.raises(KeyboardInterrupt):
+        cluster.run(begin())
+    cluster.close()
