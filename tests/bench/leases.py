@@ -45,7 +45,15 @@ async def _grant(client: AsyncClient, count: int, ttl: float) -> list[int]:
             await client.put(b"leased/%d" % number, b"", lease=lease)
             leases.append(lease)
 
+    async def keep() -> None:
+        """The first ones are due before the last are granted."""
+        while True:
+            await asyncio.sleep(ttl / 3)
+            await _keep_alive(client, list(leases))
+
+    keeping = asyncio.create_task(keep())
     await asyncio.gather(*(some() for _ in range(IN_FLIGHT)))
+    keeping.cancel()
     return leases
 
 
@@ -67,7 +75,7 @@ async def _run(cluster: Cluster, count: int, ttl: float, seconds: float) -> int:
         gone = kept = 0
         while time.monotonic() - began < seconds:
             due = time.monotonic() + ttl / 3
-            gone += await _keep_alive(client, leases)
+            gone = await _keep_alive(client, leases)
             kept += count
             await asyncio.sleep(max(due - time.monotonic(), 0))
         took = time.monotonic() - began
