@@ -1,20 +1,25 @@
 """Command-line flags made from the table of settings in kvstore.config."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from kvstore.config import SETTINGS, Setting
 
+_CONFIG: Final = click.option(
+    "--config", "config_path", metavar="FILE", help="TOML file with a [serve] table. [env: KV_CONFIG]"
+)
+
 
 def setting_flags(names: Iterable[str] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorator: a flag for each setting, or for those with `names` only. The function gets them by their names, None
-    or () where they were not given: all of them together go to `kvstore.config.load`.
+    """Decorator: a flag for each setting, or for those with `names` only, and `--config`. The function gets them by
+    their names, None or () where they were not given, and `config_path`: they go to `kvstore.config.load`.
     """
     wanted = set(names) or {setting.name for setting in SETTINGS}
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        command = _CONFIG(command)
         for setting in reversed(SETTINGS):
             if setting.name in wanted:
                 command = _option(setting)(command)

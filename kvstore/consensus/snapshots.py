@@ -64,8 +64,16 @@ def check_snapshot(disk: Disk, path: str) -> SnapshotInfo:
     try:
         for _ in _read(file, path, unpack=False):
             pass
-        index, term, configuration, _ = _read_header(file, path)
-        return SnapshotInfo(index, term, file.size(), path, configuration)
+        return _info(file, path)
+    finally:
+        file.close()
+
+
+def snapshot_head(disk: Disk, path: str) -> SnapshotInfo:
+    """What the head of the snapshot at `path` says; the rest is not read. Raises CorruptData."""
+    file = disk.open(path)
+    try:
+        return _info(file, path)
     finally:
         file.close()
 
@@ -299,6 +307,11 @@ class IncomingSnapshot(_Unfinished):
 
 def _full(error: OSError) -> Exception:
     return StorageFull(f"there is no room for a snapshot: {error}") if error.errno in NO_ROOM else error
+
+
+def _info(file: File, path: str) -> SnapshotInfo:
+    index, term, configuration, _ = _read_header(file, path)
+    return SnapshotInfo(index, term, file.size(), path, configuration)
 
 
 def _read_header(file: File, path: str) -> tuple[int, int, Configuration, bytes]:

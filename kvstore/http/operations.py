@@ -105,7 +105,7 @@ _IF_NONE_MATCH: Final = Header("If-None-Match", "The key must be absent.", {"typ
 _LAST_EVENT_ID: Final = Header(
     "Last-Event-ID",
     "The last id that a watch told: go on behind it.",
-    _shown(_matching(parse.DIGITS.pattern.decode()), "42"),
+    _shown(_matching(parameters.DIGITS.pattern.decode()), "42"),
 )
 RETRY_AFTER: Final = Header("Retry-After", "Seconds after which it may be tried again.", _WHOLE)
 _LOCATION: Final = Header("Location", "The receipt.", _TEXT, True)

@@ -14,7 +14,7 @@ from kvstore.errors import BadRequest, KeyTooLong
 from kvstore.model.levels import Level
 
 _BROKEN_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_DIGITS: Final = re.compile(rb"[0-9]{1,19}")
+DIGITS: Final = re.compile(rb"[0-9]{1,19}")
 
 Found = Mapping[str, bytes]
 """Parameters by name, decoded."""
@@ -43,7 +43,7 @@ class Number(Parameter):
         raw = found.get(self.name)
         if raw is None:
             return None
-        if _DIGITS.fullmatch(raw) is None or not self._least <= int(raw) <= self._most:
+        if DIGITS.fullmatch(raw) is None or not self._least <= int(raw) <= self._most:
             raise BadRequest(f"{self.name} must be a whole number from {self._least} to {self._most}")
         return int(raw)
 

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from kvstore import limits
 from kvstore.errors import BadRequest, KeyTooLong
 from kvstore.http import parameters
-from kvstore.http.parameters import Found, decoded
+from kvstore.http.parameters import DIGITS, Found, decoded
 from kvstore.model.commands import MUST_BE_ABSENT, MUST_EXIST, Once
 from kvstore.model.keys import prefix_end
 from kvstore.model.levels import Level
@@ -29,7 +29,6 @@ _REQUEST_ID: Final = re.compile(rf"[A-Za-z0-9._~:/+=@-]{{1,{limits.REQUEST_ID_CH
 ENTITY_TAG: Final = re.compile(r'"([1-9][0-9]{0,18})"')
 SESSION: Final = re.compile(r"([1-9][0-9]{0,18})/([1-9][0-9]{0,18})/([1-9][0-9]{0,18})")
 STAMP: Final = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})\.([a-z0-9][a-z0-9_.-]*)?\.([0-9]{1,18})")
-DIGITS: Final = re.compile(rb"[0-9]{1,19}")
 # Revision and number of keys of the range.
 _CURSOR: Final = Struct(">QQ")
 _MEDIA_RANGE: Final = re.compile(r"\s*([^\s;/]+)/([^\s;/]+)\s*(?:;(.*))?")

@@ -51,7 +51,7 @@ async def put_setting(door: Door, request: web.BaseRequest, raw_key: str, query:
     bounds = CHANGEABLE.get(name)
     if bounds is None:
         raise BadRequest(f"there is no setting of this name; there are {', '.join(CHANGEABLE)}")
-    if not bounds.least <= body.value <= bounds.most:
+    if not bounds.allow(body.value):
         raise BadRequest(f"{name} is between {bounds.least:,} and {bounds.most:,} {bounds.unit}")
     await door.store.change_setting(name, body.value, timeout_s=timeout_s)
     return await _told(door, request, timeout_s)

@@ -106,7 +106,7 @@ def within_limits(op: Op) -> bool:
         return len(op[1]) <= KEY_BYTES_MAX and (op[2] is None or _is_key(op[2]))
     if kind == OP_SET:
         bounds = CHANGEABLE.get(op[1])
-        return bounds is not None and bounds.least <= op[2] <= bounds.most
+        return bounds is not None and bounds.allow(op[2])
     if kind == OP_GRANT:
         return bool(LEASE_TTL_MS_MIN <= op[1] <= LEASE_TTL_MS_MAX)
     return True
@@ -152,7 +152,7 @@ _KNOWN: Final[dict[int, Callable[..., bool]]] = {
     OP_REVOKE: lambda lease: _counts(lease),
     OP_EXPIRE: lambda term, leases: type(leases) is tuple and _counts(term, *leases),
     OP_COMPACT: lambda revision: _counts(revision),
-    OP_SET: lambda name, value: _setting(name, value),
+    OP_SET: _setting,
 }
 """Of each kind: whether its fields are of their types and within their bounds."""
 

@@ -68,21 +68,22 @@ class Backups:
         if self._open >= limits.BACKUPS_MAX:
             raise Overloaded(f"{self._open} backups are being read from this node already", read=True)
         self._open += 1
-        at = self._site.in_s(timeout_s)
         try:
-            if level is not Level.ONE:
-                await self._catch_up(at)
-            info, file = await self._compaction.fresh(self._machine, at)
-        except Expired:
-            self._ended()
-            raise DeadlineExceeded("its snapshot was not written in time; it will be there soon", read=True) from None
-        except OSError as failed:
-            self._ended()
-            raise InternalError(f"the snapshot for it cannot be written: {failed}", read=True) from failed
+            info, file = await self._fresh(level, self._site.in_s(timeout_s))
         except BaseException:
             self._ended()
             raise
         return Backup(info, file, self._offload, self._ended)
+
+    async def _fresh(self, level: Level, at: float) -> tuple[SnapshotInfo, File]:
+        try:
+            if level is not Level.ONE:
+                await self._catch_up(at)
+            return await self._compaction.fresh(self._machine, at)
+        except Expired:
+            raise DeadlineExceeded("its snapshot was not written in time; it will be there soon", read=True) from None
+        except OSError as failed:
+            raise InternalError(f"the snapshot for it cannot be written: {failed}", read=True) from failed
 
     def _ended(self) -> None:
         self._open -= 1

@@ -23,7 +23,7 @@ from kvstore import limits
 from kvstore.consensus.configuration import Configuration
 from kvstore.consensus.disk import Disk
 from kvstore.consensus.raft import REGULAR
-from kvstore.consensus.snapshots import SnapshotInfo, SnapshotStore, check_snapshot, read_snapshot
+from kvstore.consensus.snapshots import SnapshotInfo, SnapshotStore, check_snapshot, read_snapshot, snapshot_head
 from kvstore.errors import CorruptData, LocalError
 from kvstore.model import commands
 from kvstore.node.boot import (
@@ -92,7 +92,7 @@ def look_at(disk: Disk, path: str) -> Backup:
 def verify(disk: Disk, path: str) -> tuple[Backup, Machine]:
     """The same, and the state that the backup gives: all of it was read, counted and hashed. Raises CorruptData."""
     with _sound(path):
-        info = check_snapshot(disk, path)
+        info = snapshot_head(disk, path)
         loader = Machine.loader()
         for frame in read_snapshot(disk, path):
             loader.add(frame)

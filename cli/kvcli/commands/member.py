@@ -85,7 +85,6 @@ def transfer(name: str | None) -> None:
 @member.command("recover", short_help="Begin a new cluster with what one member has left.")
 @click.argument("old", metavar="OLD_DIR", type=click.Path(exists=True, file_okay=False))
 @setting_flags(("name", "data_dir", "listen_peer", "insecure_bind"))
-@click.option("--config", "config_path", metavar="FILE", help="TOML file with a [serve] table. [env: KV_CONFIG]")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @global_options
 def recover(old: str, yes: bool, config_path: str | None, **flags: Any) -> int:

@@ -11,7 +11,6 @@ from kvstore.config import load
 
 @click.command(short_help="Run a node.")
 @setting_flags()
-@click.option("--config", "config_path", metavar="FILE", help="TOML file with a [serve] table. [env: KV_CONFIG]")
 def serve(config_path: str | None, **flags: Any) -> int:
     """Run a node until SIGINT or SIGTERM. Without options: a cluster of one, its data in ./kv-data.
 

@@ -65,7 +65,6 @@ def verify(file: str) -> None:
 @snapshot.command("restore", short_help="Make a data directory from a backup.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 @setting_flags(_MEMBER)
-@click.option("--config", "config_path", metavar="FILE", help="TOML file with a [serve] table. [env: KV_CONFIG]")
 @global_options
 def restore(file: str, config_path: str | None, **flags: Any) -> None:
     """Make --data-dir that of a member of a new cluster with what is in FILE. Nothing may be in it.
