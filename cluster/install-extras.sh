@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that only some measurements and tests need: wrk (load generator), etcd-server (the store
-# that the speed is compared with) and chromium (looks at the harness's reports). Without root or apt it says so and ends
-# well: what needs them is then reported as skipped.
+# that the speed is compared with), chromium (looks at the harness's reports) and nftables (loses packets). Without root
+# or apt it says so and ends well: what needs them is then reported as skipped.
 set -euo pipefail
 
 missing=()
 command -v wrk >/dev/null 2>&1 || missing+=(wrk)
 command -v etcd >/dev/null 2>&1 || missing+=(etcd-server)
 command -v chromium >/dev/null 2>&1 || missing+=(chromium)
+command -v nft >/dev/null 2>&1 || missing+=(nftables)
 
 if [ ${#missing[@]} -eq 0 ]; then
-    echo "wrk, etcd and chromium are here already."
+    echo "wrk, etcd, chromium and nft are here already."
 elif ! command -v apt-get >/dev/null 2>&1; then
     echo "Skipped: ${missing[*]} not installed, because this system has no apt-get."
 elif [ "$(id -u)" -ne 0 ]; then

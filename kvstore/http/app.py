@@ -24,6 +24,7 @@ from kvstore.http.kv import Door, stamp_line
 from kvstore.http.problems import Refused, problem
 from kvstore.http.routes import GIVEN, Route, by_path
 from kvstore.http.store import Store
+from kvstore.http.waiting import Waiting
 from kvstore.telemetry.metrics import HttpMeter, Metrics
 
 _log = structlog.get_logger("kvstore.http")
@@ -55,7 +56,7 @@ class HttpServer:
         shutdown_s: float = limits.HTTP_SHUTDOWN_S_MAX,
         drain_s: float = limits.HTTP_DRAIN_S_MAX,
     ) -> None:
-        self._door = Door(store, metrics, Bodies(), openapi.encoded)
+        self._door = Door(store, metrics, Bodies(), openapi.encoded, Waiting())
         self._listen = listen
         self._shutdown_s = shutdown_s
         self._drain_s = drain_s
@@ -102,6 +103,7 @@ class HttpServer:
         self._closing = True
         self._listener.close()
         self._door.store.end_watches()
+        self._door.waiting.end()
         await self._connections.drained(self._drain_s)
         self._connections.pre_shutdown()
         await self._connections.shutdown(self._shutdown_s)
@@ -160,6 +162,10 @@ class HttpServer:
         answer.request_id = request_id.encode()
         self._stray("OTHER").done(answer.status, "", 0.0)
         return answer
+
+    def lost(self, connection: web.RequestHandler) -> None:
+        """A client is gone."""
+        self._door.waiting.lost(connection)
 
     def too_many_connections(self) -> bytes:
         """A whole answer for a connection beyond the bound."""
@@ -277,6 +283,10 @@ class _Connection(web.RequestHandler):
     def __init__(self, server: HttpServer, manager: web.Server, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(manager, loop=loop, **_CONNECTION_BOUNDS)
         self._server = server
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self._server.lost(self)
 
     def handle_error(
         self,

@@ -44,13 +44,17 @@ async def asked(
     """The body of `request`, `{}` if it is empty, and the seconds that it took. Raises KvError."""
     with door.bodies.held() as held:
         body, took_s = await read_body(request, bytes_max, held, timeout_s)
-    kind = request.headers.get(hdrs.CONTENT_TYPE, JSON).partition(";")[0].strip().lower()
     try:
-        if kind == MSGPACK:
+        if media_type(request) == MSGPACK:
             return msgspec.convert(msgspec.msgpack.decode(body) if body else {}, shape, builtin_types=(bytes,)), took_s
         return msgspec.json.decode(body or b"{}", type=shape), took_s
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as wrong:
         raise BadRequest(f"the body is not what is expected here: {wrong}") from wrong
+
+
+def media_type(request: web.BaseRequest) -> str:
+    """What the body of `request` says that it is, without parameters; JSON if it does not say."""
+    return request.headers.get(hdrs.CONTENT_TYPE, JSON).partition(";")[0].strip().lower()
 
 
 def plain_bytes(name: str, plain: Any, encoded: Any) -> bytes:

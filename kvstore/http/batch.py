@@ -17,7 +17,7 @@ from kvstore import limits
 from kvstore.errors import BadRequest, KeyTooLong, KvError, TooLarge
 from kvstore.http import parse
 from kvstore.http.answer import JSON, MSGPACK, Answer, content_type
-from kvstore.http.asked import plain_bytes
+from kvstore.http.asked import media_type, plain_bytes
 from kvstore.http.kv import Door, hear, once_headers, read_body, stamp_line
 from kvstore.http.shapes import RecordBody, WriteBody, encode
 from kvstore.model.batches import BatchOp, BatchResult
@@ -119,7 +119,7 @@ async def post_batch(door: Door, request: web.BaseRequest, raw_key: str, query: 
     offer = parse.preferred(request.headers.get(hdrs.ACCEPT, JSON), _OFFERS)
     with door.bodies.held() as held:
         body, took_s = await read_body(request, limits.BATCH_BODY_BYTES_MAX, held, timeout_s)
-        batch = _decoded(body, request.headers.get(hdrs.CONTENT_TYPE, JSON))
+        batch = _decoded(body, media_type(request))
         results: list[BatchResult] = []
         places: list[int] = []
         ops: list[BatchOp] = []
@@ -141,8 +141,7 @@ async def post_batch(door: Door, request: web.BaseRequest, raw_key: str, query: 
 _NOT_YET: Final = KvError("not carried out yet")
 
 
-def _decoded(body: bytes, media_type: str) -> BatchBody | PackedBatchBody:
-    kind = media_type.partition(";")[0].strip().lower()
+def _decoded(body: bytes, kind: str) -> BatchBody | PackedBatchBody:
     try:
         if kind == MSGPACK:
             return _from_msgpack(body)

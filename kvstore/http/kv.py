@@ -17,6 +17,7 @@ from kvstore.http.bodies import Bodies, Held
 from kvstore.http.problems import Refused
 from kvstore.http.shapes import RecordBody, WriteBody, encode
 from kvstore.http.store import Store
+from kvstore.http.waiting import Waiting
 from kvstore.model.commands import Once
 from kvstore.model.results import ReadAnswer, WriteAnswer
 from kvstore.model.stamp import Stamp
@@ -41,6 +42,7 @@ class Door:
     metrics: Metrics
     bodies: Bodies
     described: Callable[[], bytes]
+    waiting: Waiting
 
 
 async def put(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:

@@ -16,19 +16,12 @@ from kvstore.http.once import shaped
 from kvstore.http.shapes import keyed
 
 _Seconds = Annotated[float, Meta(ge=limits.LEASE_TTL_MS_MIN / 1000, le=limits.LEASE_TTL_MS_MAX / 1000)]
-_Id = Annotated[int, Meta(ge=1, le=limits.REVISION_MAX)]
 
 
 class GrantBody(msgspec.Struct, forbid_unknown_fields=True):
     """Body of `POST /v1/leases`."""
 
     ttl_seconds: _Seconds
-
-
-class KeepAliveBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Body of `POST /v1/leases/keepalive`: many at once."""
-
-    ids: Annotated[list[_Id], Meta(max_length=limits.LEASES_KEPT_ALIVE_MAX)]
 
 
 class LeaseBody(msgspec.Struct):
@@ -62,13 +55,6 @@ class LeasesBody(msgspec.Struct):
     leases: list[int]
 
 
-class KeptAliveBody(msgspec.Struct):
-    """Those that live on, and those that are not there any more."""
-
-    leases: list[LeaseBody]
-    gone: list[int]
-
-
 class RevokedBody(msgspec.Struct):
     """A lease that was revoked, and how many keys were deleted with it."""
 
@@ -94,18 +80,6 @@ async def keep_alive(door: Door, request: web.BaseRequest, raw_key: str, query: 
     if not ttl_ms:
         raise LeaseNotFound("there is no such lease: it has expired or was revoked, or never was")
     return shaped(door, request, 200, LeaseBody(lease, ttl_ms / 1000))
-
-
-async def keep_many_alive(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
-    """The same for many at once. Body: {"ids"}."""
-    timeout_s = parse.timeout_option(query)
-    body, took_s = await asked(
-        door, request, KeepAliveBody, timeout_s=timeout_s, bytes_max=limits.LEASES_BODY_BYTES_MAX
-    )
-    told = await door.store.leases.keep_alive(body.ids, timeout_s=timeout_s - took_s)
-    kept = [LeaseBody(lease, ttl_ms / 1000) for lease, ttl_ms in zip(body.ids, told, strict=True) if ttl_ms]
-    gone = [lease for lease, ttl_ms in zip(body.ids, told, strict=True) if not ttl_ms]
-    return shaped(door, request, 200, KeptAliveBody(kept, gone))
 
 
 async def get_lease(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:

@@ -11,7 +11,7 @@ import msgspec
 
 from kvstore import errors, limits
 from kvstore.errors import KvError
-from kvstore.http import batch, cluster, leases, parameters, parse, settings, shapes, transactions, watch
+from kvstore.http import batch, cluster, keepalives, leases, parameters, parse, settings, shapes, transactions, watch
 from kvstore.http.answer import JSON, MSGPACK, NDJSON, OCTETS
 from kvstore.http.parameters import Key, Number, Opaque, Parameter, Query
 from kvstore.http.problems import ProblemBody
@@ -175,9 +175,12 @@ _EVENT: Final[Schema] = {
         },
     },
 }
-_LINE: Final[Schema] = {"type": "string", "contentMediaType": JSON, "contentSchema": ref(shapes.LineBody)}
 # What these name; the document has to have it, too.
 NAMED_IN_STREAMS: Final = (watch.PutBody, watch.DeletedBody, shapes.LineBody)
+
+
+def _line(struct: type[msgspec.Struct]) -> Schema:
+    return {"type": "string", "contentMediaType": JSON, "contentSchema": ref(struct)}
 
 
 def _stamped(shape: Shape, about: str) -> Told:
@@ -235,7 +238,13 @@ DELETE_KEY: Final = Operation(
 )
 GET_RANGE: Final = Operation(
     parameters.RANGE,
-    {200: Told("A page of records, or a stream of them.", {**_both(shapes.RangeBody), NDJSON: _LINE}, _STATE)},
+    {
+        200: Told(
+            "A page of records, or a stream of them.",
+            {**_both(shapes.RangeBody), NDJSON: _line(shapes.LineBody)},
+            _STATE,
+        )
+    },
     (*_READ, errors.Compacted),
     headers=(STAMP,),
 )
@@ -290,9 +299,15 @@ GRANT: Final = Operation(
 LEASES: Final = Operation(parameters.TIMEOUT, {200: _stamped(leases.LeasesBody, "Their ids.")}, _READ)
 KEEP_MANY_ALIVE: Final = Operation(
     parameters.TIMEOUT,
-    {200: _stamped(leases.KeptAliveBody, "Those that live on, and those that are gone.")},
+    {
+        200: Told(
+            "Those that live on, and those that are gone; or a line for each line of the request, as they come.",
+            {**_both(keepalives.KeptAliveBody), NDJSON: _line(keepalives.KeptAliveBody)},
+            (_STAMPED,),
+        )
+    },
     (*_WRITE, *_BODY),
-    body=_both(leases.KeepAliveBody),
+    body={**_both(keepalives.KeepAliveBody), NDJSON: _line(keepalives.KeepAliveBody)},
 )
 LEASE: Final = Operation(
     parameters.TIMEOUT,

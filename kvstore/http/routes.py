@@ -5,7 +5,20 @@ from typing import Final, NamedTuple
 
 from aiohttp import web
 
-from kvstore.http import batch, cluster, kv, leases, once, operations, ranges, settings, snapshot, transactions, watch
+from kvstore.http import (
+    batch,
+    cluster,
+    keepalives,
+    kv,
+    leases,
+    once,
+    operations,
+    ranges,
+    settings,
+    snapshot,
+    transactions,
+    watch,
+)
 from kvstore.http.answer import Answer
 from kvstore.http.kv import Door
 from kvstore.http.operations import Operation
@@ -54,7 +67,12 @@ ROUTES: Final = (
     Route("POST", "/v1/leases", leases.grant, operations.GRANT, read=False, levelled=False),
     Route("GET", "/v1/leases", leases.get_leases, operations.LEASES, read=True, levelled=False),
     Route(
-        "POST", "/v1/leases/keepalive", leases.keep_many_alive, operations.KEEP_MANY_ALIVE, read=False, levelled=False
+        "POST",
+        "/v1/leases/keepalive",
+        keepalives.keep_many_alive,
+        operations.KEEP_MANY_ALIVE,
+        read=False,
+        levelled=False,
     ),
     Route("GET", LEASE_PATH, leases.get_lease, operations.LEASE, read=True, levelled=False),
     Route("DELETE", LEASE_PATH, leases.revoke, operations.REVOKE, read=False, levelled=False),

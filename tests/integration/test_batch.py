@@ -28,11 +28,9 @@ from kvstore.errors import (
 from kvstore.http.app import HttpServer
 from kvstore.model.results import Record
 from kvstore.telemetry.metrics import Metrics
+from tests.integration.house import House, golden
 from tests.integration.memory_store import MemoryStore
 from tests.integration.test_client import cutting, misbehaving, read_request
-from tests.integration.test_http_door import House, golden, house
-
-__all__ = ["house"]
 
 JSON, MSGPACK = "application/json", "application/msgpack"
 
