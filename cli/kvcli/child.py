@@ -8,7 +8,8 @@ case, so that nothing goes on that believes it holds what it does not.
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import click
@@ -44,40 +45,49 @@ async def run_while_held(
     what: str,
 ) -> int:
     """Runs `command` until it ends, or what is held is lost; its exit code."""
+    with _told_to_end() as told:
+        try:
+            child = await asyncio.create_subprocess_exec(*command, env={**os.environ, **environment})
+        except OSError as failed:
+            raise click.ClickException(f"{command[0]}: {failed.strerror}") from failed
+        ended = asyncio.ensure_future(child.wait())
+        lost = asyncio.ensure_future(wait_lost())
+        ending = asyncio.ensure_future(told.wait())
+        try:
+            await asyncio.wait((ended, lost, ending), return_when=asyncio.FIRST_COMPLETED)
+            if lost.done() and not ended.done():
+                output.message(f"{what} is lost; ending {command[0]}, which must not go on without it")
+                return Exit.UNKNOWN
+            await _end(child)
+            return _code(await ended)
+        finally:
+            lost.cancel()
+            ending.cancel()
+            await _end(child)
+
+
+@contextmanager
+def _told_to_end() -> Iterator[asyncio.Event]:
+    """An event that SIGTERM sets."""
+    loop, told = asyncio.get_running_loop(), asyncio.Event()
+    before = signal.getsignal(signal.SIGTERM)
+    loop.add_signal_handler(signal.SIGTERM, told.set)
     try:
-        child = await asyncio.create_subprocess_exec(*command, env={**os.environ, **environment})
-    except OSError as failed:
-        raise click.ClickException(f"{command[0]}: {failed.strerror}") from failed
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, _ask, child)
-    ended = asyncio.ensure_future(child.wait())
-    lost = asyncio.ensure_future(wait_lost())
-    try:
-        await asyncio.wait((ended, lost), return_when=asyncio.FIRST_COMPLETED)
-        if ended.done():
-            return _code(ended.result())
-        output.message(f"{what} is lost; ending {command[0]}, which must not go on without it")
-        return Exit.UNKNOWN
+        yield told
     finally:
         loop.remove_signal_handler(signal.SIGTERM)
-        lost.cancel()
-        await _end(child)
+        signal.signal(signal.SIGTERM, before)
 
 
 async def _end(child: "asyncio.subprocess.Process") -> None:
     if child.returncode is not None:
         return
-    _ask(child)
+    child.terminate()
     try:
         await asyncio.wait_for(asyncio.shield(child.wait()), CHILD_GRACE_S_MAX)
     except TimeoutError:
         child.kill()
         await child.wait()
-
-
-def _ask(child: "asyncio.subprocess.Process") -> None:
-    if child.returncode is None:
-        child.terminate()
 
 
 def _code(returned: int) -> int:

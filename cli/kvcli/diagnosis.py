@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from kvcli.exit_codes import Exit
+from kvcli.sizes import even_size
 from kvstore.model.results import ClusterView
 
 # The first of these that a finding asks for is the exit code of the whole.
@@ -120,9 +121,8 @@ def _members(report: Report, view: ClusterView) -> None:
         report.add("single_node", "a cluster of one: while the node is down, nothing can be read or written", Exit.OK)
     elif margin == 0:
         report.add("no_margin", "one more failure, and writes are refused", Exit.OK)
-    if len(voters) > 1 and len(voters) % 2 == 0:
-        detail = f"{len(voters)} voters survive no more failures than {len(voters) - 1} would; use an odd number"
-        report.add("even_size", detail, Exit.OK)
+    if (advice := even_size(len(voters))) is not None:
+        report.add("even_size", advice, Exit.OK)
     report.summary = (
         f"leader {view.leader or 'none'}, term {view.term}, revision {view.revision}, "
         f"{len(alive)} of {len(voters)} voters reachable, {max(0, margin)} more may fail"

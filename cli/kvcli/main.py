@@ -6,6 +6,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any, Final, NamedTuple
 
 import click
@@ -135,11 +136,17 @@ def _dispatch(arguments: list[str]) -> Any:
         return cli.invoke(context)
 
 
+def _like_ctrl_c(number: int, frame: FrameType | None) -> None:
+    # asyncio has a handler of its own for Ctrl-C while a loop runs: what is under way ends in order.
+    handler = signal.getsignal(signal.SIGINT)
+    (handler if callable(handler) else signal.default_int_handler)(signal.SIGINT, frame)
+
+
 def main() -> None:
     """The console script. SIGTERM is taken like Ctrl-C, so that whoever started processes stops them; `kv serve` has a
     handler of its own.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _like_ctrl_c)
     sys.exit(run(sys.argv[1:]))
 
 

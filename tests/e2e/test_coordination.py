@@ -1,6 +1,7 @@
 """Transactions, history, leases, watches, locks and elections through both clients, with leaders killed under them."""
 
 import asyncio
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -155,6 +156,36 @@ async def test_a_watch_a_lease_and_a_lock_outlive_leaders(kv_cluster: ClusterFac
         revisions.append((await client.put(b"w/end", b"")).revision)
         await asyncio.wait_for(following, PATIENCE_S)
         assert [event.revision for event in seen] == revisions
+
+
+async def test_a_stream_of_keepalives_goes_on_over_the_end_of_leaders(kv_cluster: ClusterFactory) -> None:
+    cluster = kv_cluster(3)
+    node = next(node for node in cluster.topology.nodes if node.name != cluster.leader())
+    async with AsyncClient([node.http], timeout_s=PATIENCE_S) as client:
+        lease = await client.grant(2)
+        await client.put(b"leased", b"v", lease=lease)
+        host, port = node.http.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(
+            b"POST /v1/leases/keepalive HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n"
+        )
+        await reader.readuntil(b"\r\n\r\n")
+        line = b'{"ids":[%d]}\n' % lease
+        began = asyncio.get_running_loop().time()
+        killing = None
+        while (now := asyncio.get_running_loop().time()) < began + 5.0:
+            if killing is None and now > began + 1.0 and cluster.leader() not in (None, node.name):
+                killing = asyncio.create_task(kill_leader(cluster))
+            writer.write(b"%x\r\n%b\r\n" % (len(line), line))
+            size = int(await asyncio.wait_for(reader.readline(), PATIENCE_S), 16)
+            answer = json.loads((await reader.readexactly(size + 2))[:-2])
+            assert answer.get("gone", []) == []  # kept, or a problem: never gone
+            await asyncio.sleep(0.2)  # as a client paces itself
+        assert killing is not None
+        await killing
+        assert await client.get_value(b"leased") == b"v"
+        writer.close()
 
 
 async def test_a_lock_goes_round_in_the_order_of_coming_and_past_one_who_died(kv_cluster: ClusterFactory) -> None:

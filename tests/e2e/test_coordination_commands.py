@@ -78,6 +78,15 @@ def test_lock_and_elect(kv_cluster: ClusterFactory, monkeypatch: pytest.MonkeyPa
     assert holding.returncode == 5
     assert "the lock is lost" in said
 
+    script = "trap 'echo ended; exit 9' TERM; echo held; while :; do sleep 0.05; done"
+    holding = kv.start("lock", "l", "--ttl", "60", "--", "sh", "-c", script)
+    assert holding.stdout is not None
+    assert holding.stdout.readline() == "held\n"
+    holding.terminate()
+    told, _ = holding.communicate(timeout=20)
+    assert (holding.returncode, told) == (9, "ended\n")  # the command was asked to end, and had the last word
+    kv("lock", "l", "--wait", "5", "--", "true")  # given back, though the lease would have had a minute to live
+
     leading = kv.start("elect", "e", "me")
     assert leading.stdout is not None
     assert leading.stdout.readline().endswith("\tme\n")

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from kvcli import main
-from kvcli.commands.odds import _chance, _duration
+from kvcli.commands.odds import _chance, duration
 from tests.support.exact_odds import chance_that, is_served
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "cli" / "odds.txt"
@@ -179,7 +179,7 @@ class TestCells:
         ],
     )
     def test_durations_are_short(self, seconds: float, shown: str) -> None:
-        assert _duration(seconds) == shown
+        assert duration(seconds) == shown
 
 
 class TestPicture:

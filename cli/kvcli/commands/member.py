@@ -11,9 +11,12 @@ from kvcli.commands.status import show_cluster
 from kvcli.exit_codes import Exit
 from kvcli.options import global_options, run_with_client
 from kvcli.setting_flags import setting_flags
+from kvcli.sizes import even_size
 from kvstore.client import AsyncClient
+from kvstore.errors import KvError, LocalError
 
 if TYPE_CHECKING:
+    from kvstore.model.results import ClusterView
     from kvstore.node.new_cluster import Remains
 
 _LOST: dict[int | None, str] = {
@@ -45,11 +48,12 @@ def add(name: str, peer: str) -> None:
     directory and --join URL, the HTTP address of any member.
     """
 
-    async def change(client: AsyncClient) -> None:
-        await client.add_member(name, peer)
+    async def change(client: AsyncClient) -> "ClusterView":
+        return await client.add_member(name, peer)
 
-    run_with_client(change)
+    view = run_with_client(change)
     output.message(f"added {name}; start it with: kv serve --name {name} --listen-peer {peer} --join URL ...")
+    _warn_of_even(len(view.members))
 
 
 @member.command("remove", short_help="Remove a member.")
@@ -63,11 +67,21 @@ def remove(name: str, force: bool) -> None:
     a member that is dead for good is removed with --force.
     """
 
-    async def change(client: AsyncClient) -> int | None:
-        return await client.remove_member(name, force=force)
+    async def change(client: AsyncClient) -> tuple[int | None, int]:
+        lost = await client.remove_member(name, force=force)
+        try:
+            return lost, len((await client.cluster()).members)
+        except (KvError, LocalError):  # it is removed all the same
+            return lost, 0
 
-    lost = run_with_client(change)
+    lost, left = run_with_client(change)
     output.message(f"removed {name}{_LOST.get(lost, f'; {lost} acknowledged writes at level one are lost with it')}")
+    _warn_of_even(left)
+
+
+def _warn_of_even(members: int) -> None:
+    if (advice := even_size(members)) is not None:
+        output.message(advice)
 
 
 @member.command("transfer", short_help="Hand leadership over.")

@@ -10,12 +10,12 @@ from kvcli import output
 from kvcli.exit_codes import Exit
 from kvcli.options import global_options, settings
 from kvcli.output import Mode
+from kvcli.sizes import duration
 from kvstore.limits import ODDS_NODES_MAX
 
 _COLUMNS: Final = ["n", "majority", "documented", "raft", "one", "quorum", "all", "nines", "down/year"]
 # A drawn table has less room: 80 characters hold its frame and these, whatever the figures are.
 _NARROW: Final = ["n", "maj.", "docu-\nmented", "raft", "one", "quorum", "all", "nines", "down/\nyear"]
-_UNITS_S: Final = {"d": 86_400.0, "h": 3_600.0, "min": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6}
 
 
 def _nodes(context: click.Context, parameter: click.Parameter, text: str) -> list[int]:
@@ -137,7 +137,7 @@ def _cells(row: dict[str, Any], p: float) -> list[str]:
         str(row["majority"]),
         *(_chance(row[name], loss) for name, loss in lost.items()),
         "-" if nines is None else f"{nines:.1f}",
-        _duration(row["downtime_s_per_year"]["quorum"]),
+        duration(row["downtime_s_per_year"]["quorum"]),
     ]
 
 
@@ -150,14 +150,6 @@ def _chance(chance: float, loss: float) -> str:
         return f"{chance:.0f}"
     digit, _, exponent = f"{small:.0e}".partition("e")
     return f"{before}{digit}e{int(exponent)}"
-
-
-def _duration(seconds: float) -> str:
-    """At most five characters."""
-    for unit, length_s in _UNITS_S.items():
-        if (count := seconds / length_s) >= 0.995:
-            return f"{count:.1f}{unit}" if count < 9.95 and len(unit) < 3 else f"{count:.0f}{unit}"
-    return "0" if seconds == 0 else "<1us"
 
 
 def _even(n: int, p: float) -> str:
