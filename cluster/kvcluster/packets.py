@@ -19,7 +19,8 @@ class Loss:
     def __init__(self, ports: Sequence[int], percent: int) -> None:
         self._table = f"kv_loss_{os.getpid()}"
         self._ports = ", ".join(map(str, ports))
-        self._drop = f"numgen random mod 100 < {percent} counter drop"
+        chance = f"numgen random mod 100 < {percent} " if percent < 100 else ""
+        self._drop = f"{chance}counter drop"
 
     def begin(self) -> None:
         """Raises PacketsFailed."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -186,6 +187,29 @@ async def test_a_stream_of_keepalives_goes_on_over_the_end_of_leaders(kv_cluster
         await killing
         assert await client.get_value(b"leased") == b"v"
         writer.close()
+
+
+async def test_a_watch_that_is_not_read_is_told_so_and_goes_on_where_it_was(kv_cluster: ClusterFactory) -> None:
+    cluster = kv_cluster(3)
+    node = cluster.topology.nodes[0]
+    async with AsyncClient([node.http], timeout_s=PATIENCE_S) as client, client.watch(prefix=b"w/") as watch:
+        with urllib.request.urlopen(f"{node.http}/v1/watch?prefix=w/", timeout=PATIENCE_S) as raw:
+            # More than the buffers of two sockets and of one watch hold.
+            value = bytes(256 << 10)
+            revisions = [(await client.put(b"w/%d" % (n % 9), value)).revision for n in range(100)]
+            told = await asyncio.to_thread(raw.read)  # it ends by itself
+        *_, last = told.decode().strip().split("\n\n")
+        event, data = last.split("\n")
+        assert event == "event: lagged"
+        seen = [int(line[4:]) for line in told.decode().splitlines() if line.startswith("id: ")]
+        assert seen == revisions[: len(seen)]
+        assert json.loads(data.removeprefix("data: ")) == {"revision": revisions[len(seen)]}
+        # The watch of the client library has waited as long, and goes on by itself.
+        found = [(await asyncio.wait_for(anext(watch), PATIENCE_S)).revision for _ in revisions]
+        assert found == revisions
+        metrics = await asyncio.to_thread(lambda: urllib.request.urlopen(f"{node.http}/metrics").read().decode())
+        lagged = next(line for line in metrics.splitlines() if line.startswith("kv_watches_lagged"))
+        assert float(lagged.split()[1]) == 2
 
 
 async def test_a_lock_goes_round_in_the_order_of_coming_and_past_one_who_died(kv_cluster: ClusterFactory) -> None:

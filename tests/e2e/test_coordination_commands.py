@@ -93,7 +93,7 @@ def test_lock_and_elect(kv_cluster: ClusterFactory, monkeypatch: pytest.MonkeyPa
     listening = kv.start("elect", "e", "--listen")
     assert listening.stdout is not None
     assert listening.stdout.readline().endswith("\tme\n")
-    leading.send_signal(signal.SIGINT)
+    leading.send_signal(signal.SIGTERM)
     assert leading.wait(20) == 130
     assert listening.stdout.readline() == "nobody leads\n"
     listening.send_signal(signal.SIGINT)

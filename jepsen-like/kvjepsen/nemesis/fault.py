@@ -41,7 +41,7 @@ class Sign(Enum):
 class Field:
     """A cluster, as faults see it: who is there, who leads, and chance, which a seed decides. `hit`: who is struck
     already, by the other one of two faults. `wiped` is told of a node whose disk was taken away. `held_disks`: a node
-    loses what it has not synced whenever it ends (kvjepsen.held_disk).
+    loses what it has not synced whenever it ends (kvjepsen.held_disk). `drops`: packets can be dropped here.
     """
 
     def __init__(self, cluster: Cluster, rng: random.Random, progress: Progress = lambda line: None) -> None:
@@ -50,6 +50,7 @@ class Field:
         self.progress = progress
         self.wiped: Callable[[str], object] = lambda name: None
         self.held_disks = False
+        self.drops = False
         self.hit: set[str] = set()
 
     @property

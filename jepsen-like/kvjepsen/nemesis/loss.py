@@ -1,6 +1,6 @@
 """Packet loss between the nodes: nftables drops one packet in some, on loopback, to and from peer ports."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -22,12 +22,19 @@ class Loss(Fault):
     @asynccontextmanager
     async def strike(self, field: Field) -> AsyncIterator[Struck]:
         percent = field.rng.randint(*_PERCENT)
-        loss = packets.Loss([node.peer_port for node in field.cluster.topology.nodes], percent)
         struck = Struck(field.names, f"{percent} %")
-        await field.blocking(loss.begin)
-        try:
+        async with dropping(field, struck, [node.peer_port for node in field.cluster.topology.nodes], percent):
             yield struck
-        finally:
-            dropped = await field.blocking(loss.end)
-        if dropped:
-            struck.effects.append(f"{dropped:,} packets dropped")
+
+
+@asynccontextmanager
+async def dropping(field: Field, struck: Struck, ports: Sequence[int], percent: int) -> AsyncIterator[None]:
+    """Meanwhile so many packets to and from these ports are lost; that some were is an effect."""
+    loss = packets.Loss(ports, percent)
+    await field.blocking(loss.begin)
+    try:
+        yield
+    finally:
+        dropped = await field.blocking(loss.end)
+    if dropped:
+        struck.effects.append(f"{dropped:,} packets dropped")

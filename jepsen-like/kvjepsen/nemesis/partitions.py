@@ -1,6 +1,8 @@
-"""Partitions of every shape, by the link proxies. Clients still reach every node.
+"""Partitions of every shape. Clients still reach every node.
 
-What is cut is stalled (connections stay up, and what was sent arrives late) or reset, as chance has it.
+What is cut is stalled (connections stay up, and what was sent arrives late) or reset by the link proxies, or, where
+nftables can be had, its packets vanish in the kernel: nobody is told, and TCP has to find out. The ports of the proxies
+tell the directed links apart, so that this takes no network namespaces. Which of these it is, chance decides.
 """
 
 from abc import abstractmethod
@@ -11,6 +13,7 @@ from kvcluster import faults
 from kvcluster.partition import Pair, cut_pairs
 from kvjepsen.capabilities import Need
 from kvjepsen.nemesis.fault import HELD_LONG_S, Fault, Field, Sign, Struck
+from kvjepsen.nemesis.loss import dropping
 
 
 class _Partition(Fault):
@@ -25,10 +28,16 @@ class _Partition(Fault):
     async def strike(self, field: Field) -> AsyncIterator[Struck]:
         topology = field.cluster.topology
         nodes, pairs, shape = await self.cut(field)
-        way = field.rng.choice((faults.stall, faults.reset))
+        way = field.rng.choice(("stall", "reset", "drop")[: 3 if field.drops else 2])
+        struck = Struck(nodes, f"{shape}, {way}")
+        if way == "drop":
+            ports = [link.port for link in topology.links if (link.source, link.target) in pairs]
+            async with dropping(field, struck, ports, 100):
+                yield struck
+            return
         try:
-            await field.blocking(way, topology, pairs)
-            yield Struck(nodes, f"{shape}, {way.__name__}")
+            await field.blocking(faults.stall if way == "stall" else faults.reset, topology, pairs)
+            yield struck
         finally:
             await field.blocking(faults.heal, topology)
 

@@ -25,7 +25,7 @@ import msgspec
 from kvcluster.lifecycle import bring_up, purge
 from kvcluster.supervisor import Cluster
 from kvjepsen import capabilities, faulty, held_disk, judge, mutated, report
-from kvjepsen.capabilities import Capability
+from kvjepsen.capabilities import Capability, Need
 from kvjepsen.convergence import NotConverged, converge
 from kvjepsen.formats import read_history
 from kvjepsen.judge import Phase, RunVerdict
@@ -265,6 +265,7 @@ class _Conductor:
         field = Field(cluster, random.Random(self._plan.seed), self._say)
         field.wiped = lambda name: self._recorder.observe(name, {"role": None, "wiped": True})
         field.held_disks = self._plan.held_disks
+        field.drops = not capabilities.missing(self._left.capabilities, frozenset({Need.PACKETS}))
         nemesis = Nemesis(field, watch=self._injured, unserved=lambda: self._arena.unserved)
         self._left.injuries = nemesis.injuries
         return nemesis
