@@ -37,11 +37,11 @@ async def test_a_million_keys_are_streamed_in_constant_memory(kv_cluster: Cluste
         reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 20)
         Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak is counted anew
         before = peak_kib(pid)
-        writing = asyncio.create_task(_write(client))
         writer.write(
             b"GET /v1/kv?prefix=0&timeout_ms=600000 HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\n\r\n"
         )
         await reader.readuntil(b"\r\n\r\n")
+        writing = asyncio.create_task(_write(client))  # the head has told the revision: nothing of this is in it
         expected = b'{"key":"%08d","value":"' + b"x" * 100 + b'"}'
         count, size, rest = 0, 0, b""
         while length := int(await asyncio.wait_for(reader.readline(), PATIENCE_S), 16):
