@@ -51,18 +51,23 @@ class Answer:
             self.headers,
         )
 
-    async def prepare(self, request: web.BaseRequest) -> None:
-        """Sends the answer; called by aiohttp. Raises ConnectionError when the client is gone or will not read."""
-        transport = _transport(request)
-        body = self.body
-        head = self.head(told=not self.keep_alive or request.version == HttpVersion10)
-        if request.method == "HEAD":
-            transport.write(head)
-        elif len(body) <= _JOIN_BYTES_MAX:
+    def write(self, transport: asyncio.Transport, *, told: bool) -> None:
+        """Hands it to `transport`, whose buffer takes what the client does not read at once. `told` as above."""
+        head, body = self.head(told=told), self.body
+        if len(body) <= _JOIN_BYTES_MAX:
             transport.write(head + body)
         else:
             transport.write(head)
             transport.write(body)
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Sends the answer; called by aiohttp. Raises ConnectionError when the client is gone or will not read."""
+        transport = _transport(request)
+        told = not self.keep_alive or request.version == HttpVersion10
+        if request.method == "HEAD":
+            transport.write(self.head(told=told))
+        else:
+            self.write(transport, told=told)
         if transport.get_write_buffer_size() > limits.HTTP_WRITE_BUFFER_BYTES_MAX:
             await _drained(request, transport)
 

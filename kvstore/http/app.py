@@ -1,15 +1,14 @@
 """The HTTP server: listening, one dispatcher, graceful shutdown.
 
-It stands on aiohttp's low-level `web.Server`: no router, no middleware, no access log, and no task beyond the one that
-aiohttp makes. Bodies are never decompressed (bytes in, bytes out), and a client that goes away cancels nothing.
+No router, no middleware, no access log. Bodies are never decompressed (bytes in, bytes out), and a client that goes
+away cancels nothing. How requests come off the wire: `connections`.
 """
 
 import asyncio
 import itertools
 import secrets
 import time
-from contextlib import suppress
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import structlog
 from aiohttp import web
@@ -20,6 +19,7 @@ from kvstore.errors import BadRequest, InternalError, KeyTooLong, KvError, Metho
 from kvstore.http import openapi, parse
 from kvstore.http.answer import Answer
 from kvstore.http.bodies import Bodies
+from kvstore.http.connections import Connections
 from kvstore.http.kv import Door, stamp_line
 from kvstore.http.problems import Refused, problem
 from kvstore.http.routes import GIVEN, Route, by_path
@@ -31,17 +31,6 @@ _log = structlog.get_logger("kvstore.http")
 
 _REQUEST_ID: Final = "X-Request-Id"
 _KNOWN_METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"})
-
-_CONNECTION_BOUNDS: Final[dict[str, Any]] = {
-    "access_log": None,
-    "auto_decompress": False,
-    "keepalive_timeout": limits.HTTP_IDLE_S_MAX,
-    "lingering_time": limits.HTTP_LINGER_S_MAX,
-    "max_field_size": limits.HTTP_HEADER_BYTES_MAX,
-    "max_headers": limits.HTTP_HEADERS_MAX,
-    "max_line_size": limits.HTTP_LINE_BYTES_MAX,
-    "read_bufsize": limits.HTTP_READ_BUFFER_BYTES,
-}
 
 
 class HttpServer:
@@ -72,7 +61,7 @@ class HttpServer:
         self._id_count = itertools.count(1)
         self._closing = False
         self._listener: asyncio.Server | None = None
-        self._connections: _Connections | None = None
+        self._connections: Connections | None = None
         metrics.watch("kv_http_connections", "Open HTTP connections.", self._open_connections)
 
     @property
@@ -86,7 +75,7 @@ class HttpServer:
     async def start(self) -> None:
         """Listens. Raises OSError when the address cannot be had."""
         loop = asyncio.get_running_loop()
-        connections = _Connections(self, loop)
+        connections = Connections(self, loop)
         host, port = self._listen
         self._listener = await loop.create_server(connections, host, port, backlog=limits.HTTP_BACKLOG_CONNECTIONS)
         self._connections = connections
@@ -104,11 +93,7 @@ class HttpServer:
         self._listener.close()
         self._door.store.end_watches()
         self._door.waiting.end()
-        await self._connections.drained(self._drain_s)
-        self._connections.pre_shutdown()
-        await self._connections.shutdown(self._shutdown_s)
-        for refusal in list(self._connections.refusals):
-            refusal.abort()
+        await self._connections.close(self._drain_s, self._shutdown_s)
         await self._listener.wait_closed()
 
     async def serve(self, request: web.BaseRequest) -> Answer:
@@ -204,7 +189,7 @@ class HttpServer:
         return self._strays[known]
 
     def _open_connections(self) -> float:
-        return len(self._connections.connections) if self._connections is not None else 0
+        return len(self._connections) if self._connections is not None else 0
 
 
 def _stray_answer(method: str, methods: dict[str, Any] | None, request_id: str) -> Answer:
@@ -215,84 +200,3 @@ def _stray_answer(method: str, methods: dict[str, Any] | None, request_id: str) 
     allowed = ", ".join(sorted(methods))
     wrong = MethodNotAllowed(f"this path takes {allowed}")
     return problem(wrong, request_id=request_id, read=read, level=None, headers=b"Allow: %b\r\n" % allowed.encode())
-
-
-class _Connections(web.Server):
-    """aiohttp's low-level server, making connections of ours."""
-
-    def __init__(self, server: HttpServer, loop: asyncio.AbstractEventLoop) -> None:
-        # What aiohttp asks of an answer is more than StreamResponse's name: see kvstore.http.answer.
-        super().__init__(cast(Any, server.serve), handler_cancellation=False, loop=loop)
-        self._server = server
-        self._running_on = loop
-        self._none_left: asyncio.Event = asyncio.Event()
-        self.refusals: set[asyncio.Transport] = set()
-
-    def __call__(self) -> asyncio.BaseProtocol:  # type: ignore[override]
-        if len(self.connections) >= limits.HTTP_CONNECTIONS_MAX:
-            return _Refusal(self._server, self.refusals)
-        return _Connection(self._server, self, self._running_on)
-
-    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
-        super().connection_lost(handler, exc)
-        if not self.connections:
-            self._none_left.set()
-
-    async def drained(self, timeout_s: float) -> None:
-        """Returns once no connection is left, or after `timeout_s`."""
-        if self.connections:
-            self._none_left.clear()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._none_left.wait(), timeout_s)
-
-
-class _Refusal(asyncio.Protocol):
-    """What a connection beyond the bound gets: one answer, whatever it asks.
-
-    What it sends is thrown away for a moment. A connection that is closed while something unread arrives is reset, and
-    its client might never see the answer.
-    """
-
-    def __init__(self, server: HttpServer, refusals: set[asyncio.Transport]) -> None:
-        self._server = server
-        self._refusals = refusals
-        self._timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.write(self._server.too_many_connections())
-        if len(self._refusals) >= limits.HTTP_REFUSALS_MAX:
-            self._transport.close()
-            return
-        self._refusals.add(self._transport)
-        self._transport.write_eof()
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(limits.HTTP_REFUSAL_S_MAX, self._transport.abort)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._refusals.discard(self._transport)
-        if self._timer is not None:
-            self._timer.cancel()
-
-
-class _Connection(web.RequestHandler):
-    """aiohttp's connection, whose own errors are answered in our form."""
-
-    __slots__ = ("_server",)
-
-    def __init__(self, server: HttpServer, manager: web.Server, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(manager, loop=loop, **_CONNECTION_BOUNDS)
-        self._server = server
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        super().connection_lost(exc)
-        self._server.lost(self)
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        return cast(web.StreamResponse, self._server.malformed(request, status, exc))

@@ -4,21 +4,26 @@ A value may have a megabyte, and thousands of clients may send one at once: what
 before it is read.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Self
 
 from kvstore import limits
 from kvstore.errors import Overloaded
 
 
 class Held:
-    """What one request holds."""
+    """What one request holds, until its `with` block ends."""
 
     __slots__ = ("_bodies", "taken")
 
     def __init__(self, bodies: "Bodies") -> None:
         self._bodies = bodies
         self.taken = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._bodies.taken -= self.taken
 
     def take(self, size: int) -> None:
         """Hold `size` bytes more. Raises Overloaded."""
@@ -35,11 +40,6 @@ class Bodies:
     def __init__(self) -> None:
         self.taken = 0
 
-    @contextmanager
-    def held(self) -> Iterator[Held]:
-        """For one request: what it takes is given back when the block ends."""
-        held = Held(self)
-        try:
-            yield held
-        finally:
-            self.taken -= held.taken
+    def held(self) -> Held:
+        """For one request: what it takes is given back when the `with` block ends."""
+        return Held(self)

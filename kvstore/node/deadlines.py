@@ -4,8 +4,6 @@ A timer for each request costs more than the request; deadlines need no better r
 """
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 
@@ -23,23 +21,19 @@ class Deadlines:
         self._buckets: dict[int, dict[asyncio.Future[Any], None]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    @contextmanager
-    def within(self, future: "asyncio.Future[Any]", at: float) -> Iterator[None]:
-        """While the block runs, `future` fails with Expired at loop time `at`."""
+    async def wait(self, future: "asyncio.Future[Any]", at: float) -> Any:
+        """The result of `future`, which fails with Expired at loop time `at`."""
         number = int(at / self._bucket_s) + 1
-        bucket = self._buckets.setdefault(number, {})
+        bucket = self._buckets.get(number)
+        if bucket is None:
+            bucket = self._buckets[number] = {}
         bucket[future] = None
         if self._timer is None:
             self._timer = self._loop.call_later(self._bucket_s, self._sweep)
         try:
-            yield
+            return await future
         finally:
             bucket.pop(future, None)
-
-    async def wait(self, future: "asyncio.Future[Any]", at: float) -> Any:
-        """The result of `future`, or Expired."""
-        with self.within(future, at):
-            return await future
 
     def _sweep(self) -> None:
         self._timer = None

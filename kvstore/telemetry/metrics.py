@@ -1,17 +1,21 @@
 """Metrics: one registry for each server, nothing global, so that several nodes can live in one process.
 
-Two kinds. What happens often is counted where it happens, through children resolved beforehand (`HttpMeter`,
+Two kinds. What happens often is counted where it happens, through an object resolved beforehand (`HttpMeter`,
 `journal_sync_seconds`). What is merely true at the moment is read by a callable when somebody asks (`watch`).
 """
 
+import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import accumulate
 from typing import Literal, NamedTuple
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Histogram, PlatformCollector, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 _log = structlog.get_logger("kvstore.telemetry")
 
@@ -63,29 +67,56 @@ def _family(watched: _Watched, value: Value) -> Metric:
 
 
 class HttpMeter:
-    """The children of one method on one route; resolved once, so that a request pays for two dictionary lookups."""
+    """One method on one route. A request pays for additions to plain numbers: the library's own counters take a lock
+    each time, which costs more than all the rest of what is measured here.
+    """
 
-    __slots__ = ("_levels", "_method", "_metrics", "_route", "_statuses")
+    __slots__ = ("levels", "method", "route", "statuses")
 
-    def __init__(self, metrics: "Metrics", method: str, route: str) -> None:
-        self._metrics = metrics
-        self._method = method
-        self._route = route
-        self._statuses: dict[int, Counter] = {}
-        self._levels: dict[str, Histogram] = {}
+    def __init__(self, method: str, route: str) -> None:
+        self.method = method
+        self.route = route
+        self.statuses: dict[int, int] = {}
+        # Level to how many requests took how long, by bucket, and their seconds together.
+        self.levels: dict[str, tuple[list[int], list[float]]] = {}
 
     def done(self, status: int, level: str, seconds: float) -> None:
         """Counts one answered request. `level` is "" where levels mean nothing."""
-        counter = self._statuses.get(status)
-        if counter is None:
-            counter = self._statuses[status] = self._metrics.http_requests.labels(
-                self._method, self._route, str(status)
-            )
-        histogram = self._levels.get(level)
-        if histogram is None:
-            histogram = self._levels[level] = self._metrics.http_seconds.labels(self._method, self._route, level)
-        counter.inc()
-        histogram.observe(seconds)
+        self.statuses[status] = self.statuses.get(status, 0) + 1
+        of_level = self.levels.get(level)
+        if of_level is None:
+            of_level = self.levels[level] = ([0] * (len(_REQUEST_BUCKETS) + 1), [0.0])
+        of_level[0][bisect_left(_REQUEST_BUCKETS, seconds)] += 1
+        of_level[1][0] += seconds
+
+
+class _Meters(Collector):
+    """All meters, as samples."""
+
+    def __init__(self) -> None:
+        self.meters: list[HttpMeter] = []
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "kv_http_requests", "HTTP requests answered.", labels=["method", "route", "status"]
+        )
+        seconds = HistogramMetricFamily(
+            "kv_http_request_seconds",
+            "Seconds from the head of a request to its answer being ready to send.",
+            labels=["method", "route", "level"],
+        )
+        for meter in self.meters:
+            for status, count in meter.statuses.items():
+                requests.add_metric([meter.method, meter.route, str(status)], count)
+            for level, (counts, (total,)) in meter.levels.items():
+                reached = [*map(float, accumulate(counts))]
+                bounds = [*map(floatToGoString, (*_REQUEST_BUCKETS, math.inf))]
+                seconds.add_metric([meter.method, meter.route, level], [*zip(bounds, reached, strict=True)], total)
+        yield requests
+        yield seconds
 
 
 class Metrics:
@@ -95,16 +126,8 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
-        self.http_requests = Counter(
-            "kv_http_requests", "HTTP requests answered.", ["method", "route", "status"], registry=self.registry
-        )
-        self.http_seconds = Histogram(
-            "kv_http_request_seconds",
-            "Seconds from the head of a request to its answer being ready to send.",
-            ["method", "route", "level"],
-            buckets=_REQUEST_BUCKETS,
-            registry=self.registry,
-        )
+        self._meters = _Meters()
+        self.registry.register(self._meters)
         self.journal_sync_seconds = Histogram(
             "kv_journal_sync_seconds",
             "Seconds that one sync of the journal took.",
@@ -116,7 +139,9 @@ class Metrics:
 
     def http_meter(self, method: str, route: str) -> HttpMeter:
         """The meter of `method` on `route`, a path template. Both must come from a bounded set."""
-        return HttpMeter(self, method, route)
+        meter = HttpMeter(method, route)
+        self._meters.meters.append(meter)
+        return meter
 
     def watch(
         self, name: str, text: str, read: Callable[[], Value], *, kind: Kind = "gauge", label: str | None = None

@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from kvstore.http import app
+from kvstore.http import connections
 from tests.integration.house import House
 
 
 @pytest.fixture
 async def house(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
-    monkeypatch.setitem(app._CONNECTION_BOUNDS, "lingering_time", 0.05)
+    monkeypatch.setitem(connections._CONNECTION_BOUNDS, "lingering_time", 0.05)
     house = House()
     await house.server.start()
     yield house

@@ -108,5 +108,5 @@ async def test_a_client_that_breaks_off_leaves_nothing_open(house: House) -> Non
     connections = house.server._connections
     assert connections is not None
     await connections.drained(5.0)
-    assert not connections.connections
+    assert len(connections) == 0
     assert house.server._door.bodies.taken == 0

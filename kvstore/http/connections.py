@@ -1,0 +1,184 @@
+"""Who is connected: how many at most, for how long in silence, and how all of them end."""
+
+import asyncio
+from contextlib import suppress
+from typing import Any, Final, Protocol, cast
+
+from aiohttp import web
+
+from kvstore import limits
+from kvstore.http.answer import Answer
+from kvstore.http.hot import HotConnection
+
+_SWEEP_S: Final = 5.0
+
+_CONNECTION_BOUNDS: Final[dict[str, Any]] = {
+    "access_log": None,
+    "auto_decompress": False,
+    "keepalive_timeout": limits.HTTP_IDLE_S_MAX,
+    "lingering_time": limits.HTTP_LINGER_S_MAX,
+    "max_field_size": limits.HTTP_HEADER_BYTES_MAX,
+    "max_headers": limits.HTTP_HEADERS_MAX,
+    "max_line_size": limits.HTTP_LINE_BYTES_MAX,
+    "read_bufsize": limits.HTTP_READ_BUFFER_BYTES,
+}
+
+
+class Server(Protocol):
+    """What answers their requests."""
+
+    async def serve(self, request: web.BaseRequest) -> Answer:
+        """The answer; it never raises."""
+
+    def malformed(self, request: web.BaseRequest, status: int, failed: BaseException | None) -> Answer:
+        """The answer to what is no request; the connection ends with it."""
+
+    def too_many_connections(self) -> bytes:
+        """A whole answer for a connection beyond the bound."""
+
+    def lost(self, connection: web.RequestHandler) -> None:
+        """A client is gone."""
+
+
+class Connections:
+    """All connections. Each begins on the hot path, and goes on with aiohttp where that has to be."""
+
+    def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
+        self._server = server
+        self._loop = loop
+        self._hot: set[HotConnection] = set()
+        self._aiohttp = _Aiohttp(server, self, loop)
+        self._none_left = asyncio.Event()
+        self._refusals: set[asyncio.Transport] = set()
+        self._sweeping = loop.call_later(_SWEEP_S, self._sweep)
+
+    def __len__(self) -> int:
+        return len(self._hot) + len(self._aiohttp.connections)
+
+    def __call__(self) -> asyncio.BaseProtocol:
+        """The protocol of a new connection."""
+        if len(self) >= limits.HTTP_CONNECTIONS_MAX:
+            return _Refusal(self._server, self._refusals)
+        connection = HotConnection(self, self._loop)
+        self._hot.add(connection)
+        return connection
+
+    # -- called by connections
+
+    async def serve(self, request: web.BaseRequest) -> Answer:
+        """The answer; it never raises."""
+        return await self._server.serve(request)
+
+    def hand_over(self, connection: HotConnection, transport: asyncio.Transport, chunk: bytes) -> None:
+        """aiohttp takes the connection, and `chunk` first."""
+        handler = _Connection(self._server, self._aiohttp, self._loop)
+        transport.set_protocol(handler)
+        handler.connection_made(transport)
+        self._hot.discard(connection)
+        handler.data_received(chunk)
+
+    def gone(self, connection: HotConnection | None = None) -> None:
+        """One is over."""
+        if connection is not None:
+            self._hot.discard(connection)
+        if not len(self):
+            self._none_left.set()
+
+    def _sweep(self) -> None:
+        """aiohttp does the same for its own."""
+        silent_since = self._loop.time() - limits.HTTP_IDLE_S_MAX
+        for connection in list(self._hot):
+            if connection.idle_since < silent_since:
+                connection.close()
+        self._sweeping = self._loop.call_later(_SWEEP_S, self._sweep)
+
+    # -- the end
+
+    async def close(self, drain_s: float, shutdown_s: float) -> None:
+        """Nobody connects any more. What is idle after `drain_s` is closed, the rest at the latest after `shutdown_s`
+        more.
+        """
+        self._sweeping.cancel()
+        await self.drained(drain_s)
+        self._aiohttp.pre_shutdown()
+        for connection in list(self._hot):
+            connection.close()
+        until = self._loop.time() + shutdown_s
+        await self._aiohttp.shutdown(shutdown_s)
+        await self.drained(max(until - self._loop.time(), 0.0))
+        for connection in list(self._hot):
+            connection.abort()
+        for refusal in list(self._refusals):
+            refusal.abort()
+
+    async def drained(self, timeout_s: float) -> None:
+        """Returns once no connection is left, or after `timeout_s`."""
+        if len(self):
+            self._none_left.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._none_left.wait(), timeout_s)
+
+
+class _Aiohttp(web.Server):
+    """aiohttp's low-level server, for the connections that it has."""
+
+    def __init__(self, server: Server, all_connections: Connections, loop: asyncio.AbstractEventLoop) -> None:
+        # What aiohttp asks of an answer is more than StreamResponse's name: see kvstore.http.answer.
+        super().__init__(cast(Any, server.serve), handler_cancellation=False, loop=loop)
+        self._all = all_connections
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        self._all.gone()
+
+
+class _Refusal(asyncio.Protocol):
+    """What a connection beyond the bound gets: one answer, whatever it asks.
+
+    What it sends is thrown away for a moment. A connection that is closed while something unread arrives is reset, and
+    its client might never see the answer.
+    """
+
+    def __init__(self, server: Server, refusals: set[asyncio.Transport]) -> None:
+        self._server = server
+        self._refusals = refusals
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.write(self._server.too_many_connections())
+        if len(self._refusals) >= limits.HTTP_REFUSALS_MAX:
+            self._transport.close()
+            return
+        self._refusals.add(self._transport)
+        self._transport.write_eof()
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(limits.HTTP_REFUSAL_S_MAX, self._transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._refusals.discard(self._transport)
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+class _Connection(web.RequestHandler):
+    """aiohttp's connection, whose own errors are answered in our form."""
+
+    __slots__ = ("_server",)
+
+    def __init__(self, server: Server, manager: web.Server, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(manager, loop=loop, **_CONNECTION_BOUNDS)
+        self._server = server
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self._server.lost(self)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        return cast(web.StreamResponse, self._server.malformed(request, status, exc))
