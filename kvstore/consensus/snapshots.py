@@ -123,10 +123,6 @@ class SnapshotStore:
         """The frames as they were added, each checked and of bounded size. Raises CorruptData."""
         return read_snapshot(self._disk, info.path)
 
-    def reader(self, info: SnapshotInfo) -> File:
-        """The bytes of the file, for sending it; close it. It stays readable when a newer snapshot replaces it."""
-        return self._disk.open(info.path)
-
     def _open(self) -> SnapshotInfo | None:
         if not self._disk.exists(self._directory):
             self._disk.mkdir(self._directory)

@@ -230,11 +230,12 @@ def test_a_failed_fsync_puts_nothing_in_place() -> None:
 
 
 def test_a_snapshot_travels_to_another_node_byte_by_byte() -> None:
-    sender, disk = SnapshotStore(node_disk(), DIRECTORY), node_disk()
+    from_disk, disk = node_disk(), node_disk()
+    sender = SnapshotStore(from_disk, DIRECTORY)
     receiver = SnapshotStore(disk, DIRECTORY)
     sent = save(sender, 10, FRAMES)
     incoming = receiver.incoming(sent.index, sent.term, sent.size)
-    for offset, data in pieces(sender.reader(sent), 1000):
+    for offset, data in pieces(from_disk.open(sent.path), 1000):
         assert incoming.offset == offset
         incoming.write(offset, data)
     assert incoming.commit() == sent
@@ -246,11 +247,12 @@ def test_a_snapshot_travels_to_another_node_byte_by_byte() -> None:
 
 @pytest.mark.parametrize("damage", ["bit", "short", "index", "term"])
 def test_a_snapshot_that_was_damaged_on_its_way_is_refused_and_leaves_nothing(damage: str) -> None:
-    sender, disk = SnapshotStore(node_disk(), DIRECTORY), node_disk()
+    from_disk, disk = node_disk(), node_disk()
+    sender = SnapshotStore(from_disk, DIRECTORY)
     receiver = SnapshotStore(disk, DIRECTORY)
     sent = save(sender, 10, FRAMES)
     incoming = receiver.incoming(sent.index + (damage == "index"), sent.term + (damage == "term"), sent.size)
-    for offset, data in pieces(sender.reader(sent), 1000):
+    for offset, data in pieces(from_disk.open(sent.path), 1000):
         if damage == "bit" and offset == 1000:
             data = bytes([data[0] ^ 1]) + data[1:]
         if not (damage == "short" and offset + len(data) == sent.size):
@@ -276,7 +278,7 @@ def test_a_snapshot_that_is_being_sent_stays_readable_when_a_newer_one_replaces_
     store = SnapshotStore(disk, DIRECTORY)
     old = save(store, 10, FRAMES)
     whole = disk.read(old.path)
-    reader, frames = store.reader(old), store.frames(old)
+    reader, frames = disk.open(old.path), store.frames(old)
     save(store, 20, [b"new"])
     assert not disk.exists(old.path)
     assert b"".join(data for _, data in pieces(reader, 700)) == whole
