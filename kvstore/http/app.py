@@ -148,7 +148,7 @@ class HttpServer:
         self._stray("OTHER").done(answer.status, "", 0.0)
         return answer
 
-    def lost(self, connection: web.RequestHandler) -> None:
+    def lost(self, connection: asyncio.BaseProtocol) -> None:
         """A client is gone."""
         self._door.waiting.lost(connection)
 

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from kvstore import limits
 from kvstore.http.answer import Answer
-from kvstore.http.hot import HotConnection
+from kvstore.http.plain import PlainConnection
 
 _SWEEP_S: Final = 5.0
 
@@ -36,31 +36,31 @@ class Server(Protocol):
     def too_many_connections(self) -> bytes:
         """A whole answer for a connection beyond the bound."""
 
-    def lost(self, connection: web.RequestHandler) -> None:
+    def lost(self, connection: asyncio.BaseProtocol) -> None:
         """A client is gone."""
 
 
 class Connections:
-    """All connections. Each begins on the hot path, and goes on with aiohttp where that has to be."""
+    """All connections. Each begins with plain requests, and goes on with aiohttp where that has to be."""
 
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
         self._server = server
         self._loop = loop
-        self._hot: set[HotConnection] = set()
+        self._plain: set[PlainConnection] = set()
         self._aiohttp = _Aiohttp(server, self, loop)
         self._none_left = asyncio.Event()
         self._refusals: set[asyncio.Transport] = set()
         self._sweeping = loop.call_later(_SWEEP_S, self._sweep)
 
     def __len__(self) -> int:
-        return len(self._hot) + len(self._aiohttp.connections)
+        return len(self._plain) + len(self._aiohttp.connections)
 
     def __call__(self) -> asyncio.BaseProtocol:
         """The protocol of a new connection."""
         if len(self) >= limits.HTTP_CONNECTIONS_MAX:
             return _Refusal(self._server, self._refusals)
-        connection = HotConnection(self, self._loop)
-        self._hot.add(connection)
+        connection = PlainConnection(self, self._loop)
+        self._plain.add(connection)
         return connection
 
     # -- called by connections
@@ -69,25 +69,26 @@ class Connections:
         """The answer; it never raises."""
         return await self._server.serve(request)
 
-    def hand_over(self, connection: HotConnection, transport: asyncio.Transport, chunk: bytes) -> None:
+    def hand_over(self, connection: PlainConnection, transport: asyncio.Transport, chunk: bytes) -> None:
         """aiohttp takes the connection, and `chunk` first."""
         handler = _Connection(self._server, self._aiohttp, self._loop)
         transport.set_protocol(handler)
         handler.connection_made(transport)
-        self._hot.discard(connection)
+        self._plain.discard(connection)
         handler.data_received(chunk)
 
-    def gone(self, connection: HotConnection | None = None) -> None:
+    def gone(self, connection: PlainConnection | None = None) -> None:
         """One is over."""
         if connection is not None:
-            self._hot.discard(connection)
+            self._plain.discard(connection)
+            self._server.lost(connection)
         if not len(self):
             self._none_left.set()
 
     def _sweep(self) -> None:
         """aiohttp does the same for its own."""
         silent_since = self._loop.time() - limits.HTTP_IDLE_S_MAX
-        for connection in list(self._hot):
+        for connection in list(self._plain):
             if connection.idle_since < silent_since:
                 connection.close()
         self._sweeping = self._loop.call_later(_SWEEP_S, self._sweep)
@@ -101,12 +102,12 @@ class Connections:
         self._sweeping.cancel()
         await self.drained(drain_s)
         self._aiohttp.pre_shutdown()
-        for connection in list(self._hot):
+        for connection in list(self._plain):
             connection.close()
         until = self._loop.time() + shutdown_s
         await self._aiohttp.shutdown(shutdown_s)
         await self.drained(max(until - self._loop.time(), 0.0))
-        for connection in list(self._hot):
+        for connection in list(self._plain):
             connection.abort()
         for refusal in list(self._refusals):
             refusal.abort()

@@ -1,4 +1,4 @@
-"""Requests of the hot path are answered as aiohttp's are: the same bytes, sent so that the one or the other has them,
+"""Plain requests are answered as aiohttp's are: the same bytes, sent so that the one or the other has them,
 get the same answers.
 """
 
@@ -30,6 +30,12 @@ PLAIN = [
 ]
 OTHERS = [
     b"GET /livez HTTP/1.1\r\nHost: x\r\n" + RID + b"\r\n",
+    b"GET /v1/kv?prefix= HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\n" + RID + b"\r\n",
+    b"HEAD /v1/kv?prefix= HTTP/1.1\r\nHost: x\r\nAccept: application/x-ndjson\r\n" + RID + b"\r\n",
+    b"POST /v1/leases/keepalive HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\n"
+    + RID
+    + b'Content-Length: 24\r\n\r\n{"ids":[1]}\n{"ids":[2]}\n',
+    b"GET /v1/kv/%b HTTP/1.1\r\nHost: x\r\n" + RID + b"Expect: more\r\n\r\n",
     b"GET /v1/kv?prefix= HTTP/1.1\r\nHost: x\r\n" + RID + b"\r\n",
     b"HEAD /v1/kv/%b HTTP/1.1\r\nHost: x\r\n" + RID + b"\r\n",
     b"PATCH /v1/kv/%b HTTP/1.1\r\nHost: x\r\n" + RID + b"\r\n",
@@ -118,9 +124,9 @@ async def test_a_plain_request_before_an_odd_one(first: bytes, odd: bytes) -> No
     assert await answers(said, aiohttp=False) == await answers(said, aiohttp=True)
 
 
-def hot(house: House) -> int:
+def plain(house: House) -> int:
     assert house.server._connections is not None
-    return len(house.server._connections._hot)
+    return len(house.server._connections._plain)
 
 
 async def test_plain_requests_stay_and_others_are_handed_over_for_good(house: House) -> None:
@@ -128,9 +134,14 @@ async def test_plain_requests_stay_and_others_are_handed_over_for_good(house: Ho
     for _ in range(3):
         assert (await wire.ask("PUT", "/v1/kv/a", body=b"v")).status == 200
         assert (await wire.ask("GET", "/v1/kv/a")).body == b"v"
-    assert hot(house) == 1
+    assert plain(house) == 1
     assert (await wire.ask("GET", "/livez")).status == 200
-    assert hot(house) == 0
+    assert (
+        await wire.ask("GET", "/v1/kv?prefix=", "Accept: application/x-ndjson")
+    ).body == b'{"key":"a","value":"v"}\n'
+    assert plain(house) == 1
+    assert (await wire.ask("GET", "/livez", "Expect: more")).status == 200
+    assert plain(house) == 0
     assert (await wire.ask("GET", "/v1/kv/a")).body == b"v"
     assert house.server._open_connections() == 1
 
@@ -139,7 +150,7 @@ async def test_a_value_that_comes_in_pieces_is_taken_whole(house: House) -> None
     wire = await house.wire()
     await wire.send(b"PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nabc")
     async with asyncio.timeout(10):
-        while hot(house):
+        while plain(house):
             await asyncio.sleep(0)
     await wire.send(b"def")
     assert (await wire.reply()).status == 200
@@ -153,7 +164,7 @@ async def test_who_sends_ahead_without_end_is_not_read_on(house: House) -> None:
     await wire.send(request)
     await house.store.entered.wait()
     assert house.server._connections is not None
-    (connection,) = house.server._connections._hot
+    (connection,) = house.server._connections._plain
     ahead, stuck = 0, False
     while not stuck:
         assert ahead < 20_000
@@ -175,7 +186,7 @@ async def test_who_does_not_read_answers_is_dropped(house: House, monkeypatch: p
     wire = await house.wire()
     await wire.send(b"GET /v1/kv/a HTTP/1.1\r\nHost: x\r\n\r\n" * 40)
     async with asyncio.timeout(10):
-        while hot(house):
+        while plain(house):
             await asyncio.sleep(0.01)
 
 

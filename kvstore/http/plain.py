@@ -1,11 +1,11 @@
-"""The hot path of the door: requests about single keys and batches, with nothing but a C parser between the socket and
-their handlers. aiohttp costs more than such a request does.
+"""Plain requests, with nothing but a C parser between the socket and their handlers. aiohttp costs more than most of
+these requests do.
 
-1. What comes from the socket begins where a request begins. If it is made of whole requests, each plain and for a hot
-   route, they are answered here, one after the other.
+1. What comes from the socket begins where a request begins. If it is made of whole requests, each of them plain, they
+   are answered here, one after the other.
 2. Anything else hands the connection over to aiohttp, with all that came, for the rest of its life: a request that has
-   not come whole, another route, a header that asks for more than an answer, whatever the parser refuses. So nothing
-   is ever held half here, and no request means one thing here and another there.
+   not come whole, a header that asks for more than an answer, whatever the parser refuses. So nothing is ever held half
+   here, and no request means one thing here and another there.
 3. Bounds are the same: heads (rule 2), bodies (each is a part of one read), connections, idle time, answers that are
    not read.
 """
@@ -15,18 +15,22 @@ from collections.abc import Sequence
 from typing import Final, Protocol, cast
 
 import httptools
+import structlog
 from aiohttp import web
+from aiohttp.http import HttpVersion11
 
 from kvstore import limits
 from kvstore.http.answer import Answer
 
-_HOT: Final = {b"GET": b"/v1/kv/", b"PUT": b"/v1/kv/", b"DELETE": b"/v1/kv/", b"POST": b"/v1/batch"}
+_log = structlog.get_logger("kvstore.http")
+
+_METHODS: Final = frozenset({b"GET", b"HEAD", b"PUT", b"DELETE", b"POST"})
 # What these say, aiohttp sees to.
 _NOT_PLAIN: Final = frozenset({"transfer-encoding", "expect", "upgrade", "connection", "content-encoding"})
 
 
 class _Headers:
-    """As much of aiohttp's headers as handlers of hot routes ask for."""
+    """As much of aiohttp's headers as handlers ask for."""
 
     __slots__ = ("_by_name",)
 
@@ -56,26 +60,41 @@ class _Content:
         return True
 
     def read_nowait(self, _size: int) -> bytes:
-        return self._data
+        data, self._data = self._data, b""
+        return data
+
+    async def readany(self) -> bytes:
+        return self.read_nowait(-1)
 
 
 class _Request:
-    """As much of aiohttp's request."""
+    """As much of aiohttp's request, too. `protocol` and `writer` are its connection."""
 
-    __slots__ = ("content", "headers", "keep_alive", "method", "raw_path")
+    __slots__ = ("content", "headers", "keep_alive", "method", "protocol", "raw_path", "writer")
 
-    def __init__(self, method: str, raw_path: str, headers: dict[str, str], body: bytes) -> None:
+    version = HttpVersion11
+
+    def __init__(
+        self, connection: "PlainConnection", method: str, raw_path: str, headers: dict[str, str], body: bytes
+    ) -> None:
+        self.protocol = self.writer = connection
         self.method = method
         self.raw_path = raw_path
         self.headers = _Headers(headers)
         self.content = _Content(body)
         self.keep_alive = True
 
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """None once the client is gone."""
+        return self.protocol.transport
+
 
 class _Parser:
     """Requests out of whole chunks. One for each connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, connection: "PlainConnection") -> None:
+        self._connection = connection
         self._parser = httptools.HttpRequestParser(self)
         self._found: list[_Request] = []
         self._plain = True
@@ -113,11 +132,8 @@ class _Parser:
         self._headers[word] = value.strip(b" \t").decode("utf-8", "surrogateescape")
 
     def on_headers_complete(self) -> None:
-        method = self._parser.get_method()
-        hot = _HOT.get(method)
         if (
-            hot is None
-            or not self._url.startswith(hot)
+            self._parser.get_method() not in _METHODS
             or self._parser.get_http_version() != "1.1"
             or len(self._url) > limits.HTTP_LINE_BYTES_MAX - 64
             or len(self._headers) > limits.HTTP_HEADERS_MAX // 2
@@ -131,7 +147,7 @@ class _Parser:
         self._within = False
         method = self._parser.get_method().decode("ascii")
         raw_path = self._url.decode("utf-8", "surrogateescape")
-        self._found.append(_Request(method, raw_path, self._headers, b"".join(self._parts)))
+        self._found.append(_Request(self._connection, method, raw_path, self._headers, b"".join(self._parts)))
 
 
 class Manager(Protocol):
@@ -140,36 +156,31 @@ class Manager(Protocol):
     async def serve(self, request: web.BaseRequest) -> Answer:
         """The answer; it never raises."""
 
-    def hand_over(self, connection: "HotConnection", transport: asyncio.Transport, chunk: bytes) -> None:
+    def hand_over(self, connection: "PlainConnection", transport: asyncio.Transport, chunk: bytes) -> None:
         """aiohttp takes the connection, and `chunk` first."""
 
-    def gone(self, connection: "HotConnection") -> None:
+    def gone(self, connection: "PlainConnection") -> None:
         """It is over."""
 
 
-class HotConnection(asyncio.Protocol):
+class PlainConnection(asyncio.Protocol):
     """One connection, until it is handed over or ends. A client that goes away cancels nothing."""
 
     def __init__(self, manager: Manager, loop: asyncio.AbstractEventLoop) -> None:
         self.idle_since = loop.time()
         self._manager = manager
         self._loop = loop
-        self._parser = _Parser()
-        self._transport: asyncio.Transport | None = None
+        self._parser = _Parser(self)
+        self.transport: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
         self._later = b""
         self._writable: asyncio.Future[None] | None = None
 
-    @property
-    def busy(self) -> bool:
-        """Whether a request is being answered."""
-        return self._task is not None
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        self.transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
+        self.transport = None
         self.resume_writing()
         self._manager.gone(self)
 
@@ -178,43 +189,42 @@ class HotConnection(asyncio.Protocol):
             self._take(data)
             return
         self._later += data
-        if len(self._later) > limits.HTTP_READ_BUFFER_BYTES and self._transport is not None:
-            self._transport.pause_reading()
+        if len(self._later) > limits.HTTP_READ_BUFFER_BYTES and self.transport is not None:
+            self.transport.pause_reading()
 
     def _take(self, chunk: bytes) -> None:
         requests = self._parser.whole(chunk)
         if requests is not None:
             self._task = self._loop.create_task(self._answer(requests))
-        elif self._transport is not None:
-            self._manager.hand_over(self, self._transport, chunk)
+        elif self.transport is not None:
+            self._manager.hand_over(self, self.transport, chunk)
 
     async def _answer(self, requests: list[_Request]) -> None:
         for request in requests:
             answer = await self._manager.serve(cast(web.BaseRequest, request))
-            transport = self._transport
-            if transport is None:
-                break
-            answer.write(transport, told=not answer.keep_alive)
-            if transport.get_write_buffer_size() > limits.HTTP_WRITE_BUFFER_BYTES_MAX:
-                await self._drained(transport)
+            try:
+                await answer.prepare(cast(web.BaseRequest, request))
+            except ConnectionError:  # the client is gone, or does not read; or a stream that cannot go on
+                answer.keep_alive = False
+            except Exception:
+                _log.exception("stream_failed", method=request.method, path=request.raw_path)
+                answer.keep_alive = False
             if not answer.keep_alive:
                 self._later = b""
-                transport.close()
+                if self.transport is not None:
+                    self.transport.close()
                 break
         self._task = None
         self.idle_since = self._loop.time()
-        if self._later and self._transport is not None:
+        if self._later and self.transport is not None:
             later, self._later = self._later, b""
-            self._transport.resume_reading()
+            self.transport.resume_reading()
             self._take(later)
 
-    async def _drained(self, transport: asyncio.Transport) -> None:
-        if self._writable is None:
-            return
-        try:
-            await asyncio.wait_for(self._writable, limits.HTTP_WRITE_S_MAX)
-        except TimeoutError:
-            transport.abort()
+    async def drain(self) -> None:
+        """Returns once the client has taken most of what was written."""
+        if self._writable is not None:
+            await asyncio.shield(self._writable)
 
     def pause_writing(self) -> None:
         if self._writable is None:
@@ -227,10 +237,10 @@ class HotConnection(asyncio.Protocol):
 
     def close(self) -> None:
         """End it if nothing is being answered."""
-        if self._task is None and self._transport is not None:
-            self._transport.close()
+        if self._task is None and self.transport is not None:
+            self.transport.close()
 
     def abort(self) -> None:
         """End it."""
-        if self._transport is not None:
-            self._transport.abort()
+        if self.transport is not None:
+            self.transport.abort()
