@@ -50,7 +50,7 @@ class Connections:
         self._aiohttp = _Aiohttp(server, self, loop)
         self._none_left = asyncio.Event()
         self._refusals: set[asyncio.Transport] = set()
-        self._sweeping = loop.call_later(_SWEEP_S, self._sweep)
+        self._sweeping: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._plain) + len(self._aiohttp.connections)
@@ -61,6 +61,8 @@ class Connections:
             return _Refusal(self._server, self._refusals)
         connection = PlainConnection(self, self._loop)
         self._plain.add(connection)
+        if self._sweeping is None:
+            self._sweeping = self._loop.call_later(_SWEEP_S, self._sweep)
         return connection
 
     # -- called by connections
@@ -91,7 +93,7 @@ class Connections:
         for connection in list(self._plain):
             if connection.idle_since < silent_since:
                 connection.close()
-        self._sweeping = self._loop.call_later(_SWEEP_S, self._sweep)
+        self._sweeping = self._loop.call_later(_SWEEP_S, self._sweep) if self._plain else None
 
     # -- the end
 
@@ -99,7 +101,8 @@ class Connections:
         """Nobody connects any more. What is idle after `drain_s` is closed, the rest at the latest after `shutdown_s`
         more.
         """
-        self._sweeping.cancel()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         await self.drained(drain_s)
         self._aiohttp.pre_shutdown()
         for connection in list(self._plain):
