@@ -16,7 +16,7 @@ from aiohttp.http_exceptions import LineTooLong
 
 from kvstore import limits
 from kvstore.errors import BadRequest, InternalError, KeyTooLong, KvError, MethodNotAllowed, Overloaded, RouteNotFound
-from kvstore.http import openapi, parse
+from kvstore.http import openapi, parse, reference
 from kvstore.http.answer import Answer
 from kvstore.http.bodies import Bodies
 from kvstore.http.connections import Connections
@@ -45,7 +45,7 @@ class HttpServer:
         shutdown_s: float = limits.HTTP_SHUTDOWN_S_MAX,
         drain_s: float = limits.HTTP_DRAIN_S_MAX,
     ) -> None:
-        self._door = Door(store, metrics, Bodies(), openapi.encoded, Waiting())
+        self._door = Door(store, metrics, Bodies(), openapi.encoded, reference.encoded, Waiting())
         self._listen = listen
         self._shutdown_s = shutdown_s
         self._drain_s = drain_s

@@ -18,6 +18,7 @@ from kvstore.model.results import ClusterView
 
 _OFFERS: Final = (JSON, MSGPACK)
 _PLAIN: Final = content_type("text/plain; charset=utf-8")
+_PAGE: Final = content_type("text/html; charset=utf-8")
 
 
 async def get_cluster(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
@@ -91,6 +92,12 @@ async def get_openapi(door: Door, request: web.BaseRequest, raw_key: str, query:
     """This API as an OpenAPI document."""
     parse.no_options(query)
     return Answer(200, content_type(JSON), door.described())
+
+
+async def get_docs(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
+    """This API as a page to read."""
+    parse.no_options(query)
+    return Answer(200, _PAGE, door.explained())
 
 
 async def metrics(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:

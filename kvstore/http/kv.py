@@ -36,12 +36,13 @@ _READ_TYPE: Final = {offer: content_type(offer) + b"Vary: Accept\r\n" for offer 
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """What every handler may use. `described`: the API as a document."""
+    """What every handler may use. `described`, `explained`: the API as a document, and as a page."""
 
     store: Store
     metrics: Metrics
     bodies: Bodies
     described: Callable[[], bytes]
+    explained: Callable[[], bytes]
     waiting: Waiting
 
 

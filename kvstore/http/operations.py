@@ -377,4 +377,5 @@ METRICS: Final = Operation(
     parameters.NOTHING,
     {200: Told("All metrics.", {"text/plain": _TEXT, "application/openmetrics-text": _TEXT})},
 )
+PAGE: Final = Operation(parameters.NOTHING, {200: Told("The page.", {"text/html": _TEXT})})
 DESCRIPTION: Final = Operation(parameters.NOTHING, {200: Told("This document.", {JSON: {"type": "object"}})})

@@ -90,6 +90,7 @@ ROUTES: Final = (
     Route("GET", "/livez", cluster.livez, operations.LIVE, read=True, levelled=False),
     Route("GET", "/readyz", cluster.readyz, operations.READY, read=True, levelled=False),
     Route("GET", "/openapi.json", cluster.get_openapi, operations.DESCRIPTION, read=True, levelled=False),
+    Route("GET", "/docs", cluster.get_docs, operations.PAGE, read=True, levelled=False),
     Route("GET", "/metrics", cluster.metrics, operations.METRICS, read=True, levelled=False),
 )
 

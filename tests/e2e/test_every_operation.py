@@ -87,6 +87,7 @@ def test_every_route(kv_cluster: ClusterFactory, tmp_path: Path) -> None:
     assert ask("POST", "/v1/cluster/leader", {"name": other})["leader"] == other
     assert ask("GET", "/livez") == ask("GET", "/readyz") == b"ok\n"
     assert ask("GET", "/openapi.json")["openapi"].startswith("3.1")
+    assert ask("GET", "/docs").startswith(b"<!doctype html>")
     assert b"kv_raft_term" in ask("GET", "/metrics")
     assert {(route.method, route.path) for route in ROUTES} - ask.seen == set()
 
