@@ -207,6 +207,8 @@ class Journey:
     def verdict(self) -> KvError | LocalError:
         """The error to raise when no further attempt is allowed: what a node said, else what the connections did."""
         if self._unknown is not None:
+            if self._problem is not None and self._problem is not self._unknown:
+                self._unknown.add_note(f"Asked again, a node said: {self._problem.detail}.")
             return self._unknown
         if self._problem is not None:
             return self._problem

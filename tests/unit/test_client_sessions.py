@@ -169,6 +169,14 @@ class TestEveryFailure:
             await client(net).put(b"k", b"v", idempotency_key="mine")
         assert net.clock_s < 0.5
 
+    async def test_what_others_said_is_told_beside_an_unknown_fate(self) -> None:
+        away = problem(MembersUnreachable("n1 is away", missing=("n1",)))
+        net = ScriptedNet(by_endpoint(a=TimedOut("silence"), b=away, c=away))
+        with pytest.raises(DeadlineExceeded) as caught:
+            await client(net).put(b"k", b"v", level="all", idempotency_key="mine")
+        assert caught.value.outcome == "unknown"
+        assert caught.value.__notes__ == ["Asked again, a node said: n1 is away."]
+
     async def test_a_silent_node_costs_a_named_write_two_seconds_not_the_deadline(self) -> None:
         net = ScriptedNet(by_endpoint(a=TimedOut("silence"), b=WRITTEN))
         await client(net).put(b"k", b"v")
