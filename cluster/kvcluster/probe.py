@@ -10,9 +10,15 @@ PROBE_S: Final = 1.0
 
 
 def not_ready(node: NodeSpec) -> str | None:
-    """None when the node's /readyz is 200, else why it is not."""
+    """None when the node's /readyz is 200, else why it is not. A port that somebody else took first is answered, too,
+    perhaps by a node of another cluster.
+    """
     status, body = _get(node, "/readyz")
     if status == 200:
+        view = cluster_view(node) or {}
+        peers = [member["peer"] for member in view.get("members", ()) if member["name"] == view["node"]]
+        if peers and peers[0] != node.peer:
+            return f"is not who answers at {node.http}: that is the node at {peers[0]}"
         return None
     if status == 0:
         return f"does not answer ({body.decode(errors='replace')})"

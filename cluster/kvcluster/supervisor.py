@@ -207,14 +207,16 @@ class Cluster:
     def wait_ready(self, names: Iterable[str], timeout_s: float) -> None:
         """Wait until each of `names` is ready. Raises NodeEnded at once when one has died, NotReady at the deadline."""
         deadline = time.monotonic() + timeout_s
+        names = list(names)
         waiting = list(names)
         reasons: dict[str, str] = {}
         while True:
             if self.topology.links and self.state(PROXIES) == "dead":
                 raise self._ended(PROXIES)
-            for name in list(waiting):
+            for name in names:
                 if self.state(name) == "dead":
                     raise self._ended(name)
+            for name in list(waiting):
                 reason = probe.not_ready(self.topology.node(name))
                 if reason is None:
                     waiting.remove(name)

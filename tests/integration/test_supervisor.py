@@ -1,9 +1,11 @@
 """The supervisor and real processes; a stand-in for the node shows what a real one cannot be made to do on demand."""
 
+import http.server
 import json
 import os
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -186,6 +188,44 @@ def test_a_port_taken_before_the_first_start_leads_to_other_ports(
         cluster = bring_up(directory, 2, progress=lines.append)
     assert stolen not in [node.http_port for node in cluster.topology.nodes]
     assert any(f"port {stolen} was taken" in line for line in lines)
+    assert states(cluster) == ["running", "running"]
+
+
+class OfAnotherCluster(http.server.BaseHTTPRequestHandler):
+    """A node that is ready, at a port that was to be another one's."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"node": "n2", "members": [{"name": "n2", "peer": "127.0.0.1:1"}]}')
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_the_node_of_another_cluster_at_a_stolen_port_is_not_taken_for_ours(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = Topology.create
+    with http.server.ThreadingHTTPServer((topology.HOST, 0), OfAnotherCluster) as thief:
+        serving = threading.Thread(target=thief.serve_forever)
+        serving.start()
+        stolen = thief.server_address[1]
+
+        def create_once(path: Path, count: int, *, proxy: bool) -> Topology:
+            monkeypatch.setattr(Topology, "create", create)
+            made = create(path, count)
+            return Topology(path, made.token, (made.nodes[0], NodeSpec("n2", stolen, made.nodes[1].peer_port)))
+
+        monkeypatch.setattr(Topology, "create", create_once)
+        # Its port was free when it was looked at, and is another one's when it is listened to.
+        monkeypatch.setattr(Cluster, "_wait_for_ports", lambda cluster, name: None)
+        try:
+            cluster = bring_up(directory, 2)
+        finally:
+            thief.shutdown()
+            serving.join()
+    assert stolen not in [node.http_port for node in cluster.topology.nodes]
     assert states(cluster) == ["running", "running"]
 
 
