@@ -167,6 +167,14 @@ RETRY_SETTLED_ROUNDS_MAX: Final = 4
 IMPORT_IN_FLIGHT_MAX: Final = 256
 IMPORT_LINE_BYTES_MAX: Final = 4 << 20
 
+# A measurement by `kv bench`: its length, what is in flight, and what is remembered of it (8 bytes for each call).
+BENCH_S_MAX: Final = 600.0
+BENCH_WARMUP_S_MAX: Final = 60.0
+BENCH_CALLS_MAX: Final = 10_000_000
+BENCH_CLIENTS_MAX: Final = 1_024
+BENCH_KEYS_MAX: Final = 1_000_000
+BENCH_WATCHES_MAX: Final = 1_024
+
 # Link proxies of a cluster for tests, each way of each connection.
 LINK_BUFFER_BYTES_MAX: Final = 8 << 20
 LINK_DELAY_MS_MAX: Final = 60_000

@@ -8,6 +8,9 @@ A request that waits in a node for a leader is answered as soon as there is one.
 then fell silent is lost, and its writer finds out only when the attempt ends; so attempts end after a random time, from
 half of `attempt_s` to the whole, and the writers do not find out all at once. What the clients add to a gap is about
 `attempt_s` divided by the number of writers at other nodes.
+
+One more writer is a client as people use it: it knows all nodes, sends again by itself, and has a usual deadline. What
+it sees is told apart: its longest time between two acknowledgments, which is longer where it waits for a silent node.
 """
 
 import asyncio
@@ -37,13 +40,16 @@ _VALUE: Final = b"failover"
 
 
 class Failover:
-    """One measurement on a running cluster. `gaps_s` holds the gap of every round, by fault."""
+    """One measurement on a running cluster. `gaps_s` holds the gap of every round, by fault; `client_gaps_s` what the
+    one client saw.
+    """
 
     def __init__(
         self, cluster: Cluster, writers: int, attempt_s: float, progress: Callable[[str], None] = lambda line: None
     ) -> None:
         """`writers`: how many through each node."""
         self.gaps_s: dict[Fault, list[float]] = {"kill": [], "pause": []}
+        self.client_gaps_s: dict[Fault, list[float]] = {"kill": [], "pause": []}
         self.acknowledged = 0
         self._cluster = cluster
         self._writers = writers
@@ -52,6 +58,7 @@ class Failover:
         self._stem = f"bench/{secrets.token_hex(4)}/"
         self._awaited: asyncio.Future[float] | None = None
         self._stopped = 0.0
+        self._client = _Client()
 
     async def run(self, kills: int, pauses: int) -> None:
         """Kills first, then pauses; every node runs and has caught up at the end. Raises NotReady."""
@@ -68,6 +75,9 @@ class Failover:
             tasks = [
                 asyncio.create_task(self._write(clients[number % len(clients)], key)) for number, key in enumerate(keys)
             ]
+            usual = await stack.enter_async_context(AsyncClient(endpoints))
+            keys.append(f"{self._stem}client".encode())
+            tasks.append(asyncio.create_task(self._client.write(usual, keys[-1])))
             try:
                 plan: tuple[tuple[Fault, int], ...] = (("kill", kills), ("pause", pauses))
                 for fault, rounds in plan:
@@ -92,6 +102,10 @@ class Failover:
             "attempt_s": self._attempt_s,
             "kills": _summary(self.gaps_s["kill"]),
             "pauses": _summary(self.gaps_s["pause"]),
+            "client": {
+                "kills": _summary(self.client_gaps_s["kill"]),
+                "pauses": _summary(self.client_gaps_s["pause"]),
+            },
         }
 
     async def _round(self, fault: Fault, client: AsyncClient) -> None:
@@ -101,6 +115,7 @@ class Failover:
         leader = await in_thread(self._cluster.leader)
         if leader is None:
             raise NotReady("no node says that there is a leader")
+        self._client.watch()
         since = time.monotonic()
         await in_thread(self._cluster.kill if fault == "kill" else self._cluster.pause, leader)
         # What was begun before the node had certainly stopped may still have been its own.
@@ -108,12 +123,14 @@ class Failover:
         try:
             async with asyncio.timeout(_GAP_S_MAX):
                 acknowledged = await self._awaited
+                client_gap_s = await self._client.gap_s(self._stopped)
         except TimeoutError:
             raise NotReady(f"no write was acknowledged {_GAP_S_MAX:g} s after {leader} had failed") from None
         finally:
             if fault == "pause":
                 await in_thread(self._cluster.resume, leader)
         self.gaps_s[fault].append(acknowledged - since)
+        self.client_gaps_s[fault].append(client_gap_s)
         if fault == "kill":
             await in_thread(self._cluster.restart, leader)
 
@@ -145,6 +162,40 @@ class Failover:
             if time.monotonic() >= deadline:
                 raise NotReady(f"not every node has caught up after {_CAUGHT_UP_S_MAX:g} s")
             await asyncio.sleep(_POLL_S)
+
+
+class _Client:
+    """The writer that is a usual client: one write after the other, and the longest wait for an acknowledgment."""
+
+    def __init__(self) -> None:
+        self._acknowledged = time.monotonic()
+        self._longest_s = 0.0
+        self._after: asyncio.Future[float] | None = None
+        self._stopped = math.inf
+
+    def watch(self) -> None:
+        """Forget what was before."""
+        self._longest_s, self._after, self._stopped = 0.0, None, math.inf
+
+    async def gap_s(self, stopped: float) -> float:
+        """The longest wait since `watch`, once a write is acknowledged that was begun after `stopped`."""
+        self._stopped, self._after = stopped, asyncio.get_running_loop().create_future()
+        return await self._after
+
+    async def write(self, client: AsyncClient, key: bytes) -> None:
+        """Write until cancelled."""
+        while True:
+            begun = time.monotonic()
+            try:
+                await client.put(key, _VALUE)
+            except (KvError, LocalError):
+                await asyncio.sleep(RETRY_S)
+                continue
+            now = time.monotonic()
+            self._longest_s = max(self._longest_s, now - self._acknowledged)
+            self._acknowledged = now
+            if self._after is not None and not self._after.done() and begun > self._stopped:
+                self._after.set_result(self._longest_s)
 
 
 def _summary(gaps_s: list[float]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from tests.support.kv_command import Captured, Kv
 PATIENCE_S = 30.0
 
 # What runs or breaks whole clusters has tests of its own, and so has what is about this machine only.
-NOT_ABOUT_DATA = {"serve", "cluster", "chaos", "odds", "bench"}
+NOT_ABOUT_DATA = {"serve", "cluster", "chaos", "odds"}
 
 
 class Http:
@@ -124,6 +124,7 @@ def test_every_command(
     run("snapshot", "save", str(tmp_path / "b"))
     run("settings", "set", "leases_max", "5000")
     run("doctor")
+    assert run("bench", "put", "--count", "20", "--keys", "5", "--warmup", "0", shape=True)["operations"] == 20
     assert set(COMMANDS) - NOT_ABOUT_DATA - used == set()
 
 

@@ -317,22 +317,64 @@ async def test_a_reader_that_leaves_an_export_ends_it_quietly(kv: Kv) -> None:
     assert (process.returncode, err) == (141, b"")
 
 
+BRIEFLY = ("--seconds", "0.3", "--warmup", "0.1", "--clients", "4", "--keys", "20", "-o", "json")
+
+
 async def test_bench_at_level_one_needs_no_majority(kv: Kv, store: MemoryStore) -> None:
-    done = await kv("bench", "put", "--level", "one", "--seconds", "0.3", "--clients", "2", "--keys", "5", "-o", "json")
+    done = await kv("bench", "put", "--level", "one", *BRIEFLY)
     assert (done.code, done.err) == (0, "")
     assert json.loads(done.out)["operations"] > 0
-    assert {call[2] for call in store.calls} == {Level.ONE}
+    assert {call[2] for call in store.calls if call[0] not in ("cluster", "batch")} == {Level.ONE}
     store.hand_over()
     assert not store.records
 
 
-@pytest.mark.parametrize("operation", ["put", "get"])
-async def test_bench_measures_and_cleans_up(kv: Kv, store: MemoryStore, operation: str) -> None:
-    done = await kv("bench", operation, "--seconds", "0.3", "--clients", "4", "--keys", "20", "-o", "json")
+@pytest.mark.parametrize("door", ["http", "batch"])
+@pytest.mark.parametrize("operation", ["put", "get", "mixed"])
+async def test_bench_measures_and_cleans_up(kv: Kv, store: MemoryStore, operation: str, door: str) -> None:
+    done = await kv("bench", operation, "--door", door, *BRIEFLY)
     result = json.loads(done.out)
     assert (done.code, done.err) == (0, "")
     assert result["operations"] > 0
-    assert result["errors"] == {}
-    assert 0 < result["latency_ms"]["p50"] <= result["latency_ms"]["p99"] <= result["latency_ms"]["max"]
+    assert set(result["by_operation"]) == ({"put", "get"} if operation == "mixed" else {operation})
+    assert all(each["operations"] > 0 for each in result["by_operation"].values())
+    assert result["errors"] == []
+    assert 0 < result["latency_ms"]["p50"] <= result["latency_ms"]["p99"] <= result["latency_ms"]["worst"]
     assert not store.records
-    assert any(call[0] == operation for call in store.calls)
+
+
+async def test_bench_counts_each_operation_of_a_batch_and_times_the_call(kv: Kv, store: MemoryStore) -> None:
+    done = await kv("bench", "batch", "--batch", "50", "--count", "6", "--keep", *BRIEFLY)
+    result = json.loads(done.out)
+    assert (result["operations"], result["by_operation"]["batch"]["operations"]) == (300, 300)
+    assert set(store.records) <= {f"{result['keys_left']}{number}".encode() for number in range(20)}
+    assert store.records
+    assert f"kv delete --prefix {result['keys_left']}" in done.err
+
+
+async def test_bench_watch_counts_every_event_at_every_watch(kv: Kv, store: MemoryStore) -> None:
+    result = json.loads((await kv("bench", "watch", "--watches", "3", *BRIEFLY)).out)
+    assert result["errors"] == []
+    assert result["operations"] == 3 * result["by_operation"]["put"]["operations"] > 0
+    assert not store.records
+
+
+async def test_bench_tells_errors_by_code_and_outcome_and_ends_as_the_last_one(kv: Kv, store: MemoryStore) -> None:
+    store.fail = NoQuorum("1 of 3 voters is reachable")
+    done = await kv("bench", "put", "--door", "batch", *BRIEFLY)
+    result = json.loads(done.out)
+    assert (done.code, result["operations"], result["latency_ms"]["p50"]) == (4, 0, None)
+    (error,) = result["errors"]
+    assert (error["code"], error["outcome"]) == ("no_quorum", "not_applied")
+    assert error["count"] > 0
+    assert result["keys_left"] in done.err
+
+
+async def test_the_same_seed_asks_the_same(kv: Kv, store: MemoryStore) -> None:
+    asked = []
+    for seed in ("1", "1", "2"):
+        before = len(store.calls)
+        await kv("bench", "mixed", "--seed", seed, "--clients", "1", "--count", "40", "--warmup", "0", "--keys", "9")
+        done = [call for call in store.calls[before:] if call[0] in ("put", "get")]
+        asked.append([(call[0], bytes(call[1]).rsplit(b"/")[-1]) for call in done])
+    assert asked[0] == asked[1] != asked[2]

@@ -61,8 +61,7 @@ class TestHelp:
         [
             "",
             *OWN_COMMANDS,
-            "bench put",
-            "bench failover",
+            *(f"bench {name}" for name in ("put", "get", "mixed", "batch", "watch", "failover")),
             "chaos check",
             "chaos odds",
             "chaos report",

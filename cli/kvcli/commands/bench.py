@@ -7,37 +7,53 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from kvcli import output
+from kvcli.bench.doors import DOORS
+from kvcli.bench.plan import STAMP_BYTES, Plan
 from kvcli.options import global_options, settings
 from kvcli.output import Mode
 from kvstore import limits
 
 if TYPE_CHECKING:
-    from kvcli.load import Load
+    from kvcli.bench.load import Run
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_LEVEL = click.option("--level", type=click.Choice(["one", "quorum", "all"]), default="quorum", show_default=True)
+_CLIENTS = click.option(
+    "--clients",
+    type=click.IntRange(1, limits.BENCH_CLIENTS_MAX),
+    default=16,
+    show_default=True,
+    help="How many do one call after the other: the calls in flight.",
+)
+_READS = "Share of gets, in percent."
+_DOOR = click.option(
+    "--door",
+    type=click.Choice(list(DOORS)),
+    default="http",
+    show_default=True,
+    help="; ".join(f"{name}: {entry.help}" for name, entry in DOORS.items()) + ".",
+)
 
-def _load_options(command: F) -> F:
+
+def _frame(command: F) -> F:
+    """Decorator: what every load has."""
     for option in (
-        click.option("--level", type=click.Choice(["one", "quorum", "all"]), default="quorum", show_default=True),
-        click.option("--seconds", type=click.FloatRange(0, 600, min_open=True), default=5.0, show_default=True),
-        click.option("--keys", type=click.IntRange(1, 100_000), default=1_000, show_default=True, metavar="N"),
-        click.option(
-            "--size", type=click.IntRange(0, limits.VALUE_BYTES_MAX), default=100, show_default=True, metavar="BYTES"
-        ),
-        click.option(
-            "--batch",
-            type=click.IntRange(1, limits.BATCH_OPS_MAX),
-            default=1,
-            show_default=True,
-            metavar="N",
-            help="Operations of each call; above 1, POST /v1/batch.",
-        ),
-        click.option(
-            "--automatic", is_flag=True, help="Let the client library put calls together that are begun at once."
-        ),
-        click.option("--clients", type=click.IntRange(1, limits.CLIENT_CONNECTIONS_MAX), default=16, show_default=True),
-    ):
+        click.option("--keep", is_flag=True, help="Leave the keys there."),
+        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
+                     help="Decides values, and which keys are taken in which order."),
+        click.option("--warmup", "warmup_s", type=click.FloatRange(0, limits.BENCH_WARMUP_S_MAX), default=0.5,
+                     show_default=True, metavar="SECONDS",
+                     help="The same load before, not counted but for its errors."),
+        click.option("--count", type=click.IntRange(1, limits.BENCH_CALLS_MAX), metavar="N",
+                     help="End after N calls, if that is before --seconds."),
+        click.option("--seconds", type=click.FloatRange(0, limits.BENCH_S_MAX, min_open=True), metavar="SECONDS",
+                     help=f"[default: 5; with --count {limits.BENCH_S_MAX:g}]"),
+        click.option("--keys", type=click.IntRange(1, limits.BENCH_KEYS_MAX), default=1_000, show_default=True,
+                     metavar="N"),
+        click.option("--size", "size_bytes", type=click.IntRange(0, limits.VALUE_BYTES_MAX), default=100,
+                     show_default=True, metavar="BYTES"),
+    ):  # fmt: skip
         command = option(command)
     return command
 
@@ -46,26 +62,92 @@ def _load_options(command: F) -> F:
 def bench() -> None:
     """Measure a running cluster.
 
-    Put and get use keys bench/ID/NUMBER with a fresh ID, which are deleted afterwards. One process makes the load, so
-    that a fast cluster is measured as this process, not as itself. Put at level one does all of it at that level, so
-    that it works without a majority too.
+    The keys are bench/ID/NUMBER with a fresh ID, and are deleted afterwards. One process makes the load; when it was
+    the limit, and not the cluster, it says so. Put at level one does all of it at that level, so that it works without
+    a majority too. Errors are counted by code and outcome; without a single success the last one is the exit code.
     """
 
 
-@bench.command()
-@_load_options
+@bench.command(short_help="Put values, and tell rate and latency.")
+@_LEVEL
+@_DOOR
+@_CLIENTS
+@_frame
 @global_options
 def put(**options: Any) -> int:
-    """Put values for some seconds, with many clients at once, and tell rate and latency."""
+    """Put values, with many clients at once, and tell rate and latency."""
     return _measure("put", **options)
 
 
-@bench.command()
-@_load_options
+@bench.command(short_help="Get values, and tell rate and latency.")
+@_LEVEL
+@_DOOR
+@_CLIENTS
+@_frame
 @global_options
 def get(**options: Any) -> int:
-    """Get values for some seconds, with many clients at once, and tell rate and latency."""
-    return _measure("get", **options)
+    """Get values, with many clients at once, and tell rate and latency."""
+    return _measure("get", reads_percent=100, **options)
+
+
+@bench.command()
+@click.option(
+    "--reads", "reads_percent", type=click.IntRange(1, 99), default=50, show_default=True, metavar="N", help=_READS
+)
+@_LEVEL
+@_DOOR
+@_CLIENTS
+@_frame
+@global_options
+def mixed(**options: Any) -> int:
+    """Put and get, and tell rate and latency, of each and of both."""
+    return _measure("mixed", **options)
+
+
+@bench.command(short_help="Put or get many keys in each call.")
+@click.option(
+    "--batch",
+    type=click.IntRange(1, limits.BATCH_OPS_MAX),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="Operations of each call.",
+)
+@click.option(
+    "--reads", "reads_percent", type=click.IntRange(0, 100), default=0, show_default=True, metavar="N", help=_READS
+)
+@_LEVEL
+@_CLIENTS
+@_frame
+@global_options
+def batch(**options: Any) -> int:
+    """Put or get many keys in each call (POST /v1/batch); latency is that of a call."""
+    return _measure("batch", door="batch", **options)
+
+
+@bench.command(short_help="Put while many watch.")
+@click.option(
+    "--watches",
+    type=click.IntRange(1, limits.BENCH_WATCHES_MAX),
+    default=10,
+    show_default=True,
+    metavar="N",
+    help="Watches of all keys, spread over the endpoints.",
+)
+@click.option("--level", type=click.Choice(["quorum", "all"]), default="quorum", show_default=True)
+@_DOOR
+@_CLIENTS
+@_frame
+@global_options
+def watch(**options: Any) -> int:
+    """Put while many watch, and tell events a second and how long after its put an event is seen.
+
+    From the beginning of the put to the event, so the write is in it. An acknowledged put that a watch did not tell is
+    an error.
+    """
+    if options["size_bytes"] < STAMP_BYTES:
+        raise click.UsageError(f"--size: at least {STAMP_BYTES} here, for each value says when it was sent")
+    return _measure("watch", **options)
 
 
 @bench.command(short_help="Measure how long nobody can write when the leader fails.")
@@ -96,7 +178,8 @@ def failover(directory: Path, kills: int, pauses: int, writers: int, attempt_s: 
     """Kill and pause the leader of a cluster of 'kv cluster up', and tell how long nobody could write.
 
     From the signal to the first acknowledged write that was begun after the leader had stopped. Each node is ready
-    again and has caught up before the next round.
+    again and has caught up before the next round. "One client" is the longest wait of one that knows all nodes and
+    sends again by itself: a silent node costs it more.
     """
     import asyncio
 
@@ -110,7 +193,11 @@ def failover(directory: Path, kills: int, pauses: int, writers: int, attempt_s: 
         output.write_json(document)
         return
     columns = ["rounds", "median_s", "p90_s", "worst_s"]
-    rows = [[fault, *(_shown(document[fault][name]) for name in columns)] for fault in ("kills", "pauses")]
+    rows = [
+        [f"{fault}{who}", *(_shown(told[fault][name]) for name in columns)]
+        for who, told in (("", document), (", one client", document["client"]))
+        for fault in ("kills", "pauses")
+    ]
     output.write_rows(["FAULT", *(name.upper() for name in columns)], rows, settings().output)
     output.message(
         f"{document['writers']} writers, each at one node; an attempt ends after {attempt_s / 2:g} to {attempt_s:g} s, "
@@ -118,37 +205,43 @@ def failover(directory: Path, kills: int, pauses: int, writers: int, attempt_s: 
     )
 
 
-def _measure(
-    operation: str, *, clients: int, size: int, keys: int, seconds: float, level: str, batch: int, automatic: bool
-) -> int:
-    import asyncio
+def _measure(workload: str, **options: Any) -> int:
+    import uvloop
 
-    from kvcli.load import Load
+    from kvcli.bench.fanout import FanOut
+    from kvcli.bench.live import Live
+    from kvcli.bench.load import Run
+    from kvstore.open_files import raise_limit
 
     chosen = settings()
-    load = Load(
-        chosen.endpoints, operation, level, clients, size, keys, seconds, chosen.timeout_s, batch, automatic=automatic
-    )
-    asyncio.run(load.run())
-    _tell(load, chosen.output)
-    if load.left_behind is not None:
-        output.message(f"the keys under {load.left_behind} could not be deleted again")
-    if load.last_error is not None and not len(load.latencies_s):
-        raise load.last_error
-    return 0
+    seconds = options.pop("seconds") or (5.0 if options["count"] is None else limits.BENCH_S_MAX)
+    plan = Plan(workload, chosen.endpoints, seconds=seconds, timeout_s=chosen.timeout_s, **options)  # type: ignore[arg-type]
+    if plan.door == "http" and plan.clients > limits.CLIENT_CONNECTIONS_MAX:
+        raise click.UsageError(f"--clients: at most {limits.CLIENT_CONNECTIONS_MAX} with --door http")
+    raise_limit(plan.watches + plan.clients * len(plan.endpoints) + 256)
+    run = FanOut(plan) if plan.workload == "watch" else Run(plan)
+    uvloop.run(run.go(Live(plan)))
+    return _tell(run, chosen.output)
 
 
-def _tell(load: "Load", mode: Mode) -> None:
-    document: dict[str, Any] = load.to_json()
+def _tell(run: "Run", mode: Mode) -> int:
+    from kvcli.bench import document
+
+    told = document.document(run)
     if mode in (Mode.JSON, Mode.RAW):
-        output.write_json(document)
-        return
-    latency = document.pop("latency_ms")
-    errors = document.pop("errors")
-    rows = [[name.replace("_", " "), str(value)] for name, value in document.items()]
-    rows += [[f"{name} ms", _shown(value)] for name, value in latency.items()]
-    rows += [[f"errors: {code}", str(count)] for code, count in errors.items()]
-    output.write_rows(["what", "value"], rows, mode)
+        output.write_json(told)
+    else:
+        output.write_rows(["what", "value"], document.rows(told), mode)
+        if (warning := document.bottleneck(told)) is not None:
+            output.message(warning)
+    if run.left_behind is not None:
+        reason = "are kept" if run.plan.keep else "could not be deleted again"
+        output.message(
+            f"the keys under {run.left_behind} {reason}; to delete them: kv delete --prefix {run.left_behind}"
+        )
+    if run.tally.last_error is not None and not run.tally.total:
+        raise run.tally.last_error
+    return 0
 
 
 def _shown(value: object) -> str:
