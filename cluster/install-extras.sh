@@ -2,6 +2,9 @@
 # Installs the Debian packages that only some measurements and tests need: wrk (load generator), etcd-server (the store
 # that the speed is compared with), chromium (looks at the harness's reports) and nftables (loses packets). Without root
 # or apt it says so and ends well: what needs them is then reported as skipped.
+#
+# With --peers also the other systems that tests/bench/compare.py measures, and what their load generators are built from
+# (Go and its libraries, ZooKeeper's C library): about 1 GB.
 set -euo pipefail
 
 missing=()
@@ -9,6 +12,13 @@ command -v wrk >/dev/null 2>&1 || missing+=(wrk)
 command -v etcd >/dev/null 2>&1 || missing+=(etcd-server)
 command -v chromium >/dev/null 2>&1 || missing+=(chromium)
 command -v nft >/dev/null 2>&1 || missing+=(nftables)
+
+if [ "${1:-}" = --peers ]; then
+    for package in zookeeper nats-server redis-server redis-tools \
+        gcc libc6-dev libzookeeper-mt-dev golang-go golang-google-grpc-dev golang-github-nats-io-go-nats-dev; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q "ok installed" || missing+=("$package")
+    done
+fi
 
 if [ ${#missing[@]} -eq 0 ]; then
     echo "wrk, etcd, chromium and nft are here already."
@@ -20,7 +30,11 @@ elif [ "$(id -u)" -ne 0 ]; then
 else
     apt-get update -qq || echo "The package lists could not be refreshed; trying with those at hand."
     DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
-    if [ -d /run/systemd/system ] && command -v etcd >/dev/null 2>&1; then
-        echo "Debian may have started etcd as a service on port 2379; to stop it: systemctl disable --now etcd"
-    fi
+    # Measurements start their own, on free ports; what Debian starts as a service only takes time from them.
+    for service in etcd:2379 redis-server:6379 nats-server:4222; do
+        if (exec 3<>"/dev/tcp/127.0.0.1/${service#*:}") 2>/dev/null; then
+            echo "Something listens on port ${service#*:}: perhaps the service that came with ${service%:*}. To stop it:"
+            echo "    systemctl disable --now ${service%:*}"
+        fi
+    done
 fi

@@ -1,209 +1,230 @@
-"""PUT/s and GET/s of a three-node cluster here and of etcd's HTTP gateway, in turns in one run.
+"""This store and others on one machine: the same work, in turns, in one run.
 
-    python -m tests.bench.compare --rounds 3 --seconds 5 --connections 64
+    python -m tests.bench.compare --out DIR [--page docs/benchmarks.md]
 
-Both clusters run on loopback with their production defaults (fsync on) and are loaded by wrk on the leader's node,
-100-byte values, 10,000 keys. Only one of them works at a time; the other is idle. Medians over the rounds are printed,
-with the ratio.
-Needs wrk and etcd-server from Debian (cluster/install-extras.sh); says so and ends with 0 when they cannot be had.
+All clusters run at once, each of three nodes with an fsync before it acknowledges, on loopback; one works at a time,
+the others are idle (not stopped: what they use at rest is in the table). In each round each work is done by one system
+after the other, every round beginning with another one. 10,000 keys of 100 bytes are there before. Load goes to the
+leader's node. Generators are those of tests/bench/generators.
+
+What is measured is written to DIR at once (rows.jsonl); the same command goes on where it was interrupted. A system
+that this machine does not have is named as skipped. The default run takes about a quarter of an hour.
 """
 
 import argparse
-import base64
-import json
-import shutil
-import socket
-import statistics
-import subprocess
+import os
+import platform
+import shlex
+import signal
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-from kvcluster.lifecycle import bring_up
+from tests.bench import measure, page, plot, report
+from tests.bench.clusters import Running
+from tests.bench.procs import CORES, NotAvailable
+from tests.bench.rows import Rows
+from tests.bench.systems import SYSTEMS, System, bench, start
+from tests.bench.work import FAILOVER, LOADS, REST, WORKS, Row
 
-KEYS = 10_000
-VALUE = "x" * 100
-
-
-class Work(NamedTuple):
-    """One column: what is asked of one system, as a wrk script against one URL."""
-
-    system: str
-    name: str
-    url: str
-    script: str
+WARM = ("put-64", "get-64")
+PLOT = "compare.svg"
+VERSION = 1
 
 
-def _free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in held]
-    for each in held:
-        each.close()
-    return ports
-
-
-def _post(url: str, body: dict[str, str]) -> dict[str, object]:
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=5) as answer:
-        parsed: dict[str, object] = json.load(answer)
-        return parsed
-
-
-@contextmanager
-def _etcd(directory: Path) -> Iterator[str]:
-    """Three etcd nodes with defaults; gives the client URL of the leader."""
-    ports = _free_ports(6)
-    clients = [f"http://127.0.0.1:{port}" for port in ports[:3]]
-    peers = [f"http://127.0.0.1:{port}" for port in ports[3:]]
-    cluster = ",".join(f"e{place}={peer}" for place, peer in enumerate(peers))
-    started = []
-    for place in range(3):
-        command = ["etcd", "--name", f"e{place}", "--data-dir", str(directory / f"e{place}"), "--log-level", "error"]
-        command += ["--listen-client-urls", clients[place], "--advertise-client-urls", clients[place]]
-        command += ["--listen-peer-urls", peers[place], "--initial-advertise-peer-urls", peers[place]]
-        command += ["--initial-cluster", cluster, "--initial-cluster-state", "new"]
-        started.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-    try:
-        yield _etcd_leader(clients)
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
-
-
-def _etcd_leader(clients: list[str]) -> str:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            for client in clients:
-                status = _post(f"{client}/v3/maintenance/status", {})
-                header = status["header"]
-                if isinstance(header, dict) and status.get("leader") == header["member_id"]:
-                    return client
-        except OSError:
-            time.sleep(0.1)
-    raise SystemExit("etcd elected nobody within 30 s")
-
-
-def _script(directory: Path, name: str, method: str, paths_and_bodies: str) -> str:
-    path = directory / f"{name}.lua"
-    path.write_text(
-        f"""
-local n = 0
-local requests = {{}}
-init = function()
-  for i = 0, {KEYS - 1} do
-    {paths_and_bodies}
-    requests[i] = wrk.format("{method}", path, nil, body)
-  end
-end
-request = function() n = n + 1; return requests[(n * 7919) % {KEYS}] end
-"""
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the rows")
+    parser.add_argument("--page", type=Path, help="page to write the tables into")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=3, help="of each load")
+    parser.add_argument(
+        "--warm", type=int, default=4, help="seconds of put and of get for each system before the first"
     )
-    return str(path)
+    parser.add_argument("--systems", type=_names(SYSTEMS), default=list(SYSTEMS), help=", ".join(SYSTEMS))
+    parser.add_argument("--work", type=_names(WORKS), default=list(WORKS), help=", ".join(WORKS))
+    parser.add_argument("--data", type=Path, help="where the clusters keep their data: a real disk")
+    parser.add_argument("--only-report", action="store_true", help="no measuring: tables of what is there")
+    return parser.parse_args()
 
 
-_LUA_BASE64 = """
-local alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/'
-function encode(text)
-  local out = {}
-  for i = 1, #text, 3 do
-    local a, b, c = text:byte(i, i + 2)
-    local word = a * 65536 + (b or 0) * 256 + (c or 0)
-    for place = 3, 0, -1 do
-      local at = math.floor(word / 64 ^ place) % 64 + 1
-      out[#out + 1] = alphabet:sub(at, at)
-    end
-    if not c then out[#out] = '=' end
-    if not b then out[#out - 1] = '=' end
-  end
-  return table.concat(out)
-end
-"""
+def _names(known: Any) -> Any:
+    def parse(text: str) -> list[str]:
+        wanted = text.split(",")
+        strangers = [name for name in wanted if name not in known]
+        if strangers:
+            raise argparse.ArgumentTypeError(f"{strangers[0]!r} is none of {', '.join(known)}")
+        return [name for name in known if name in wanted]
 
-
-def _works(directory: Path, ours: str, etcd: str) -> list[Work]:
-    value = base64.b64encode(VALUE.encode()).decode()
-    our_path = "local path, body = '/v1/kv/key' .. i, nil"
-    etcd_put = f"""local path = '/v3/kv/put'
-    local body = '{{"key":"' .. encode('key' .. i) .. '","value":"{value}"}}'"""
-    etcd_get = """local path = '/v3/kv/range'
-    local body = '{"key":"' .. encode('key' .. i) .. '"}'"""
-    scripts = {
-        "put": _script(directory, "put", "PUT", f"local path, body = '/v1/kv/key' .. i, '{VALUE}'"),
-        "get": _script(directory, "get", "GET", our_path),
-        "one": _script(directory, "one", "GET", "local path, body = '/v1/kv/key' .. i .. '?level=one', nil"),
-        "etcd-put": _script(directory, "etcd-put", "POST", etcd_put),
-        "etcd-get": _script(directory, "etcd-get", "POST", etcd_get),
-        "etcd-ser": _script(
-            directory, "etcd-ser", "POST", etcd_get.replace(".. '\"}'", '.. \'","serializable":true}\'')
-        ),
-    }
-    for name in ("etcd-put", "etcd-get", "etcd-ser"):
-        path = Path(scripts[name])
-        path.write_text(_LUA_BASE64 + path.read_text())
-    return [
-        Work("kvstore", "PUT", ours, scripts["put"]),
-        Work("etcd", "PUT", etcd, scripts["etcd-put"]),
-        Work("kvstore", "GET quorum", ours, scripts["get"]),
-        Work("etcd", "GET quorum", etcd, scripts["etcd-get"]),
-        Work("kvstore", "GET one", ours, scripts["one"]),
-        Work("etcd", "GET one", etcd, scripts["etcd-ser"]),
-    ]
-
-
-def _run(work: Work, connections: int, seconds: int) -> float:
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", work.script, work.url]
-    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    if "Non-2xx" in out:
-        raise SystemExit(f"{work.system} {work.name}: some requests failed\n{out}")
-    return float(next(line for line in out.splitlines() if line.startswith("Requests/sec")).split()[1])
-
-
-def _etcd_version() -> str:
-    return subprocess.run(["etcd", "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
+    return parse
 
 
 def main() -> int:
-    """Run the rounds and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=5)
-    parser.add_argument("--connections", type=int, default=64)
-    options = parser.parse_args()
-    missing = [tool for tool in ("wrk", "etcd") if shutil.which(tool) is None]
-    if missing:
-        print(f"skipped: {', '.join(missing)} not found; cluster/install-extras.sh installs them")
-        return 0
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        cluster = bring_up(directory / "kv", 3)
-        try:
-            ours = next(node.http for node in cluster.topology.nodes if node.name == cluster.leader())
-            with _etcd(directory) as etcd:
-                works = _works(directory, ours, etcd)
-                figures: dict[Work, list[float]] = {work: [] for work in works}
-                for turn in range(options.rounds):
-                    for work in works:
-                        figures[work].append(_run(work, options.connections, options.seconds))
-                        print(
-                            f"round {turn + 1}: {work.system} {work.name}: {figures[work][-1]:,.0f}/s", file=sys.stderr
-                        )
-        finally:
-            cluster.down()
-    print(f"{_etcd_version()}; {options.connections} connections")
-    print(f"medians of {options.rounds} rounds of {options.seconds} s")
-    print(f"{'work':<12}{'kvstore/s':>12}{'etcd/s':>12}{'ratio':>8}")
-    for mine, theirs in zip(works[::2], works[1::2], strict=True):
-        a, b = statistics.median(figures[mine]), statistics.median(figures[theirs])
-        print(f"{mine.name:<12}{a:>12,.0f}{b:>12,.0f}{a / b:>8.2f}")
+    """Measure what is not measured yet, and print the tables."""
+    options = _options()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    rows = Rows(options.out)
+    described = rows.run()
+    if described is not None and described["seconds"] != options.seconds:
+        _say(f"{options.out} holds a run of {described['seconds']} s a load; give --seconds {described['seconds']}")
+        return 2
+    if not options.only_report and not _complete(rows, options, described):
+        with tempfile.TemporaryDirectory(prefix="kv-compare-", dir=options.data) as directory:
+            _run(rows, options, Path(directory))
+    _write(rows, options)
     return 0
 
 
+def _complete(rows: Rows, options: argparse.Namespace, described: dict[str, Any] | None) -> bool:
+    """Whether nothing of what is asked for is missing, as far as this machine could do it."""
+    skipped = {} if described is None else described["skipped"]
+    return described is not None and not any(
+        work in described["systems"][system]["works"] and not rows.has(turn, system, work)
+        for turn in range(1, options.rounds + 1)
+        for system in options.systems
+        if system not in skipped
+        for work in options.work
+        if work != REST
+    )
+
+
+def _run(rows: Rows, options: argparse.Namespace, directory: Path) -> None:
+    with ExitStack() as stack:
+        clusters: dict[str, Running] = {}
+        skipped: dict[str, str] = {}
+        systems: dict[str, System] = {}
+        resting: dict[str, Row] = {}
+        turn = rows.starts() + 1
+        for name in options.systems:
+            entry = SYSTEMS[name]
+            try:
+                if entry.cluster in skipped:
+                    raise NotAvailable(skipped[entry.cluster])
+                if entry.cluster not in clusters:
+                    running = start(entry.cluster, directory)
+                    stack.callback(running.stop)
+                    clusters[entry.cluster] = running
+                    resting[entry.cluster] = measure.rest(turn, name, running)
+                running = clusters[entry.cluster]
+                system = bench(name, running, directory)
+                system.preload()
+                resting[entry.cluster].setdefault("rss_loaded_mib", measure.rss(running))
+                rows.add(resting[entry.cluster] | {"system": name})
+                systems[name] = system
+                _say(f"{name}: {running.version}, led by node {running.leader().number + 1}")
+            except (NotAvailable, OSError) as missing:
+                skipped[name] = str(missing)
+                if entry.cluster not in clusters:
+                    skipped[entry.cluster] = str(missing)
+                _say(f"{name}: skipped: {missing}")
+        _describe(rows, options, clusters, systems, {name: why for name, why in skipped.items() if name in SYSTEMS})
+        _rounds(rows, options, clusters, systems)
+
+
+def _rounds(rows: Rows, options: argparse.Namespace, clusters: dict[str, Running], systems: dict[str, System]) -> None:
+    names = list(systems)
+    works = [work for work in options.work if work in LOADS] + [FAILOVER] * (FAILOVER in options.work)
+    missing = [
+        (turn, work, name)
+        for turn in range(1, options.rounds + 1)
+        for work in works
+        # Each begins a round in its turn.
+        for name in names[turn % len(names) :] + names[: turn % len(names)]
+        if work in systems[name].works and not rows.has(turn, name, work)
+    ]
+    for name in names if options.warm and missing else []:
+        for work in WARM:
+            measure.cell(0, name, work, systems[name], clusters[SYSTEMS[name].cluster], options.warm)
+    begun = time.monotonic()
+    for done, (turn, work, name) in enumerate(missing):
+        row = measure.cell(turn, name, work, systems[name], clusters[SYSTEMS[name].cluster], options.seconds)
+        rows.add(row)
+        left_s = (time.monotonic() - begun) / (done + 1) * (len(missing) - done - 1)
+        _say(f"round {turn}, {work}, {name}: {report.brief(row)} ({left_s / 60:.0f} min to go)")
+
+
+def _describe(
+    rows: Rows,
+    options: argparse.Namespace,
+    clusters: dict[str, Running],
+    systems: dict[str, System],
+    skipped: dict[str, str],
+) -> None:
+    before = rows.run() or {"systems": {}, "skipped": {}}
+    known = before["systems"] | {
+        name: {
+            "version": clusters[SYSTEMS[name].cluster].version,
+            "notes": clusters[SYSTEMS[name].cluster].notes,
+            "generator": system.generator,
+            "works": sorted(system.works),
+        }
+        for name, system in systems.items()
+    }
+    rows.describe(
+        {
+            "version": VERSION,
+            "command": shlex.join(["python", "-m", "tests.bench.compare", *sys.argv[1:]]),
+            "seconds": options.seconds,
+            "rounds": options.rounds,
+            "machine": _machine(options.data),
+            "systems": known,
+            "skipped": {name: why for name, why in (before["skipped"] | skipped).items() if name not in known},
+        }
+    )
+
+
+def _machine(data: Path | None) -> dict[str, str | int]:
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.machine(),
+    )
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "cores": CORES,
+        "cpu": model,
+        "memory_gib": round(memory / 2**30),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "filesystem": _filesystem(data or Path(tempfile.gettempdir())),
+    }
+
+
+def _filesystem(path: Path) -> str:
+    """The kind of the file system that holds `path`; on one in memory an fsync costs nothing."""
+    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
+    within = [(point, kind) for point, kind in mounts if path.resolve().is_relative_to(point)]
+    return max(within, key=lambda mount: len(mount[0]))[1]
+
+
+def _write(rows: Rows, options: argparse.Namespace) -> None:
+    described = rows.run()
+    if described is None:
+        _say("nothing is measured yet")
+        return
+    drawn = plot.draw(options.out / PLOT, rows.rows)
+    if not drawn:
+        _say("no picture: it needs figures, and matplotlib (pip install -e '.[report]')")
+    print(report.text(rows.rows, described))
+    if options.page is not None:
+        picture = page.link(options.page, options.out / PLOT) if drawn else None
+        folder = page.link(options.page, options.out)
+        page.put_into(options.page, "compare", report.text(rows.rows, described, picture=picture, folder=folder))
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        _say("interrupted; the same command goes on from here")
+        sys.exit(130)

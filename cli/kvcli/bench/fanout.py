@@ -38,7 +38,7 @@ class FanOut(Run):
     def _new_tally(self) -> Tally:
         return Tally(["event", "put"], headline=["event"])
 
-    async def _measure(self, shown: Show | None) -> None:
+    async def measure(self, shown: Show | None = None) -> None:
         self._number = 0
         self._current = self.tally
         self._acknowledged = array("q")
@@ -58,7 +58,7 @@ class FanOut(Run):
                 watch = clients[place % len(clients)].watch(prefix=prefix)
                 await stack.enter_async_context(watch)
                 stack.callback(watcher.follow(watch).cancel)
-            await super()._measure(shown)
+            await super().measure(shown)
 
     async def _single(
         self, caller: Caller, tally: Tally, operation: Callable[[], Operation], number: Callable[[], int]

@@ -25,11 +25,14 @@ HOW_TO_START: Final = (
 
 
 class Run:
-    """One measurement, and what came of it. `nodes`: the members of the cluster; `leader`: who led before it."""
+    """One measurement, and what came of it. `nodes`: the members of the cluster; `leader`: who led before it; `warmed`:
+    the operations of the warm-up.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.tally = self._new_tally()
+        self.warmed = 0
         self.nodes = 0
         self.leader: str | None = None
         self.left_behind: str | None = None
@@ -48,7 +51,7 @@ class Run:
             try:
                 if plan.needs_keys:
                     await keys.prepare(client, plan)
-                await self._measure(shown)
+                await self.measure(shown)
             finally:
                 await self._clean_up(client)
 
@@ -58,13 +61,15 @@ class Run:
         share = self.plan.reads_percent
         return Tally([name for name, there in (("put", share < 100), ("get", share > 0)) if there])
 
-    async def _measure(self, shown: Show | None) -> None:
+    async def measure(self, shown: Show | None = None) -> None:
+        """Warm-up and measurement alone, on keys that are there if they are needed."""
         async with open_door(self.plan) as callers:
             if self.plan.warmup_s:
                 warm = self._new_tally()
                 await self._phase(callers, warm, self.plan.warmup_s)
                 # What goes wrong is not forgotten because it went wrong early.
                 self.tally.errors.update(warm.errors)
+                self.warmed = warm.total
             showing = asyncio.ensure_future(shown(self.tally)) if shown is not None else None
             try:
                 await self._phase(callers, self.tally, self.plan.seconds)

@@ -1,0 +1,60 @@
+"""Three nodes of this store, as `kv cluster up` starts them."""
+
+import subprocess
+from pathlib import Path
+
+from kvcluster.lifecycle import bring_up
+from kvstore import __version__
+from tests.bench.clusters import Place
+from tests.bench.procs import NotAvailable, wait_for
+
+
+class KvCluster:
+    """See Running. Every default is on: fsync, metrics, idempotency, limits."""
+
+    notes = "defaults; an fsync on a majority before each acknowledgment"
+
+    def __init__(self, directory: Path) -> None:
+        self.version = f"kvstore {__version__}{_commit()}"
+        self._cluster = bring_up(directory / "kvstore", 3)
+
+    @property
+    def directory(self) -> Path:
+        """Of the cluster, for `kv cluster`."""
+        return self._cluster.topology.directory
+
+    @property
+    def pids(self) -> list[int]:
+        found = [self._cluster.process(name) for name in self._cluster.topology.names]
+        return [process.pid for process in found if process is not None]
+
+    @property
+    def addresses(self) -> list[str]:
+        return [endpoint.removeprefix("http://") for endpoint in self._cluster.endpoints]
+
+    def leader(self) -> Place:
+        name = wait_for("an election of kvstore", self._cluster.leader)
+        number = self._cluster.topology.names.index(name)
+        return Place(number, self.addresses[number])
+
+    def kill(self, number: int) -> None:
+        if not self._cluster.kill(self._cluster.topology.names[number]):
+            raise NotAvailable("the node was dead already")
+
+    def restart(self, number: int) -> None:
+        self._cluster.restart(self._cluster.topology.names[number])
+
+    def stop(self) -> None:
+        self._cluster.down()
+
+
+def _commit() -> str:
+    """The commit of this checkout, and whether files differ from it; nothing outside of one."""
+    told = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return f" ({told.stdout.strip()})" if told.returncode == 0 else ""

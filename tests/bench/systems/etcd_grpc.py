@@ -1,0 +1,28 @@
+"""etcd by its gRPC API, loaded by a generator in Go."""
+
+from pathlib import Path
+
+from tests.bench.clusters import Place, Running
+from tests.bench.generators import native
+from tests.bench.systems import Measurement
+from tests.bench.work import LOADS, Work
+
+
+class Bench:
+    """See System."""
+
+    generator = "etcd.go (grpc-go)"
+    works = frozenset(LOADS)
+
+    def __init__(self, running: Running, directory: Path) -> None:
+        self._running = running
+        self._command = native.go("etcd", "google.golang.org/grpc", "golang-google-grpc-dev", directory)
+
+    def preload(self) -> None:
+        native.load(self._command, [self._running.leader().address])
+
+    def ready(self, work: Work, leader: Place, seconds: int) -> Measurement:
+        return lambda: native.run(self._command, work, [leader.address], seconds)
+
+    def writer(self) -> list[str]:
+        return [*self._command, *native.arguments("writes", self._running.addresses, 1, 0, 0)]

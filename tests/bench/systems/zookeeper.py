@@ -1,0 +1,29 @@
+"""ZooKeeper by its own C library, which is asynchronous."""
+
+from pathlib import Path
+
+from tests.bench.clusters import Place, Running
+from tests.bench.generators import native
+from tests.bench.systems import Measurement
+from tests.bench.work import FAILOVER, LOADS, Work
+
+
+class Bench:
+    """See System."""
+
+    generator = "zookeeper.c (ZooKeeper's C library)"
+    works = frozenset({*LOADS, FAILOVER})
+
+    def __init__(self, running: Running, directory: Path) -> None:
+        self._running = running
+        header = "zookeeper/zookeeper.h"
+        self._command = native.c("zookeeper", header, "zookeeper_mt", "libzookeeper-mt-dev", directory)
+
+    def preload(self) -> None:
+        native.load(self._command, [self._running.leader().address])
+
+    def ready(self, work: Work, leader: Place, seconds: int) -> Measurement:
+        return lambda: native.run(self._command, work, [leader.address], seconds)
+
+    def writer(self) -> list[str]:
+        return [*self._command, *native.arguments("writes", self._running.addresses, 1, 0, 0)]
