@@ -24,8 +24,8 @@ def text(rows: Sequence[Row], run: dict[str, Any], *, picture: str | None = None
     """Everything about one run, as Markdown."""
     machine = run["machine"]
     parts = [
-        f"{machine['cores']} cores ({machine['cpu']}), {machine['memory_gib']} GiB, Linux {machine['kernel']}, data on "
-        f"{machine['filesystem']}, Python {machine['python']}; servers and generator share them.\n"
+        f"{machine['cores']} cores ({machine['cpu']}) that servers and generator share, {machine['memory_gib']} GiB, "
+        f"Linux {machine['kernel']}, Python {machine['python']}, data on {machine['filesystem']}.\n"
         f"Rounds: {_rounds(rows)}, {run['seconds']} s for each load and system, one system at work at a time, the others "
         "idle but not stopped.\nMedians, with their range. Values of 100 bytes, 10,000 keys, load at the leader's node.",
         f"    {run['command']}",
