@@ -125,11 +125,11 @@ class Servers:
     @property
     def pids(self) -> list[int]:
         """Of those that run; one that has ended by itself makes an error of it."""
-        running = [process for process in self._processes if process is not None]
-        for process in running:
+        running = [(place, process) for place, process in enumerate(self._processes) if process is not None]
+        for place, process in running:
             if process.poll() is not None:
-                raise NotAvailable(f"{process.args[0]} ended with {process.returncode}: {self.said()}")  # type: ignore[index]
-        return [process.pid for process in running]
+                raise NotAvailable(f"{self._commands[place][0]} ended with {process.returncode}: {self.said()}")
+        return [process.pid for _, process in running]
 
     def kill(self, place: int) -> None:
         """SIGKILL, and wait for the end."""

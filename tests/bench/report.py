@@ -22,12 +22,13 @@ def brief(row: Row) -> str:
 
 def text(rows: Sequence[Row], run: dict[str, Any], *, picture: str | None = None, folder: str | None = None) -> str:
     """Everything about one run, as Markdown."""
-    machine = run["machine"]
+    on = run["machine"]
     parts = [
-        f"{machine['cores']} cores ({machine['cpu']}) that servers and generator share, {machine['memory_gib']} GiB, "
-        f"Linux {machine['kernel']}, Python {machine['python']}, data on {machine['filesystem']}.\n"
-        f"Rounds: {_rounds(rows)}, {run['seconds']} s for each load and system, one system at work at a time, the others "
-        "idle but not stopped.\nMedians, with their range. Values of 100 bytes, 10,000 keys, load at the leader's node.",
+        f"{on['cores']} cores ({on['cpu']}) for servers and generator, {on['memory_gib']} GiB, Linux {on['kernel']}, "
+        f"Python {on['python']}, data on {on['filesystem']}.\n"
+        f"Rounds: {_rounds(rows)}, {run['seconds']} s for each load and system, one system at work at a time, the "
+        "others idle but not stopped.\n"
+        "Medians, with their range. Values of 100 bytes, 10,000 keys, load at the leader's node.",
         f"    {run['command']}",
         table.figures(rows),
         _notes(rows, run),

@@ -1,4 +1,4 @@
-"""The comparison with other systems: what generators print, what becomes of rows, tables and pages; no system needed."""
+"""The comparison with other systems: what generators print, and rows, tables and pages. No system needed."""
 
 import importlib
 import json

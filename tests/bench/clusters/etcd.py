@@ -39,8 +39,8 @@ class EtcdCluster:
             command += ["--initial-cluster-token", f"bench-{ports[0]}"]
             commands.append(command)
         self._servers = Servers(commands, home / "log")
-        self._servers.start()
         try:
+            self._servers.start()
             self.leader()
         except BaseException:
             self.stop()

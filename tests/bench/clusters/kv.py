@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 from kvcluster.lifecycle import bring_up
+from kvcluster.supervisor import Cluster
 from kvstore import __version__
 from tests.bench.clusters import Place
 from tests.bench.procs import NotAvailable, wait_for
@@ -16,7 +17,12 @@ class KvCluster:
 
     def __init__(self, directory: Path) -> None:
         self.version = f"kvstore {__version__}{_commit()}"
-        self._cluster = bring_up(directory / "kvstore", 3)
+        try:
+            self._cluster = bring_up(directory / "kvstore", 3)
+        except BaseException:
+            # What was started before it failed goes on running.
+            Cluster.open(directory / "kvstore").down()
+            raise
 
     @property
     def directory(self) -> Path:

@@ -50,8 +50,8 @@ class NatsCluster:
             )
             commands.append([program, "-c", str(config)])
         self._servers = Servers(commands, home / "log")
-        self._servers.start()
         try:
+            self._servers.start()
             wait_for("a meeting of the three NATS servers", self._whole)
         except BaseException:
             self.stop()

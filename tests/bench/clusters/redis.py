@@ -28,8 +28,8 @@ class RedisServer:
         home.mkdir()
         command = [program, "--bind", HOST, "--port", str(port), "--dir", str(home), "--save", ""]
         self._servers = Servers([[*command, "--appendonly", "yes", "--appendfsync", "always"]], home / "log")
-        self._servers.start()
         try:
+            self._servers.start()
             wait_for("Redis's start", self._answers)
         except BaseException:
             self.stop()

@@ -43,8 +43,8 @@ class ZooKeeperCluster:
             command = [java, "-Xmx1000m", "-cp", f"{place}:{JAR}", f"-Dzookeeper.log.dir={place}"]
             commands.append([*command, "org.apache.zookeeper.server.quorum.QuorumPeerMain", str(place / "zoo.cfg")])
         self._servers = Servers(commands, home / "log")
-        self._servers.start()
         try:
+            self._servers.start()
             self.leader()
             found = re.search(r"version: (\S+?)[-,]", _srvr(self.addresses[0]) or "")
         except BaseException:
