@@ -50,6 +50,6 @@ def draw(path: Path, rows: Sequence[Row]) -> bool:
         axes.set_axisbelow(True)
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(length=0)
-        axes.legend(frameon=False, ncols=2, fontsize=9)
+        picture.legend(loc="outside upper center", frameon=False, ncols=4, fontsize=9)
         picture.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
     return True

@@ -54,24 +54,27 @@ def _build(command: Sequence[str], environment: dict[str, str]) -> None:
         raise NotAvailable(f"no generator: {' '.join(command[:2])} failed: {done.stderr.strip()[-300:]}")
 
 
-def arguments(operation: str, endpoints: Sequence[str], clients: int, seconds: float, warmup_s: float) -> list[str]:
+def arguments(
+    operation: str, endpoints: Sequence[str], clients: int, seconds: float, warmup_s: float, keys: int = KEYS
+) -> list[str]:
     """What follows the command."""
     return [
         *("--endpoints", ",".join(endpoints), "--operation", operation, "--clients", str(clients)),
-        *("--seconds", f"{seconds:g}", "--warmup", f"{warmup_s:g}", "--keys", str(KEYS)),
+        *("--seconds", f"{seconds:g}", "--warmup", f"{warmup_s:g}", "--keys", str(keys)),
     ]
 
 
-def run(command: Sequence[str], work: Work, endpoints: Sequence[str], seconds: float) -> Told:
+def run(command: Sequence[str], work: Work, endpoints: Sequence[str], seconds: float, keys: int = KEYS) -> Told:
     """One run. Raises NotAvailable when it fails."""
-    return _told([*command, *arguments(work.operation, endpoints, work.clients, seconds, WARMUP_S)], seconds)
+    return _told([*command, *arguments(work.operation, endpoints, work.clients, seconds, WARMUP_S, keys)], seconds)
 
 
-def load(command: Sequence[str], endpoints: Sequence[str]) -> None:
-    """Every key once. Raises NotAvailable unless all are acknowledged."""
-    told = _told([*command, *arguments("load", endpoints, 32, 0, 0)], _PATIENCE_S)
-    if told.operations != KEYS or told.errors:
-        raise NotAvailable(f"{told.operations} of {KEYS} keys were written: {told.error}")
+def load(command: Sequence[str], endpoints: Sequence[str], keys: int = KEYS, seconds: float = _PATIENCE_S) -> Told:
+    """Every key once. Raises NotAvailable unless all are acknowledged, about within `seconds`."""
+    told = _told([*command, *arguments("load", endpoints, 32, 0, 0, keys)], seconds)
+    if told.operations != keys or told.errors:
+        raise NotAvailable(f"{told.operations} of {keys} keys were written: {told.error}")
+    return told
 
 
 def _told(command: list[str], seconds: float) -> Told:
