@@ -32,7 +32,9 @@ def bench(cluster: Cluster, *arguments: str) -> Any:
     told = json.loads(done.stdout)
     assert told["errors"] == []
     assert told["operations"] > 0
-    assert (told["nodes"], told["leader"]) == (3, cluster.leader())
+    # Who leads may change meanwhile.
+    assert told["nodes"] == 3
+    assert told["leader"] in cluster.topology.names
     # Deletes at level one are acknowledged before they are applied.
     deadline = time.monotonic() + 20
     with Client(cluster.endpoints, timeout_s=20) as client:
