@@ -63,3 +63,11 @@ def parse(text: str, operations: int) -> Told:
         )
     except (KeyError, ValueError, ZeroDivisionError) as wrong:
         raise ValueError(f"not the output of redis-benchmark --csv: {text!r}") from wrong
+
+
+def version() -> str:
+    """Its name, with its version where it is installed."""
+    program = tool("redis-benchmark")
+    if program is None:
+        return NAME
+    return subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout.strip() or NAME

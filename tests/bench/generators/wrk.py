@@ -76,9 +76,9 @@ def _time(found: "re.Match[str] | None") -> float:
 
 
 def version() -> str:
-    """What is installed."""
+    """Its name, with its version where it is installed."""
     program = tool("wrk")
     if program is None:
-        return "wrk: not installed"
+        return NAME
     said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
     return " ".join(said.split()[:2])

@@ -23,6 +23,7 @@ class Bench:
     works = frozenset({*LOADS, FAILOVER})
 
     def __init__(self, running: Running, directory: Path) -> None:
+        self.generator = wrk.version()
         self._running = running
         bodies = {"put": put_body, "get": get_body, "stale": stale_body}
         paths = {"put": "/v3/kv/put", "get": "/v3/kv/range", "stale": "/v3/kv/range"}

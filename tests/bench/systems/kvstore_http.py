@@ -18,6 +18,7 @@ class Bench:
     works = frozenset({*LOADS, FAILOVER})
 
     def __init__(self, running: Running, directory: Path) -> None:
+        self.generator = wrk.version()
         self._running = running
         paths = {"put": ("", VALUE.decode()), "get": ("", ""), "stale": ("?level=one", "")}
         self._requests = {

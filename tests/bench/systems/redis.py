@@ -19,6 +19,7 @@ class Bench:
     works = frozenset(name for name, work in LOADS.items() if work.operation != "stale")
 
     def __init__(self, running: Running, directory: Path) -> None:
+        self.generator = redis_benchmark.version()
         self._running = running
 
     def preload(self) -> None:
