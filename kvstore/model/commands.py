@@ -179,6 +179,11 @@ def split_once(op: Op) -> tuple[Op, Once | None]:
     return (op, None) if len(op) == fields else (op[:fields], op[fields])
 
 
+def is_named(op: Op) -> bool:
+    """Whether `op` is carried out once, however often it is proposed."""
+    return len(op) > FIELDS[op[0]]
+
+
 def op_bytes(op: Op) -> int:
     """The size that `op` counts for against the bounds on entries and queues, in bytes."""
     kind = op[0]

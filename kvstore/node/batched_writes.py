@@ -6,7 +6,8 @@ of bounded size, a part in one call. Each has its own result. One task waits for
 is decided at one moment.
 
 The rules are those of single writes. What is known to have been proposed nowhere is tried again within the deadline;
-what may have been is never proposed twice. An answer of the leader tells it of each operation.
+what may have been is proposed again only where all of a part have names. An answer of the leader tells it of each
+operation.
 """
 
 import asyncio
@@ -27,7 +28,17 @@ from kvstore.node.drains import Drains
 from kvstore.node.hybrid_clock import HybridClock
 from kvstore.node.proposals import Applied, NotProposed, Proposals
 from kvstore.node.site import Site
-from kvstore.node.writes import Writes, Written, forwarded_op, gone, silent, strange, wire_of, written_of
+from kvstore.node.writes import (
+    Writes,
+    Written,
+    forwarded_op,
+    gone,
+    known_fate,
+    silent,
+    strange,
+    wire_of,
+    written_of,
+)
 
 CALL_WRITES: Final = "writes"
 
@@ -57,36 +68,37 @@ class BatchedWrites:
 
     async def _part(self, ops: list[Op], level: Level, at: float) -> list[Written | KvError]:
         fates: list[Fate] = [None] * len(ops)
+        perhaps: str | None = None  # who may have proposed some of what is open
         try:
             size = self._writes.admit(ops, level)
         except KvError as full:
             return self._named([full] * len(ops), level)
         try:
             while open_places := [place for place, fate in enumerate(fates) if fate is None]:
-                await self._attempt(ops, fates, open_places, level, at)
+                leader = self._engine.leader
+                try:
+                    found = await self._attempt(leader, [ops[place] for place in open_places], level, at)
+                except PeerGone:
+                    perhaps = leader
+                    found = [None] * len(open_places)
+                for place, fate in zip(open_places, found, strict=True):
+                    fates[place] = known_fate(fate, perhaps) if isinstance(fate, KvError) else fate
+                if leader is not None and None in found and self._engine.leader == leader:
+                    await self._site.leaders.wait_change(min(at, self._site.in_s(1.0)), read=False)
         except KvError as refused:
-            # Nothing of what is still open was proposed.
-            fates = [refused if fate is None else fate for fate in fates]
+            fates = [known_fate(refused, perhaps) if fate is None else fate for fate in fates]
         finally:
             self._writes.release(len(ops), size)
         return self._named(fates, level)
 
-    async def _attempt(self, ops: list[Op], fates: list[Fate], places: list[int], level: Level, at: float) -> None:
-        """Decide the fates at `places`, as far as one attempt can."""
-        leaders = self._site.leaders
-        leader = self._engine.leader
-        asked = [ops[place] for place in places]
+    async def _attempt(self, leader: str | None, ops: list[Op], level: Level, at: float) -> list[Fate]:
+        """The fates of `ops`, as far as one attempt can decide them. Raises PeerGone: they are to be proposed again."""
         if self._engine.leads:
-            found = await self._here(asked, level, at)
-        elif leader is not None and leader != self._engine.name:
-            found = await self._there(leader, asked, level, at)
-        else:
-            await leaders.wait(at, read=False)
-            return
-        for place, fate in zip(places, found, strict=True):
-            fates[place] = fate
-        if None in found and self._engine.leader == leader:
-            await leaders.wait_change(min(at, self._site.in_s(1.0)), read=False)
+            return await self._here(ops, level, at)
+        if leader is not None and leader != self._engine.name:
+            return await self._there(leader, ops, level, at)
+        await self._site.leaders.wait(at, read=False)
+        return [None] * len(ops)
 
     def _named(self, fates: Sequence[Fate], level: Level) -> list[Written | KvError]:
         """Each error as one of its own, with level and leader; one instance may have been told to many."""
@@ -160,15 +172,16 @@ class BatchedWrites:
 
     async def _sent(self, leader: str, ops: list[Op], level: Level, at: float) -> list[Fate]:
         remaining_ms = max(int((at - self._site.loop.time()) * 1000), 1)
+        body, named = [[list(op) for op in ops], level.value, remaining_ms], all(map(commands.is_named, ops))
         unknown: KvError
         try:
-            answer = await self._site.calls.call(
-                leader, CALL_WRITES, [[list(op) for op in ops], level.value, remaining_ms], at
-            )
+            answer = await self._site.calls.call(leader, CALL_WRITES, body, at, while_leading=named)
             return self._told(leader, answer, len(ops))
         except Expired:
             unknown = silent(leader)
         except PeerGone:
+            if named:
+                raise
             unknown = gone(leader)
         except (NotSent, NoLeader):
             return [None] * len(ops)  # it has not seen them, or had just stopped leading

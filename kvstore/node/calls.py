@@ -24,6 +24,10 @@ class PeerGone(Exception):
     """The connection ended before the answer came: the peer may or may not have done what was asked."""
 
 
+class LeadsNoMore(PeerGone):
+    """Another node leads now: the answer may come late, or, if the peer has stopped without a word, never."""
+
+
 class Calls:
     """Sends calls and answers those of peers. `send` returns False when there is no connection.
 
@@ -41,7 +45,7 @@ class Calls:
         self._deadlines = deadlines
         self._send = send
         self._next_id = first_id
-        self._open: dict[int, tuple[str, asyncio.Future[list[Any]]]] = {}
+        self._open: dict[int, tuple[str, asyncio.Future[list[Any]], bool]] = {}
         self._handlers: dict[str, tuple[Handler, int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -51,12 +55,16 @@ class Calls:
         """
         self._handlers[method] = handler, served_max
 
-    async def call(self, peer: str, method: str, body: list[Any], at: float) -> list[Any]:
-        """The peer's answer. Raises NotSent, PeerGone, deadlines.Expired, or the peer's KvError."""
+    async def call(
+        self, peer: str, method: str, body: list[Any], at: float, *, while_leading: bool = False
+    ) -> list[Any]:
+        """The peer's answer. Raises NotSent, PeerGone, deadlines.Expired, or the peer's KvError. `while_leading`: it is
+        asked as the leader, and another one can be asked again; raises LeadsNoMore once there is one.
+        """
         self._next_id += 1
         number = self._next_id
         future: asyncio.Future[list[Any]] = self._loop.create_future()
-        self._open[number] = (peer, future)
+        self._open[number] = (peer, future, while_leading)
         try:
             if not self._send(peer, Call(number, method, body)):
                 raise NotSent(peer)
@@ -77,7 +85,7 @@ class Calls:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             return
-        asked, future = self._open.get(message.id, (None, None))
+        asked, future, _ = self._open.get(message.id, (None, None, False))
         if future is None or asked != peer or future.done():
             return  # answered too late, or by somebody else
         if message.error is not None:
@@ -101,9 +109,15 @@ class Calls:
 
     def peer_gone(self, peer: str) -> None:
         """A connection from or to `peer` ended."""
-        for asked, future in list(self._open.values()):
+        for asked, future, _ in list(self._open.values()):
             if asked == peer and not future.done():
                 future.set_exception(PeerGone(peer))
+
+    def leader_is(self, leader: str) -> None:
+        """`leader` leads now, and nobody else."""
+        for asked, future, while_leading in list(self._open.values()):
+            if while_leading and asked != leader and not future.done():
+                future.set_exception(LeadsNoMore(asked))
 
     def close(self) -> None:
         """Cancel what is being answered."""

@@ -86,7 +86,7 @@ class Forwarder:
         if leader is None or leader == self._site.engine.name:
             raise NoLeader("nobody leads")
         body = [epoch, previous, sequence, [list(op) for op in ops]]
-        match await self._site.calls.call(leader, CALL_INTENTS, body, at):
+        match await self._site.calls.call(leader, CALL_INTENTS, body, at, while_leading=True):
             case [int(index)]:
                 return index
         raise NoLeader(f"{leader} answered in a form that is not known here")

@@ -120,7 +120,8 @@ class LeaseKeeper:
     async def _there(self, leader: str, leases: Sequence[int], at: float, *, renew: bool) -> list[tuple[int, int]]:
         remaining_ms = max(int((at - self._site.loop.time()) * 1000), 1)
         try:
-            answer = await self._site.calls.call(leader, CALL_KEEP_ALIVE, [list(leases), renew, remaining_ms], at)
+            body = [list(leases), renew, remaining_ms]
+            answer = await self._site.calls.call(leader, CALL_KEEP_ALIVE, body, at, while_leading=True)
         except Expired:
             raise DeadlineExceeded(f"the leader {leader} did not answer in time") from None
         told = [(ttl, left) for ttl, left in answer if type(ttl) is type(left) is int]

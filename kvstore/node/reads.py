@@ -119,7 +119,7 @@ class QuorumReads:
                     if leader is None or leader == self._engine.name:
                         raise NoLeader("the leader changed", read=True)
                     at = self._site.in_s(ASK_AGAIN_S)
-                    (index,) = await self._site.calls.call(leader, CALL_READ_INDEX, [], at)
+                    (index,) = await self._site.calls.call(leader, CALL_READ_INDEX, [], at, while_leading=True)
                 except Expired:
                     failure = NoLeader(f"the leader {leader} did not answer", read=True)
                 except (KvError, NotSent, PeerGone) as error:

@@ -340,6 +340,8 @@ class Node(Requests):
         self.clock_watch.leadership_changed()
         self.leases.leadership_changed()
         self._leaders.changed()
+        if status.leader is not None:
+            self._calls.leader_is(status.leader)
 
     def call(self, peer: str, message: Call | Return) -> None:
         """A message of a peer's service layer."""

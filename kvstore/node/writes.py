@@ -2,7 +2,8 @@
 
 On the leader, everything that arrives in one turn of the loop is put into one log entry (`proposals`). A follower hands
 the write to the leader and passes its answer on. What is known to have been proposed nowhere is tried again within the
-deadline; what may have been is never proposed twice.
+deadline. What may have been, because the leader is gone or another one leads, is proposed again only if it has a name,
+under which it is carried out once; if that does not succeed, its outcome is unknown.
 
 Level ALL first waits until every voter has applied what it had acknowledged at level ONE before (`drains`), so that
 nothing older can hide the write; then it is committed; then every voter has to have it.
@@ -96,18 +97,24 @@ class Writes:
 
     async def _until_proposed(self, op: Op, level: Level, at: float) -> Written:
         leaders = self._site.leaders
-        while True:
-            leader = self._engine.leader
-            try:
-                if self._engine.leads:
-                    return await self._here(op, level, at)
-                if leader is not None and leader != self._engine.name:
-                    return await self._there(leader, op, level, at)
-            except (NotProposed, NotSent):
-                if self._engine.leader == leader:
-                    await leaders.wait_change(min(at, self._site.in_s(1.0)), read=False)
-                continue
-            await leaders.wait(at, read=False)
+        perhaps: str | None = None  # who may have proposed it
+        try:
+            while True:
+                leader = self._engine.leader
+                try:
+                    if self._engine.leads:
+                        return await self._here(op, level, at)
+                    if leader is not None and leader != self._engine.name:
+                        return await self._there(leader, op, level, at)
+                except (NotProposed, NotSent, PeerGone) as failed:
+                    if isinstance(failed, PeerGone):
+                        perhaps = leader
+                    if self._engine.leader == leader:
+                        await leaders.wait_change(min(at, self._site.in_s(1.0)), read=False)
+                    continue
+                await leaders.wait(at, read=False)
+        except KvError as refused:
+            raise known_fate(refused, perhaps) from None
 
     # -- on the leader
 
@@ -177,11 +184,14 @@ class Writes:
 
     async def _sent(self, leader: str, op: Op, level: Level, at: float) -> Written:
         remaining_ms = max(int((at - self._site.loop.time()) * 1000), 1)
+        body, named = [list(op), level.value, remaining_ms], commands.is_named(op)
         try:
-            answer = await self._site.calls.call(leader, CALL_WRITE, [list(op), level.value, remaining_ms], at)
+            answer = await self._site.calls.call(leader, CALL_WRITE, body, at, while_leading=named)
         except Expired:
             raise silent(leader) from None
         except PeerGone:
+            if named:
+                raise
             raise gone(leader) from None
         except NoLeader as error:
             raise NotProposed from error  # the node asked had just stopped leading; nothing was appended
@@ -233,6 +243,13 @@ def gone(leader: str) -> KvError:
         outcomes.LEADER_GONE,
         f"the connection to the leader {leader} ended before its answer came; the write may have taken effect",
     )
+
+
+def known_fate(error: KvError, perhaps: str | None) -> KvError:
+    """What is told of a write that ended in `error` when `perhaps` may have proposed it before: a refusal says nothing
+    about that.
+    """
+    return gone(perhaps) if perhaps is not None and error.outcome == "not_applied" else error
 
 
 def strange(leader: str) -> KvError:
