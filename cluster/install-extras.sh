@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that only some measurements and tests need: wrk (load generator), etcd-server (the store
-# that the speed is compared with), chromium (looks at the harness's reports) and nftables (loses packets). Without root
-# or apt it says so and ends well: what needs them is then reported as skipped.
+# that the speed is compared with), chromium (looks at the harness's reports), nftables (loses packets) and redis-tools
+# (redis-cli and redis-benchmark, for the Redis door). Without root or apt it says so and ends well: what needs them is
+# then reported as skipped.
 #
 # With --peers also the other systems that tests/bench/compare.py measures, and what their load generators are built from
 # (Go and its libraries, ZooKeeper's C library): about 1 GB.
@@ -12,6 +13,7 @@ command -v wrk >/dev/null 2>&1 || missing+=(wrk)
 command -v etcd >/dev/null 2>&1 || missing+=(etcd-server)
 command -v chromium >/dev/null 2>&1 || missing+=(chromium)
 command -v nft >/dev/null 2>&1 || missing+=(nftables)
+command -v redis-cli >/dev/null 2>&1 || missing+=(redis-tools)
 
 if [ "${1:-}" = --peers ]; then
     for package in zookeeper nats-server redis-server redis-tools \
@@ -21,7 +23,7 @@ if [ "${1:-}" = --peers ]; then
 fi
 
 if [ ${#missing[@]} -eq 0 ]; then
-    echo "wrk, etcd, chromium and nft are here already."
+    echo "wrk, etcd, chromium, nft and redis-tools are here already."
 elif ! command -v apt-get >/dev/null 2>&1; then
     echo "Skipped: ${missing[*]} not installed, because this system has no apt-get."
 elif [ "$(id -u)" -ne 0 ]; then

@@ -54,14 +54,51 @@ HTTP_WRITE_S_MAX: Final = 30.0
 HTTP_WRITE_BUFFER_BYTES_MAX: Final = 256 << 10
 HTTP_BACKLOG_CONNECTIONS: Final = 1_024
 HTTP_CONNECTIONS_MAX: Final = 8_192
-# Connections, those to peers, segments of the logs, and some more.
-OPEN_FILES_WANTED: Final = HTTP_CONNECTIONS_MAX + 1_024
+# Connections at both doors, those to peers, segments of the logs, and some more.
+REDIS_CONNECTIONS_MAX: Final = 4_096
+OPEN_FILES_WANTED: Final = HTTP_CONNECTIONS_MAX + REDIS_CONNECTIONS_MAX + 1_024
 HTTP_REFUSALS_MAX: Final = 256
 HTTP_REFUSAL_S_MAX: Final = 1.0
 HTTP_BODIES_BYTES_MAX: Final = 128 << 20
 HTTP_READ_BUFFER_BYTES: Final = 32 << 10
 REQUEST_ID_CHARS_MAX: Final = 128
 IDEMPOTENCY_KEY_BYTES_MAX: Final = 256
+
+# The Redis door. A command and its arguments; what is read of one that is refused for its size; what waits of one
+# connection before its reading is paused, and of all connections together.
+REDIS_BACKLOG_CONNECTIONS: Final = 1_024
+REDIS_ARGUMENTS_MAX: Final = 1_024
+REDIS_COMMAND_BYTES_MAX: Final = TXN_BODY_BYTES_MAX
+REDIS_SKIPPED_BYTES_MAX: Final = 64 << 20
+REDIS_INLINE_BYTES_MAX: Final = 64 << 10
+REDIS_PIPELINE_COMMANDS_MAX: Final = 1_024
+REDIS_PIPELINE_BYTES_MAX: Final = 1 << 20
+REDIS_INPUT_BYTES_MAX: Final = 128 << 20
+# Commands of one connection that are carried out together, and calls on one key that are written together.
+REDIS_RUN_COMMANDS_MAX: Final = 128
+REDIS_RUN_BYTES_MAX: Final = 512 << 10
+REDIS_COMBINED_CALLS_MAX: Final = 128
+REDIS_ATTEMPTS_MAX: Final = 64
+REDIS_COMMAND_S_MAX: Final = 5.0
+REDIS_REPLY_BYTES_MAX: Final = 16 << 20
+REDIS_WRITE_BUFFER_BYTES_MAX: Final = 256 << 10
+REDIS_WRITE_S_MAX: Final = 30.0
+REDIS_SHUTDOWN_S_MAX: Final = 5.0
+REDIS_DRAIN_S_MAX: Final = 0.5
+# Commands between MULTI and EXEC, and keys that are watched for it.
+REDIS_QUEUED_COMMANDS_MAX: Final = TXN_OPS_MAX
+REDIS_WATCHED_KEYS_MAX: Final = TXN_OPS_MAX
+REDIS_SUBSCRIPTIONS_MAX: Final = 128
+REDIS_SCAN_COUNT_DEFAULT: Final = 10
+REDIS_SCAN_COUNT_MAX: Final = RANGE_LIMIT_MAX
+REDIS_SCAN_CURSORS_MAX: Final = 4_096
+REDIS_KEYS_MAX: Final = 100_000
+REDIS_PATTERN_BYTES_MAX: Final = KEY_BYTES_MAX
+REDIS_CLIENT_NAME_BYTES_MAX: Final = 256
+REDIS_CLIENTS_LISTED_MAX: Final = 1_024
+REDIS_LEASES_KEPT_MAX: Final = 100_000
+REDIS_WAIT_POLL_S_MIN: Final = 0.005
+REDIS_WAIT_POLL_S_MAX: Final = 0.1
 
 # A batch: in one request, its values in one answer, what one node sends to the leader at a time, and its reads at ALL.
 BATCH_OPS_MAX: Final = 10_000

@@ -32,6 +32,7 @@ from kvstore.node.directory_lock import hold
 from kvstore.node.scheduled_backups import Schedule, ScheduledBackups
 from kvstore.node.service import Node
 from kvstore.open_files import raise_limit
+from kvstore.redis import RedisServer
 from kvstore.telemetry.logging import set_up as set_up_logging
 from kvstore.telemetry.metrics import Metrics
 
@@ -120,7 +121,13 @@ class Server:
         self._closers.append(node.close)
         door = HttpServer(node, metrics, listen=(config.listen.host, config.listen.port))
         await door.start()
-        self._closers.append(door.close)  # the first to close: what it has taken in is still answered
+        redis: RedisServer | None = None
+        if config.listen_redis is not None:
+            redis = RedisServer(node, metrics, listen=(config.listen_redis.host, config.listen_redis.port))
+        # The first to close: what they have taken in is still answered.
+        self._closers.append(lambda: asyncio.gather(*(each.close() for each in (door, redis) if each is not None)))
+        if redis is not None:
+            await redis.start()
         host, port = door.address
         http = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         identity = opened.identity
@@ -156,6 +163,7 @@ class Server:
             node=node.name,
             cluster_id=identity.cluster_id,
             http=f"{host}:{port}",
+            redis=None if redis is None else "{}:{}".format(*redis.address),
             applied_index=opened.machine.applied_index,
             keys=len(opened.machine),
         )

@@ -20,18 +20,19 @@ def bring_up(
     env: Mapping[str, str] = NO_ENV,
     *,
     proxy: bool = False,
+    redis: bool = False,
     program: str = PROGRAM,
 ) -> Cluster:
     """Start the cluster in `directory`, all of it ready on return; what was there before is started again as it was.
 
     `nodes` (3 if None) counts for a new cluster; for an old one it must be right or None. `proxy` gives a new cluster
-    link proxies; an old one keeps those that it has, and gets none. Raises NotReady, NodeEnded, BadClusterDirectory.
-    What runs when an error is raised goes on running. `env`: settings of the nodes, as variables. `program`: see
-    Cluster.
+    link proxies, `redis` a Redis door for each of its nodes; an old one keeps what it has, and gets none. Raises
+    NotReady, NodeEnded, BadClusterDirectory. What runs when an error is raised goes on running. `env`: settings of the
+    nodes, as variables. `program`: see Cluster.
     """
     directory.mkdir(parents=True, exist_ok=True)
     for _ in range(_ATTEMPTS - 1):
-        cluster, created = _open_or_create(directory, nodes, progress, env, proxy, program)
+        cluster, created = _open_or_create(directory, nodes, progress, env, program, proxy=proxy, redis=redis)
         try:
             cluster.up(timeout_s)
         except NodeEnded as ended:
@@ -42,7 +43,7 @@ def bring_up(
             _remove(cluster)
         else:
             return cluster
-    cluster, _ = _open_or_create(directory, nodes, progress, env, proxy, program)
+    cluster, _ = _open_or_create(directory, nodes, progress, env, program, proxy=proxy, redis=redis)
     cluster.up(timeout_s)
     return cluster
 
@@ -56,7 +57,14 @@ def purge(cluster: Cluster) -> None:
 
 
 def _open_or_create(
-    directory: Path, nodes: int | None, progress: Progress, env: Mapping[str, str], proxy: bool, program: str
+    directory: Path,
+    nodes: int | None,
+    progress: Progress,
+    env: Mapping[str, str],
+    program: str,
+    *,
+    proxy: bool,
+    redis: bool,
 ) -> tuple[Cluster, bool]:
     """The cluster of `directory`, and whether it was made just now."""
     with locked(directory):
@@ -69,8 +77,12 @@ def _open_or_create(
                 raise BadClusterDirectory(
                     f"{directory} holds a cluster without link proxies; they cannot be added later"
                 )
+            if redis and any(node.redis is None for node in cluster.topology.nodes):
+                raise BadClusterDirectory(
+                    f"{directory} holds a cluster without Redis doors; they cannot be added later"
+                )
             return cluster, False
-        topology = Topology.create(directory, NODES_DEFAULT if nodes is None else nodes, proxy=proxy)
+        topology = Topology.create(directory, NODES_DEFAULT if nodes is None else nodes, proxy=proxy, redis=redis)
         for name in topology.names:
             if topology.home(name).exists():
                 raise BadClusterDirectory(f"{directory} holds {name} but no {FILE_NAME}; move it away first")

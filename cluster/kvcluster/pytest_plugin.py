@@ -27,7 +27,8 @@ _FAILED = pytest.StashKey[bool]()
 class ClusterFactory(Protocol):
     """Starts one more cluster and waits until it is ready; `env` are settings of its nodes, as `KV_*` variables.
 
-    `proxy`: with link proxies, see kvcluster.faults. `program`: see kvcluster.supervisor.Cluster.
+    `proxy`: with link proxies, see kvcluster.faults. `redis`: each node has a Redis door. `program`: see
+    kvcluster.supervisor.Cluster.
     """
 
     def __call__(
@@ -37,6 +38,7 @@ class ClusterFactory(Protocol):
         env: Mapping[str, str] = ...,
         timeout_s: float = ...,
         proxy: bool = ...,
+        redis: bool = ...,
         program: str = ...,
     ) -> Cluster: ...
 
@@ -60,11 +62,14 @@ def kv_cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Clust
         env: Mapping[str, str] = NO_ENV,
         timeout_s: float = START_S_DEFAULT,
         proxy: bool = False,
+        redis: bool = False,
         program: str = PROGRAM,
     ) -> Cluster:
         directory = tmp_path / f"cluster-{len(started) + 1}"
         started[directory] = None
-        started[directory] = cluster = bring_up(directory, nodes, timeout_s, env=env, proxy=proxy, program=program)
+        started[directory] = cluster = bring_up(
+            directory, nodes, timeout_s, env=env, proxy=proxy, redis=redis, program=program
+        )
         return cluster
 
     yield start

@@ -240,6 +240,7 @@ class Cluster:
                     "name": node.name,
                     "http": node.http,
                     "peer": node.peer,
+                    **({} if node.redis is None else {"redis": node.redis}),
                     "pid": process.pid if process is not None and alive else None,
                     "data_dir": str(self.topology.data_dir(node.name)),
                 }
@@ -295,6 +296,8 @@ class Cluster:
         listen = me.http.removeprefix("http://")
         command = [sys.executable, "-m", self._program, "serve", "--name", name]
         command += ["--data-dir", str(self.topology.data_dir(name)), "--listen", listen, "--listen-peer", me.peer]
+        if me.redis is not None:
+            command += ["--listen-redis", me.redis]
         for node in self.topology.nodes:
             if node.name != name:
                 command += ["--peer", f"{node.name}={self.topology.dialed(name, node.name)}"]

@@ -51,11 +51,12 @@ class UnknownNode(LocalError):
 
 @dataclass(frozen=True)
 class NodeSpec:
-    """A node: its name and its two ports on the loopback interface."""
+    """A node: its name and its ports on the loopback interface, that of its Redis door if it has one."""
 
     name: str
     http_port: int
     peer_port: int
+    redis_port: int | None = None
 
     @property
     def http(self) -> str:
@@ -66,6 +67,11 @@ class NodeSpec:
     def peer(self) -> str:
         """HOST:PORT of its door for peers."""
         return f"{HOST}:{self.peer_port}"
+
+    @property
+    def redis(self) -> str | None:
+        """HOST:PORT of its Redis door."""
+        return None if self.redis_port is None else f"{HOST}:{self.redis_port}"
 
 
 @dataclass(frozen=True)
@@ -90,14 +96,16 @@ class Topology:
     links: tuple[LinkSpec, ...] = ()
 
     @classmethod
-    def create(cls, directory: Path, count: int, *, proxy: bool = False) -> "Topology":
-        """Names and free ports for `count` new nodes (1..15) in `directory`; nothing is written yet."""
+    def create(cls, directory: Path, count: int, *, proxy: bool = False, redis: bool = False) -> "Topology":
+        """Names and free ports for `count` new nodes (1..15) in `directory`; nothing is written yet. `redis`: each has
+        a Redis door.
+        """
         if not 1 <= count <= limits.MEMBERS_MAX:
             raise ValueError(f"a cluster has 1 to {limits.MEMBERS_MAX} nodes, not {count}")
         names = [f"n{i + 1}" for i in range(count)]
         pairs = list(itertools.permutations(names, 2)) if proxy else []
-        ports = iter(free_ports(2 * count + len(pairs)))
-        nodes = tuple(NodeSpec(name, next(ports), next(ports)) for name in names)
+        ports = iter(free_ports((3 if redis else 2) * count + len(pairs)))
+        nodes = tuple(NodeSpec(name, next(ports), next(ports), next(ports) if redis else None) for name in names)
         links = tuple(LinkSpec(source, target, next(ports)) for source, target in pairs)
         return cls(directory.absolute(), secrets.token_hex(8), nodes, links)
 
@@ -115,7 +123,11 @@ class Topology:
 
     def save(self) -> None:
         """Write cluster.json so that it is either absent, or there and whole."""
-        nodes = [{"name": n.name, "http_port": n.http_port, "peer_port": n.peer_port} for n in self.nodes]
+        nodes = [
+            {"name": n.name, "http_port": n.http_port, "peer_port": n.peer_port}
+            | ({} if n.redis_port is None else {"redis_port": n.redis_port})
+            for n in self.nodes
+        ]
         links = [{"from": link.source, "to": link.target, "port": link.port} for link in self.links]
         document = {"version": _VERSION, "token": self.token, "nodes": nodes, "links": links}
         write_atomically(self.directory / FILE_NAME, json.dumps(document, indent=2) + "\n")
@@ -142,7 +154,7 @@ class Topology:
         if name == PROXIES:
             return [link.port for link in self.links]
         node = self.node(name)
-        return [node.http_port, node.peer_port]
+        return [node.http_port, node.peer_port, *([] if node.redis_port is None else [node.redis_port])]
 
     def dialed(self, source: str, target: str) -> str:
         """HOST:PORT at which `source` reaches the peer port of `target`."""
@@ -261,11 +273,18 @@ def _candidates() -> list[int]:
     return random.SystemRandom().sample(pool, min(len(pool), 4 * limits.MEMBERS_MAX**2))
 
 
+def _node(told: Any) -> NodeSpec:
+    redis = told.get("redis_port")
+    return NodeSpec(
+        str(told["name"]), int(told["http_port"]), int(told["peer_port"]), None if redis is None else int(redis)
+    )
+
+
 def _parse(document: Any, path: Path) -> tuple[str, tuple[NodeSpec, ...], tuple[LinkSpec, ...]]:
     try:
         if document["version"] != _VERSION:
             raise ValueError(f"version {document['version']!r} is not known to this build")
-        nodes = tuple(NodeSpec(str(n["name"]), int(n["http_port"]), int(n["peer_port"])) for n in document["nodes"])
+        nodes = tuple(_node(n) for n in document["nodes"])
         if not nodes:
             raise ValueError("it names no node")
         links = tuple(LinkSpec(str(n["from"]), str(n["to"]), int(n["port"])) for n in document.get("links", []))
@@ -273,5 +292,5 @@ def _parse(document: Any, path: Path) -> tuple[str, tuple[NodeSpec, ...], tuple[
         if links and sorted((link.source, link.target) for link in links) != sorted(itertools.permutations(names, 2)):
             raise ValueError("its links are not those of its nodes")
         return str(document["token"]), nodes, links
-    except (KeyError, TypeError, ValueError) as broken:
+    except (AttributeError, KeyError, TypeError, ValueError) as broken:
         raise BadClusterDirectory(f"{path} is not a cluster file of this build: {broken}") from broken

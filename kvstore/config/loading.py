@@ -29,6 +29,7 @@ class ServerConfig:
     name: str
     data_dir: str
     listen: Address
+    listen_redis: Address | None
     listen_peer: Address
     peers: Mapping[str, Address]
     join: str
@@ -51,8 +52,12 @@ class ServerConfig:
         self._check_timing()
         self._check_peers()
         if not self.insecure_bind:
-            for setting, address in (("listen", self.listen), ("listen_peer", self.listen_peer)):
-                if not address.is_loopback:
+            for setting, address in (
+                ("listen", self.listen),
+                ("listen_redis", self.listen_redis),
+                ("listen_peer", self.listen_peer),
+            ):
+                if address is not None and not address.is_loopback:
                     raise ConfigError(
                         f"{setting}: {address} can be reached from other machines, and without TLS whoever reaches it "
                         "can read and change every key. Use a loopback address, or set insecure_bind (--insecure-bind) "
@@ -83,8 +88,11 @@ class ServerConfig:
             if str(address) in owners:
                 raise ConfigError(f"peers: {name} has the peer address {address} of {owners[str(address)]}")
             owners[str(address)] = name
-        if str(self.listen) in owners:
-            raise ConfigError(f"listen: {self.listen} is the peer address of {owners[str(self.listen)]}")
+        for setting, door in (("listen", self.listen), ("listen_redis", self.listen_redis)):
+            if str(door) in owners:
+                raise ConfigError(f"{setting}: {door} is the peer address of {owners[str(door)]}")
+        if self.listen_redis is not None and self.listen_redis == self.listen and self.listen.port:
+            raise ConfigError(f"listen_redis: {self.listen_redis} is the address of the HTTP API")
 
 
 def load(

@@ -78,6 +78,14 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "Address of the HTTP API. Port 0 takes a free one; the log says which.",
     ),
     _setting(
+        "listen_redis",
+        "HOST:PORT",
+        "",
+        values.address_or_none,
+        "Address of a second door, which speaks the Redis protocol (docs/redis.md); none without it. Port 0 takes a "
+        "free one; the log says which.",
+    ),
+    _setting(
         "listen_peer",
         "HOST:PORT",
         "127.0.0.1:8481",

@@ -115,6 +115,11 @@ def address_or_any_port(value: Any) -> Address:
     return parse_address(text(value), port_min=0)
 
 
+def address_or_none(value: Any) -> Address | None:
+    """Likewise, or nothing at all."""
+    return address_or_any_port(value) if value else None
+
+
 def url(written: object) -> str:
     """http://HOST:PORT, or nothing at all. Raises ValueError."""
     text = str(written)

@@ -26,6 +26,7 @@ from kvstore.model.results import (
     RangeAnswer,
     ReadAnswer,
     Receipt,
+    Record,
     WriteAnswer,
 )
 from kvstore.model.stamp import Stamp
@@ -208,11 +209,15 @@ class Requests:
     def read_now(self, key: bytes, level: Level) -> ReadAnswer:
         """What the applied state says of `key`, with this node's own pending writes at level ONE."""
         machine = self._machine
-        record = machine.get(key)
+        record = self.record_now(key, level)
+        return ReadAnswer(record, machine.revision, machine.applied_index, self._site.engine.leader, self.stamp())
+
+    def record_now(self, key: bytes, level: Level) -> Record | None:
+        """The record of it alone."""
+        machine = self._machine
         if level is Level.ONE and (pending := self._intents.overlay.over(machine, key)) is not None:
-            record = as_record(pending)
-        leader = self._site.engine.leader
-        return ReadAnswer(record, machine.revision, machine.applied_index, leader, self.stamp())
+            return as_record(pending)
+        return machine.get(key)
 
     async def range(
         self,

@@ -1,7 +1,8 @@
 """Metrics: one registry for each server, nothing global, so that several nodes can live in one process.
 
 Two kinds. What happens often is counted where it happens, through an object resolved beforehand (`HttpMeter`,
-`journal_sync_seconds`). What is merely true at the moment is read by a callable when somebody asks (`watch`).
+`RedisMeter`, `journal_sync_seconds`). What is merely true at the moment is read by a callable when somebody asks
+(`watch`).
 """
 
 import math
@@ -24,14 +25,14 @@ _REQUEST_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 _SYNC_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
 Kind = Literal["gauge", "counter"]
-Value = float | Mapping[str, float]
+Value = float | Mapping[str, float] | Mapping[tuple[str, ...], float]
 
 
 class _Watched(NamedTuple):
     name: str
     help: str
     kind: Kind
-    label: str | None
+    labels: tuple[str, ...]
     read: Callable[[], Value]
 
 
@@ -57,10 +58,10 @@ class _Watches(Collector):
 
 def _family(watched: _Watched, value: Value) -> Metric:
     kind = GaugeMetricFamily if watched.kind == "gauge" else CounterMetricFamily
-    family = kind(watched.name, watched.help, labels=[watched.label] if watched.label else None)
+    family = kind(watched.name, watched.help, labels=watched.labels or None)
     if isinstance(value, Mapping):
-        for label, number in value.items():
-            family.add_metric([label], number)
+        for label, number in list(value.items()):
+            family.add_metric([label] if isinstance(label, str) else list(label), number)
     else:
         family.add_metric([], value)
     return family
@@ -119,6 +120,41 @@ class _Meters(Collector):
         yield seconds
 
 
+class RedisMeter:
+    """Commands of the Redis door. They come in tens of thousands a second, so that they are counted in plain numbers,
+    which are read when somebody asks.
+    """
+
+    __slots__ = ("_seconds", "counts", "total")
+
+    def __init__(self, metrics: "Metrics") -> None:
+        self.counts: dict[tuple[str, ...], float] = {}
+        """(command, "ok" or the first word of the error) -> how often. Both must come from a bounded set."""
+        self.total = 0
+        self._seconds: dict[tuple[str, str], Histogram] = {}
+        metrics.watch(
+            "kv_redis_commands",
+            "Commands of the Redis door answered.",
+            lambda: self.counts,
+            kind="counter",
+            label=("command", "outcome"),
+        )
+        seconds = metrics.redis_seconds
+        for kind in ("read", "write"):
+            for level in ("one", "quorum", "all"):
+                self._seconds[kind, level] = seconds.labels(kind, level)
+
+    def done(self, which: tuple[str, str], count: int = 1) -> None:
+        """Counts `count` answers."""
+        self.total += count
+        counts = self.counts
+        counts[which] = counts.get(which, 0) + count
+
+    def waited(self, kind: str, level: str, seconds: float) -> None:
+        """How long reads or writes ("read", "write") of one turn, taken to the node together, took there."""
+        self._seconds[kind, level].observe(seconds)
+
+
 class Metrics:
     """All metrics of one server."""
 
@@ -128,6 +164,13 @@ class Metrics:
         PlatformCollector(registry=self.registry)
         self._meters = _Meters()
         self.registry.register(self._meters)
+        self.redis_seconds = Histogram(
+            "kv_redis_wait_seconds",
+            "Seconds that what the Redis door took to the node together, reads or writes, waited there.",
+            ["kind", "level"],
+            buckets=_REQUEST_BUCKETS,
+            registry=self.registry,
+        )
         self.journal_sync_seconds = Histogram(
             "kv_journal_sync_seconds",
             "Seconds that one sync of the journal took.",
@@ -144,15 +187,23 @@ class Metrics:
         return meter
 
     def watch(
-        self, name: str, text: str, read: Callable[[], Value], *, kind: Kind = "gauge", label: str | None = None
+        self,
+        name: str,
+        text: str,
+        read: Callable[[], Value],
+        *,
+        kind: Kind = "gauge",
+        label: str | tuple[str, ...] | None = None,
     ) -> None:
-        """Publishes what `read` returns at each scrape: a number, or with `label` a number for each of its values.
+        """Publishes what `read` returns at each scrape: a number, or with `label` a number for each of its values (for
+        several labels, tuples of them).
 
         A counter's name goes without `_total`, which the exposition adds. Raises ValueError if `name` is taken.
         """
         if name in self._watches.watched:
             raise ValueError(f"the metric {name} is watched already")
-        self._watches.watched[name] = _Watched(name, text, kind, label, read)
+        labels = () if label is None else (label,) if isinstance(label, str) else label
+        self._watches.watched[name] = _Watched(name, text, kind, labels, read)
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """All samples in the text format that `accept` prefers, and the content type of that format."""

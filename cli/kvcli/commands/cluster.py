@@ -51,17 +51,18 @@ def cluster() -> None:
 @cluster.command()
 @click.option("--nodes", type=click.IntRange(1, limits.MEMBERS_MAX), help="How many nodes.  [default: 3]")
 @click.option("--proxy", is_flag=True, help="Put a proxy on every link of a new cluster, for 'partition'.")
+@click.option("--redis", is_flag=True, help="Give each node of a new cluster a door for the Redis protocol.")
 @_dir_option
 @_wait_option
 @global_options
-def up(nodes: int | None, proxy: bool, directory: Path, wait_s: float) -> None:
+def up(nodes: int | None, proxy: bool, redis: bool, directory: Path, wait_s: float) -> None:
     """Start a cluster, or start again what is not running of the one in the directory.
 
     Returns when every node is ready. Exit code 4 if that takes too long; what runs is left running.
     """
     from kvcluster.lifecycle import bring_up
 
-    _print_cluster(bring_up(directory, nodes, wait_s, output.message, proxy=proxy).describe())
+    _print_cluster(bring_up(directory, nodes, wait_s, output.message, proxy=proxy, redis=redis).describe())
 
 
 @cluster.command()
@@ -191,7 +192,9 @@ def _print_cluster(document: dict[str, Any]) -> None:
         output.write_json(document)
         return
     columns = [
-        name for name in ("name", "state", "role", "http", "peer", "pid", "data_dir") if name in document["nodes"][0]
+        name
+        for name in ("name", "state", "role", "http", "peer", "redis", "pid", "data_dir")
+        if name in document["nodes"][0]
     ]
     rows = [["-" if node[name] is None else str(node[name]) for name in columns] for node in document["nodes"]]
     output.write_rows([name.upper() for name in columns], rows, mode)
