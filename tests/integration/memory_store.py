@@ -1,10 +1,10 @@
-"""A store of one process's memory, for tests of the HTTP door: the real state machine, no consensus, no disk.
+"""A store of one process's memory, for tests of the doors: the real state machine, no consensus, no disk.
 
 Writes at level ONE stay pending until `hand_over` is called, as on a node without a leader.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from kvstore.errors import (
@@ -214,14 +214,46 @@ class MemoryStore:
         timeout_s: float,
     ) -> ReadAnswer:
         await self._enter("get", key, level, min_revision, max_staleness_s, timeout_s)
-        machine, record = self.machine, self.machine.get(key)
-        if revision is not None:
-            record = _kept(machine.get_at, key, revision)
+        if revision is None:
+            return self.read_now(key, level)
+        machine, record = self.machine, _kept(self.machine.get_at, key, revision)
+        return ReadAnswer(record, machine.revision, machine.applied_index, self.name, self.stamp())
+
+    def read_now(self, key: bytes, level: Level) -> ReadAnswer:
+        machine = self.machine
+        record = self.record_now(key, level)
+        return ReadAnswer(record, machine.revision, machine.applied_index, self.name, self.stamp())
+
+    def record_now(self, key: bytes, level: Level) -> Record | None:
+        machine = self.machine
         if level is Level.ONE:
             newest = next((op for op in reversed(self.pending) if op[1] == key), None)
             if newest is not None and (stamp := self._stamp_of(newest)) >= machine.stamp_of(key):
-                record = Record(newest[2], 0, 0, 0, 0, stamp) if newest[0] == commands.OP_PUT else None
-        return ReadAnswer(record, machine.revision, machine.applied_index, self.name, self.stamp())
+                return Record(newest[2], 0, 0, 0, 0, stamp) if newest[0] == commands.OP_PUT else None
+        return machine.get(key)
+
+    async def freshen_batch(self, level: Level, at: float) -> None:
+        await self._enter("freshen", level)
+
+    async def read_all(self, key: bytes, at: float) -> ReadAnswer:
+        await self._enter("read_all", key)
+        return self.read_now(key, Level.ALL)
+
+    async def write_batch(self, ops: Sequence[Op], level: Level, at: float) -> list[Written | KvError]:
+        told: list[Written | KvError] = []
+        for op in ops:
+            try:
+                await self._enter("write_batch", op, level)
+                told.append(Written(self._judged(op), 1, 1))
+            except KvError as refused:
+                told.append(refused)
+        return told
+
+    def enter_one(self, op: BatchOp) -> Coroutine[Any, Any, WriteAnswer]:
+        kind, key, value, level, condition, once, lease = op
+        if kind == "put":
+            return self.put(key, value, level=level, condition=condition, once=once, lease=lease, timeout_s=1.0)
+        return self.delete(key, level=level, condition=condition, once=once, timeout_s=1.0)
 
     async def range(
         self,

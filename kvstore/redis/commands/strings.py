@@ -151,8 +151,8 @@ def append(view: View, arguments: list[bytes]) -> Reply:
 
 
 def _add(view: View, key: bytes, amount: int) -> Reply:
-    value = integer(view.get(key) or b"0") if view.has(key) else 0
-    value += amount
+    present = view.get(key)
+    value = amount + (0 if present is None else integer(present))
     if not INTEGER_MIN <= value <= INTEGER_MAX:
         raise CommandError("increment or decrement would overflow")
     view.put(key, b"%d" % value)
