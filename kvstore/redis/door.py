@@ -37,6 +37,7 @@ class RedisServer:
         self._services: Services | None = None
         self._listener: asyncio.Server | None = None
         self._connections: set[Connection] = set()
+        self._refusals: set[asyncio.Transport] = set()
         self._changed: asyncio.Event = asyncio.Event()
         metrics.watch("kv_redis_connections", "Open connections of the Redis door.", lambda: len(self._connections))
 
@@ -66,7 +67,7 @@ class RedisServer:
         assert services is not None
         if len(self._connections) >= limits.REDIS_CONNECTIONS_MAX or services.draining:
             services.refused_total += 1
-            return _Refusal()
+            return _Refusal(self._refusals)
         services.connections_total += 1
         return _Counted(services, self._connections, self._changed)
 
@@ -94,6 +95,8 @@ class RedisServer:
             await self._until(min(0.05, deadline - loop.time()))
         for connection in list(self._connections):
             connection.abort()
+        for refusal in list(self._refusals):
+            refusal.abort()
         await listener.wait_closed()
 
     async def _until(self, timeout_s: float) -> None:
@@ -130,9 +133,27 @@ class _Counted(Connection):
 
 
 class _Refusal(asyncio.Protocol):
-    """What a connection beyond the bound gets."""
+    """What a connection beyond the bound gets.
+
+    What it sends is thrown away for a moment. A connection that is closed while something unread arrives is reset, and
+    its client might never see the answer.
+    """
+
+    def __init__(self, refusals: set[asyncio.Transport]) -> None:
+        self._refusals = refusals
+        self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        end = cast(asyncio.Transport, transport)
-        end.write(_FULL)
-        end.close()
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.write(_FULL)
+        if len(self._refusals) >= limits.HTTP_REFUSALS_MAX:
+            self._transport.close()
+            return
+        self._refusals.add(self._transport)
+        self._transport.write_eof()
+        self._timer = asyncio.get_running_loop().call_later(limits.HTTP_REFUSAL_S_MAX, self._transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._refusals.discard(self._transport)
+        if self._timer is not None:
+            self._timer.cancel()

@@ -24,11 +24,12 @@ Command = list[bytes]
 
 _EMPTY_ARRAY: Final = b"*0\r\n"
 _MANY: Final = re.compile(rb"\*\d{5}")
-_OTHERS: Final = tuple((mark, re.compile(re.escape(mark) + rb"\d{5}")) for mark in (b">", b"~", b"%", b"|"))
+_OTHERS: Final = re.compile(rb"[>~%|]\d{5}")
 _WORD: Final = re.compile(rb"""(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|([^\s"']\S*))(?:\s+|\Z)""", re.DOTALL)
 _ESCAPED: Final = re.compile(rb"\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)
 _NAMED: Final = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"a": b"\a", b"b": b"\b"}
 _HEADER_BYTES_MAX: Final = 32
+_VALUE_BYTES_MAX: Final = limits.VALUE_BYTES_MAX
 _STAR: Final = 0x2A
 _DOLLAR: Final = b"$"
 
@@ -73,7 +74,7 @@ class Requests:
                 while (command := reader.gets()) is not False:
                     found.append(command)
                 if found and found.pop() == [] and all(map(_is_command, found)):
-                    return found if [] not in found else [each for each in found if each]
+                    return found if all(found) else [each for each in found if each]
             except hiredis.HiredisError:
                 pass
             self._reader = hiredis.Reader()
@@ -84,13 +85,19 @@ def _strange(data: bytes) -> bool:
     """Whether there is anything that hiredis might take for very many elements."""
     if _MANY.search(data) is not None:
         return True
-    return any(mark in data and many.search(data) is not None for mark, many in _OTHERS)
+    # Searching costs more than looking whether there is anything to search for.
+    if b">" in data or b"~" in data or b"%" in data or b"|" in data:
+        return _OTHERS.search(data) is not None
+    return False
 
 
 def _is_command(found: object) -> bool:
     if type(found) is not list or len(found) > limits.REDIS_ARGUMENTS_MAX:
         return False
-    return all(type(each) is bytes and len(each) <= limits.VALUE_BYTES_MAX for each in found)
+    for argument in found:  # noqa: SIM110 a generator costs as much as all of hiredis
+        if type(argument) is not bytes or len(argument) > _VALUE_BYTES_MAX:
+            return False
+    return True
 
 
 class _Exact:

@@ -139,7 +139,13 @@ class RedisMeter:
             kind="counter",
             label=("command", "outcome"),
         )
-        seconds = metrics.redis_seconds
+        seconds = Histogram(
+            "kv_redis_wait_seconds",
+            "Seconds that what the Redis door took to the node together, reads or writes, waited there.",
+            ["kind", "level"],
+            buckets=_REQUEST_BUCKETS,
+            registry=metrics.registry,
+        )
         for kind in ("read", "write"):
             for level in ("one", "quorum", "all"):
                 self._seconds[kind, level] = seconds.labels(kind, level)
@@ -164,13 +170,6 @@ class Metrics:
         PlatformCollector(registry=self.registry)
         self._meters = _Meters()
         self.registry.register(self._meters)
-        self.redis_seconds = Histogram(
-            "kv_redis_wait_seconds",
-            "Seconds that what the Redis door took to the node together, reads or writes, waited there.",
-            ["kind", "level"],
-            buckets=_REQUEST_BUCKETS,
-            registry=self.registry,
-        )
         self.journal_sync_seconds = Histogram(
             "kv_journal_sync_seconds",
             "Seconds that one sync of the journal took.",

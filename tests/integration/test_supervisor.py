@@ -103,6 +103,16 @@ def test_up_again_with_another_number_of_nodes_is_refused(directory: Path) -> No
         bring_up(directory, 3)
 
 
+def test_redis_doors_are_given_at_the_first_start_only(directory: Path) -> None:
+    cluster = bring_up(directory, 1, redis=True)
+    assert cluster.topology.node("n1").redis is not None
+    assert bring_up(directory, redis=True).topology == cluster.topology
+    lifecycle.purge(cluster)
+    bring_up(directory, 1)
+    with pytest.raises(BadClusterDirectory, match="without Redis doors"):
+        bring_up(directory, redis=True)
+
+
 def test_data_without_a_cluster_file_is_never_started_over(directory: Path) -> None:
     (directory / "n2").mkdir(parents=True)
     with pytest.raises(BadClusterDirectory, match="holds n2"):
@@ -178,7 +188,7 @@ def test_a_port_taken_before_the_first_start_leads_to_other_ports(
         thief.listen()
         stolen = thief.getsockname()[1]
 
-        def create_once(path: Path, count: int, *, proxy: bool) -> Topology:
+        def create_once(path: Path, count: int, *, proxy: bool, redis: bool) -> Topology:
             monkeypatch.setattr(Topology, "create", create)
             made = create(path, count)
             return Topology(path, made.token, (made.nodes[0], NodeSpec("n2", stolen, made.nodes[1].peer_port)))

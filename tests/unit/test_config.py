@@ -143,11 +143,17 @@ def test_which_addresses_only_this_machine_can_reach(host, loopback):
     assert Address(host, 1).is_loopback is loopback
 
 
-@pytest.mark.parametrize("setting", ["listen", "listen_peer"])
+@pytest.mark.parametrize("setting", ["listen", "listen_redis", "listen_peer"])
 def test_an_address_that_others_can_reach_needs_insecure_bind(setting):
     with pytest.raises(ConfigError, match=rf"^{setting}: 0\.0\.0\.0:9 can be reached .* without TLS .*insecure_bind"):
         load({setting: "0.0.0.0:9"})
     assert getattr(load({setting: "0.0.0.0:9", "insecure_bind": True}), setting) == ("0.0.0.0", 9)
+
+
+def test_there_is_no_redis_door_unless_it_is_asked_for():
+    assert load().listen_redis is None
+    assert load({"listen_redis": ""}).listen_redis is None
+    assert str(load({}, {"KV_LISTEN_REDIS": "[::1]:0"}).listen_redis) == "[::1]:0"
 
 
 def test_peers_may_be_anywhere_because_they_are_only_dialled():
@@ -167,6 +173,12 @@ def test_peers_may_be_anywhere_because_they_are_only_dialled():
         ({"name": "N1"}, r"name \(from --name\): 'N1' is not a node name"),
         ({"data_dir": ""}, r"data_dir .*is not a directory"),
         ({"listen_peer": "127.0.0.1:0"}, r"listen_peer .*port outside 1\.\.65535"),
+        ({"listen_redis": "6379"}, r"listen_redis .*'6379' is not HOST:PORT"),
+        ({"listen_redis": "127.0.0.1:8480"}, r"listen_redis: 127\.0\.0\.1:8480 is the address of the HTTP API"),
+        (
+            {"listen_redis": "127.0.0.1:1", "peers": ["n2=127.0.0.1:1"]},
+            r"listen_redis: 127\.0\.0\.1:1 is the peer address of n2",
+        ),
         ({"log_level": "loud"}, r"log_level .*'loud' is none of debug, info, warning, error"),
         ({"log_format": "xml"}, r"log_format .*'xml' is none of auto, json, console"),
         ({"peers": ["127.0.0.1:1"]}, r"peers \(from --peer\): '127\.0\.0\.1:1' is not NAME=HOST:PORT"),

@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from kvstore.telemetry.logging import set_up
-from kvstore.telemetry.metrics import Metrics
+from kvstore.telemetry.metrics import Metrics, RedisMeter
 
 
 @pytest.fixture
@@ -44,6 +44,19 @@ def test_watched_values_are_read_at_each_scrape() -> None:
     assert "kv_raft_elections_total 2.0" in text
     with pytest.raises(ValueError, match="kv_raft_term"):
         metrics.watch("kv_raft_term", "Again.", lambda: 0)
+
+
+def test_commands_of_the_redis_door_are_counted_by_their_outcome() -> None:
+    metrics = Metrics()
+    meter = RedisMeter(metrics)
+    meter.done(("SET", "ok"), 3)
+    meter.done(("SET", "NOQUORUM"))
+    meter.waited("write", "quorum", 0.002)
+    text = metrics.exposition("")[0].decode()
+    assert 'kv_redis_commands_total{command="SET",outcome="ok"} 3.0' in text
+    assert 'kv_redis_commands_total{command="SET",outcome="NOQUORUM"} 1.0' in text
+    assert 'kv_redis_wait_seconds_bucket{kind="write",le="0.0025",level="quorum"} 1.0' in text
+    assert meter.total == 4
 
 
 def test_a_value_that_cannot_be_read_hides_no_other() -> None:

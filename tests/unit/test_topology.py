@@ -54,6 +54,16 @@ def test_what_was_saved_is_what_is_loaded(tmp_path: Path) -> None:
     assert Topology.load(tmp_path) == created
 
 
+def test_redis_doors_have_ports_of_their_own_and_are_remembered(tmp_path: Path) -> None:
+    created = Topology.create(tmp_path, 5, proxy=True, redis=True)
+    ports = [port for name in created.processes for port in created.ports(name)]
+    assert len(set(ports)) == len(ports) == 3 * 5 + 20
+    assert created.node("n1").redis == f"127.0.0.1:{created.node('n1').redis_port}"
+    created.save()
+    assert Topology.load(tmp_path) == created
+    assert Topology.create(tmp_path, 1).node("n1").redis is None
+
+
 def test_two_clusters_have_different_tokens(tmp_path: Path) -> None:
     assert Topology.create(tmp_path, 1).token != Topology.create(tmp_path, 1).token
 
