@@ -131,8 +131,9 @@ class Changes:
                     if not view.writes:
                         return replies
                 await self._leases.granted(view.writes, granted)
+                held = self._leases.held(view.writes)
                 if await self._write(view, level, watched, granted):
-                    self._leases.written(view.writes, granted)
+                    self._leases.written(view.writes, granted, held)
                     granted.clear()
                     return replies
                 if self._loop.time() >= until:

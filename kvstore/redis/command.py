@@ -69,6 +69,11 @@ class Command(NamedTuple):
         """Whether it may change keys."""
         return "write" in self.flags
 
+    @property
+    def only_reads(self) -> bool:
+        """Whether it cannot change anything, so that its errors have no outcome."""
+        return not self.writes and self.name != "EXEC"
+
     def fits(self, count: int) -> bool:
         """Whether it can have `count` arguments."""
         return count == self.arity if self.arity > 0 else count >= -self.arity

@@ -25,7 +25,7 @@ from kvstore.redis.commands import BY_NAME, find
 from kvstore.redis.commands.arguments import check_key
 from kvstore.redis.commands.unsupported import UNSUPPORTED
 from kvstore.redis.lane import Fate
-from kvstore.redis.problems import CommandError, prefix_of, told
+from kvstore.redis.problems import CommandError, prefix_of, told, too_large
 from kvstore.redis.replies import (
     NIL_BYTES,
     NO_REPLY,
@@ -81,6 +81,8 @@ class Connection(asyncio.Protocol):
         self._ending = False
         self._lost = False
         self._run_keys: list[bytes] = []
+        self._run_ops: list[Op] = []
+        self._run_leases: dict[bytes, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- asyncio.Protocol
@@ -298,8 +300,8 @@ class Connection(asyncio.Protocol):
             size += op_size
             queue.popleft()
         self._busy = True
-        leases = self.services.leases
-        self._run_keys = [op[1] for op in ops] if len(leases) else []
+        self._run_leases = self.services.leases.held(op[1] for op in ops)
+        self._run_ops = ops
         self.services.lane.write(level, ops, size, self._write_done)
 
     def _write_done(self, fates: Sequence[Fate]) -> None:
@@ -317,10 +319,13 @@ class Connection(asyncio.Protocol):
             out.append(OK_BYTES)
         if failed < len(fates):
             meter.done(_WAS_SET, len(fates) - failed)
-        if self._run_keys:
-            for key, fate in zip(self._run_keys, fates, strict=True):
-                if not isinstance(fate, KvError | WriteAnswer):
-                    self.services.leases.replaced(key)
+        if self._run_leases:
+            made = {
+                op[1]
+                for op, fate in zip(self._run_ops, fates, strict=True)
+                if not isinstance(fate, KvError | WriteAnswer)
+            }
+            self.services.leases.released({key: lease for key, lease in self._run_leases.items() if key in made})
         self._answered()
 
     def _answered(self) -> None:
@@ -347,6 +352,7 @@ class Connection(asyncio.Protocol):
         assert command is not None
         if session.queue is not None and command.name not in _CONTROL:
             session.queue.append((command, arguments))
+            session.queued_bytes += sum(map(len, arguments))
             return QUEUED
         session.last_command = command.name.lower()
         if self.services.draining and command.name != "QUIT":
@@ -383,7 +389,9 @@ class Connection(asyncio.Protocol):
             if command.pure is None:
                 raise CommandError(f"{command.name} cannot stand between MULTI and EXEC here")
             if len(session.queue or ()) >= limits.REDIS_QUEUED_COMMANDS_MAX:
-                raise CommandError(f"a transaction has {limits.REDIS_QUEUED_COMMANDS_MAX} commands at most", "TOOLARGE")
+                raise too_large(f"a transaction has {limits.REDIS_QUEUED_COMMANDS_MAX} commands at most")
+            if session.queued_bytes + sum(map(len, arguments)) > limits.REDIS_COMMAND_BYTES_MAX:
+                raise too_large(f"a transaction has {limits.REDIS_COMMAND_BYTES_MAX:,} bytes at most")
 
     def _local(self, command: Command, arguments: list[bytes]) -> Reply:
         assert command.local is not None
@@ -402,7 +410,7 @@ class Connection(asyncio.Protocol):
         except CommandError as refused:
             reply = refused.reply
         except KvError as failed:
-            reply = told(failed)
+            reply = told(failed, read=command.only_reads)
         except Exception as fault:
             reply = _fault(command, fault)
         self._count(command.name, reply)
@@ -447,4 +455,4 @@ def _unknown(arguments: list[bytes]) -> CommandError:
 
 def _fault(command: Command, fault: Exception) -> Error:
     _log.error("redis_command_failed", command=command.name, exc_info=fault)
-    return told(InternalError("the server failed; its log has more", read=not command.writes))
+    return told(InternalError("the server failed; its log has more", read=command.only_reads))

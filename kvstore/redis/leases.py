@@ -5,16 +5,21 @@ which ends by itself. A lease that its key does not need any more is revoked in 
 pile up: after an overwrite, a delete, PERSIST or another time to live, if it was granted by this node and this node
 made that change. Any other one ends by itself, in its own time.
 
+What revokes a lease must be sure that its key is off it: a revoked lease takes its keys along. So a write asks which
+lease its keys have (`held`) before it is handed over, and only that one is dropped once it is made (`released`): it was
+known by then because the put that attached it was committed, so the write lies behind that put in the log. What other
+writes attach meanwhile is theirs.
+
 A lease that the clients of the HTTP API made is never revoked: this only knows what it granted.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from kvstore import limits
 from kvstore.errors import KvError
 from kvstore.model import commands
-from kvstore.model.commands import KEEP_LEASE, NO_LEASE
+from kvstore.model.commands import KEEP_LEASE
 from kvstore.model.levels import Level
 from kvstore.redis.lane import Lane
 from kvstore.redis.problems import CommandError
@@ -67,22 +72,32 @@ class KeyLeases:
             self._drop(lease)
         there.clear()
 
-    def written(self, writes: Mapping[bytes, Put | None], there: Mapping[bytes, tuple[int, int]]) -> None:
+    def held(self, keys: Iterable[bytes]) -> dict[bytes, int]:
+        """The leases that `keys` are known to have, before a write of them is handed over."""
+        of_key = self._of_key
+        return {key: of_key[key] for key in keys if key in of_key} if of_key else {}
+
+    def released(self, held: Mapping[bytes, int]) -> None:
+        """The write was made, and took its keys off what they `held`."""
+        for key, lease in held.items():
+            if self._of_key.get(key) == lease:
+                del self._of_key[key]
+                self._drop(lease)
+
+    def written(
+        self,
+        writes: Mapping[bytes, Put | None],
+        there: Mapping[bytes, tuple[int, int]],
+        held: Mapping[bytes, int],
+    ) -> None:
         """`writes` were made, with the leases `there`."""
+        off = {key: lease for key, lease in held.items() if (put := writes[key]) is None or put.lease != KEEP_LEASE}
+        self.released(off)
         for key, put in writes.items():
-            if put is not None and put.lease == KEEP_LEASE:
-                continue
-            self.replaced(key)
-            if put is not None and put.lease != NO_LEASE:
+            if put is not None and isinstance(put.lease, NewLease):
                 self._of_key[key] = there[key][0]
                 if len(self._of_key) > limits.REDIS_LEASES_KEPT_MAX:
                     del self._of_key[next(iter(self._of_key))]
-
-    def replaced(self, key: bytes) -> None:
-        """`key` was put without a lease, or deleted, by this node."""
-        lease = self._of_key.pop(key, None)
-        if lease is not None:
-            self._drop(lease)
 
     def _drop(self, lease: int) -> None:
         if len(self._unneeded) < limits.REDIS_LEASES_KEPT_MAX:

@@ -111,13 +111,15 @@ def too_large(text: str) -> CommandError:
     return CommandError(text, "TOOLARGE")
 
 
-def told(failed: KvError) -> Error:
-    """The reply that tells `failed`."""
-    return error(prefix_of(failed), _text(failed))
+def told(failed: KvError, *, read: bool = False) -> Error:
+    """The reply that tells `failed`. `read`: it is known that nothing was to be changed."""
+    return error(prefix_of(failed, read=read), _text(failed))
 
 
-def prefix_of(failed: KvError) -> str:
+def prefix_of(failed: KvError, *, read: bool = False) -> str:
     """The first word of the reply that tells `failed`."""
+    if read:
+        return PREFIXES.get(type(failed), "INTERNAL")
     if failed.outcome == "unknown":
         return UNKNOWN_OUTCOME
     if failed.outcome == "committed":

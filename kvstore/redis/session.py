@@ -35,6 +35,7 @@ class Session:
         """Of the last write at level ONE."""
         self.queue: list[tuple[Command, list[bytes]]] | None = None
         """The commands behind MULTI."""
+        self.queued_bytes = 0
         self.aborted = False
         """Whether one of them was refused."""
         self.watched: dict[bytes, int] = {}
@@ -55,6 +56,7 @@ class Session:
     def end_transaction(self) -> None:
         """Neither queued commands nor watched keys are left."""
         self.queue = None
+        self.queued_bytes = 0
         self.aborted = False
         self.watched = {}
         self.settle()

@@ -7,7 +7,7 @@ node would make each other's comparisons fail.
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from kvstore import limits
 from kvstore.redis.problems import CommandError
@@ -28,10 +28,14 @@ class Turns:
         """Around what changes `keys`. Raises CommandError if they are busy for too long."""
         held: list[bytes] = []
         try:
-            # All take them in one order, so that nobody waits for somebody who waits for him.
-            for key in sorted(set(keys)):
-                await self._take(key)
-                held.append(key)
+            try:
+                async with asyncio.timeout(limits.REDIS_COMMAND_S_MAX):
+                    # All take them in one order, so that nobody waits for somebody who waits for him.
+                    for key in sorted(set(keys)):
+                        await self._take(key)
+                        held.append(key)
+            except TimeoutError:
+                raise CommandError("a key was busy for too long; nothing was applied", "CONTENDED") from None
             yield
         finally:
             for key in held:
@@ -45,15 +49,13 @@ class Turns:
         turn: asyncio.Future[None] = self._loop.create_future()
         queue.append(turn)
         try:
-            async with asyncio.timeout(limits.REDIS_COMMAND_S_MAX):
-                await turn
-        except BaseException as late:
+            await turn
+        except BaseException:
             if turn.done() and not turn.cancelled():
-                self._give(key)
+                self._give(key)  # it was his turn just now
             else:
-                queue.remove(turn)
-            if isinstance(late, TimeoutError):
-                raise CommandError("the key was busy for too long; nothing was applied", "CONTENDED") from None
+                with suppress(ValueError):  # it may have been passed over already
+                    queue.remove(turn)
             raise
 
     def _give(self, key: bytes) -> None:

@@ -41,6 +41,7 @@ async def serve_delete(client: Client, arguments: list[bytes]) -> Reply:
     """The same by itself: what was there, the state machine tells."""
     keys = list(dict.fromkeys(arguments[1:]))
     lane, leases, level = client.services.lane, client.services.leases, client.session.write_level
+    held = leases.held(keys)
     if level is Level.ONE:
         ops = [commands.delete(key) for key in keys]
         for fate in await lane.written(level, ops, sum(map(commands.op_bytes, ops))):
@@ -55,14 +56,13 @@ async def serve_delete(client: Client, arguments: list[bytes]) -> Reply:
             await lane.one(level, op, commands.op_bytes(op))
         except NotFound:
             return 0
-        leases.replaced(keys[0])
+        leases.released(held)
         return 1
     if len(keys) > limits.TXN_OPS_MAX:
         raise too_large(f"{len(keys)} keys at one revision; at most {limits.TXN_OPS_MAX}")
     op = transactions.transaction((), [(OP_DELETE, key) for key in keys], ())
     result = await lane.one(level, op, commands.op_bytes(op))
-    for key in keys:
-        leases.replaced(key)
+    leases.released(held)
     return sum(transactions.unpacked(result.detail)[1])
 
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from kvstore import __version__, limits
+from kvstore.errors import KvError
 from kvstore.model.levels import Level
 from kvstore.redis.command import Client, Command
 from kvstore.redis.commands.arguments import upper
@@ -161,17 +162,20 @@ async def _replication(client: Client) -> _Section:
 
 async def _keyspace(client: Client) -> _Section:
     """As this node has applied it."""
-    page = await client.services.store.range(
-        b"",
-        None,
-        level=Level.ONE,
-        limit=1,
-        after=None,
-        reverse=False,
-        revision=None,
-        count=None,
-        timeout_s=limits.REDIS_COMMAND_S_MAX,
-    )
+    try:
+        page = await client.services.store.range(
+            b"",
+            None,
+            level=Level.ONE,
+            limit=1,
+            after=None,
+            reverse=False,
+            revision=None,
+            count=None,
+            timeout_s=limits.REDIS_COMMAND_S_MAX,
+        )
+    except KvError:  # a node that is no voter does not answer for itself
+        return {}
     return {"db0": f"keys={page.count}"} if page.count else {}
 
 
