@@ -67,11 +67,11 @@ def test_every_node_takes_every_command_and_all_see_it(cluster: Cluster) -> None
 def test_pipelines_and_transactions_of_redis_py(cluster: Cluster) -> None:
     client = connect(cluster, "n2", protocol=3)
     with client.pipeline(transaction=False) as pipe:
-        for number in range(300):
+        for number in range(100):
             pipe.set(f"pipe:{number % 50}", number)
             pipe.get(f"pipe:{number % 50}")
         found = pipe.execute()
-    assert found == [each for number in range(300) for each in (True, b"%d" % number)]
+    assert found == [each for number in range(100) for each in (True, b"%d" % number)]
     with client.pipeline() as pipe:
         pipe.set("txn", 1, ex=100).incr("txn").expire("txn", 200).get("txn")
         assert pipe.execute() == [True, 2, True, b"2"]
