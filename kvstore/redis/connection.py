@@ -195,6 +195,7 @@ class Connection(asyncio.Protocol):
     def _pump(self) -> None:
         """Carry out what waits, until something has to be waited for."""
         queue, session, out = self._queue, self.session, self._out
+        left = limits.REDIS_RUN_COMMANDS_MAX
         while queue and not self._busy and not self._ending and not self._writing_paused:
             item = queue[0]
             if type(item) is not list:
@@ -215,6 +216,10 @@ class Connection(asyncio.Protocol):
                 out.append(encode(reply, session.protocol))
                 if len(out) >= _OUT_REPLIES_MAX:
                     self._flush()
+            left -= 1
+            if not left and queue and not self._busy:
+                self._busy = True  # others have their turn first
+                self.services.loop.call_soon(self._answered)
         self._flush()
         if not queue and not self._busy and not self._ending:
             self._drained()

@@ -6,11 +6,12 @@ says that it has. Therefore it is given whole commands only, without any number 
 everything afterwards. A second, exact reader does the rest: what arrives in pieces, lines without a length (what one
 types in a terminal), and whatever looks strange. It takes nothing in that is above its bound.
 
-Where hiredis stands after what it was given is not told. So an empty array is put behind it: if that comes out last, by
-itself, all before it was whole.
+Where hiredis stands after what it was given is not told. So a mark that no client can know is put behind it: if that
+comes out last, by itself, all before it was whole.
 """
 
 import re
+import secrets
 from collections.abc import Callable
 from typing import Final
 
@@ -22,7 +23,9 @@ from kvstore.redis.replies import Error, error
 
 Command = list[bytes]
 
-_EMPTY_ARRAY: Final = b"*0\r\n"
+# None of its characters begins anything in the protocol, so that no part of it is taken for something else.
+_MARK: Final = secrets.token_hex(8).encode()
+_MARK_SENT: Final = b"$%d\r\n%b\r\n" % (len(_MARK), _MARK)
 _MANY: Final = re.compile(rb"\*\d{5}")
 _OTHERS: Final = re.compile(rb"[>~%|]\d{5}")
 _WORD: Final = re.compile(rb"""(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|([^\s"']\S*))(?:\s+|\Z)""", re.DOTALL)
@@ -69,11 +72,11 @@ class Requests:
             reader = self._reader
             try:
                 reader.feed(data)
-                reader.feed(_EMPTY_ARRAY)
+                reader.feed(_MARK_SENT)
                 found: list[Item] = []
                 while (command := reader.gets()) is not False:
                     found.append(command)
-                if found and found.pop() == [] and all(map(_is_command, found)):
+                if found and found.pop() == _MARK and all(map(_is_command, found)):
                     return found if all(found) else [each for each in found if each]
             except hiredis.HiredisError:
                 pass

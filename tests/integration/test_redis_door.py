@@ -214,6 +214,19 @@ async def test_sets_that_stand_together_are_applied_in_their_order(house: House)
     assert {house.value(b"k%d" % place) for place in range(7)} == {b"%d" % number for number in range(993, 1_000)}
 
 
+async def test_a_flood_of_one_client_leaves_others_their_turn(house: House) -> None:
+    flood, other = await house.wire(), await house.wire()
+    number = await flood.ask("CLIENT", "ID")
+    (connection,) = [each for each in house.server._connections if each.session.id == number]
+    count = 10 * limits.REDIS_RUN_COMMANDS_MAX
+    connection.data_received(b"*1\r\n$4\r\nPING\r\n" * count)
+    assert not connection.idle
+    for number in range(3):
+        assert await other.ask("ECHO", number) == b"%d" % number
+    assert [await flood.reply() for _ in range(count)] == [b"PONG"] * count
+    assert connection.idle
+
+
 async def test_one_failed_command_does_not_stop_the_next(house: House) -> None:
     wire = await house.wire()
     wire.send("SET", "", "x")
