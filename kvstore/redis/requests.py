@@ -13,7 +13,7 @@ comes out last, by itself, all before it was whole.
 import re
 import secrets
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import hiredis
 
@@ -73,13 +73,13 @@ class Requests:
             try:
                 reader.feed(data)
                 reader.feed(_MARK_SENT)
-                found: list[Item] = []
+                found: list[Any] = []
                 while (command := reader.gets()) is not False:
                     found.append(command)
                 if found and found.pop() == _MARK and all(map(_is_command, found)):
                     return found if all(found) else [each for each in found if each]
-            except hiredis.HiredisError:
-                pass
+            except (hiredis.HiredisError, TypeError, ValueError):
+                pass  # it is told below what is wrong with it
             self._reader = hiredis.Reader()
         return self._exact.take(data)
 

@@ -66,6 +66,27 @@ def test_any_bytes_are_read_or_refused(data: bytes, places: list[int]) -> None:
         assert reader.waiting <= len(data)
 
 
+def strange_part(rng: random.Random, depth: int) -> bytes:
+    """Anything that RESP3 has, whether it makes sense or not."""
+    mark = rng.choice("*~>%|$=!:+-_#,(")
+    if mark in "*~>%|" and depth < 11:
+        count = rng.randrange(3)
+        inner = [strange_part(rng, depth + 1) for _ in range(count * (2 if mark in "%|" else 1))]
+        return b"%b%d\r\n%b" % (mark.encode(), count, b"".join(inner))
+    if mark in "$=!":
+        return mark.encode() + b"5\r\ntxt:a\r\n"
+    return mark.encode() + rng.choice([b"", b"1", b"t", b"inf", b"x", b"1" * 30]) + b"\r\n"
+
+
+def test_replies_in_the_place_of_commands_are_refused() -> None:
+    rng = random.Random(5)
+    for _ in range(5_000):
+        reader = Requests(room)
+        data = b"*%d\r\n" % rng.randrange(1, 4) + b"".join(strange_part(rng, 1) for _ in range(rng.randrange(1, 4)))
+        for item in reader.take(data):
+            assert isinstance(item, Broken | Refused) or all(type(each) is bytes for each in item)
+
+
 def test_hiredis_reads_what_arrives_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     reader = Requests(room)
     monkeypatch.setattr(requests._Exact, "take", lambda self, data: pytest.fail("read slowly"))
