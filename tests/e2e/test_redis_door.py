@@ -17,7 +17,6 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from kvcluster.lifecycle import bring_up
-from kvcluster.pytest_plugin import ClusterFactory
 from kvcluster.supervisor import Cluster
 from kvstore import limits
 from kvstore.redis.problems import MEANINGS
@@ -27,10 +26,11 @@ NEVER = Retry(NoBackoff(), 0)
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One for all tests that break nothing."""
+    """One for all tests; those that break it leave it whole."""
     cluster = bring_up(tmp_path_factory.mktemp("redis") / "cluster", 3, redis=True)
     yield cluster
-    cluster.down()
+    for name in cluster.topology.processes:
+        cluster.kill(name)
 
 
 def address(cluster: Cluster, name: str) -> tuple[str, int]:
@@ -221,8 +221,41 @@ def test_many_connections_and_half_sent_commands_harm_nobody(cluster: Cluster) -
         end.close()
 
 
-def test_nothing_acknowledged_is_lost_when_leaders_are_killed(kv_cluster: ClusterFactory) -> None:
-    cluster = kv_cluster(3, redis=True)
+def test_the_door_is_where_the_cluster_says(cluster: Cluster) -> None:
+    for node in cluster.describe()["nodes"]:
+        host, port = node["redis"].split(":")
+        assert redis.Redis(host=host, port=int(port)).ping()
+
+
+def test_a_rolling_restart_loses_no_acknowledged_write_and_tells_of_every_other(cluster: Cluster) -> None:
+    stop = threading.Event()
+    done = 0
+    words: set[str] = set()
+
+    def write() -> None:
+        nonlocal done
+        client = connect(cluster, "n2", socket_timeout=20)
+        while not stop.is_set():
+            try:
+                client.set("rolling", done + 1)
+                done += 1
+            except redis.ConnectionError as refused:
+                words.add(str(refused).split()[0])
+            except redis.RedisError as refused:
+                words.add(str(refused).split()[0])
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    for name in ("n1", "n3"):
+        cluster.restart(name)
+    stop.set()
+    writer.join()
+    assert done > 10
+    assert words == set()
+    assert int(connect(cluster, "n1").get("rolling") or 0) == done  # type: ignore[arg-type]
+
+
+def test_nothing_acknowledged_is_lost_when_leaders_are_killed(cluster: Cluster) -> None:
     stop = threading.Event()
     acknowledged: dict[str, int] = {}
     added, unknown = Counter[str](), Counter[str]()
@@ -273,8 +306,7 @@ def test_nothing_acknowledged_is_lost_when_leaders_are_killed(kv_cluster: Cluste
         assert added[prefix] <= counted <= added[prefix] + unknown[prefix]
 
 
-def test_without_a_majority_the_first_word_says_so_and_level_one_goes_on(kv_cluster: ClusterFactory) -> None:
-    cluster = kv_cluster(3, redis=True)
+def test_without_a_majority_the_first_word_says_so_and_level_one_goes_on(cluster: Cluster) -> None:
     last = connect(cluster, "n1", socket_timeout=20)
     assert last.set("k", 1)
     cluster.kill("n2")
@@ -298,37 +330,3 @@ def test_without_a_majority_the_first_word_says_so_and_level_one_goes_on(kv_clus
     cluster.up()
     assert one.wait(3, 10_000) == 3
     assert last.get("k") == b"3"
-
-
-def test_the_door_is_where_the_cluster_says(cluster: Cluster) -> None:
-    for node in cluster.describe()["nodes"]:
-        host, port = node["redis"].split(":")
-        assert redis.Redis(host=host, port=int(port)).ping()
-
-
-def test_a_rolling_restart_loses_no_acknowledged_write_and_tells_of_every_other(cluster: Cluster) -> None:
-    stop = threading.Event()
-    done = 0
-    words: set[str] = set()
-
-    def write() -> None:
-        nonlocal done
-        client = connect(cluster, "n2", socket_timeout=20)
-        while not stop.is_set():
-            try:
-                client.set("rolling", done + 1)
-                done += 1
-            except redis.ConnectionError as refused:
-                words.add(str(refused).split()[0])
-            except redis.RedisError as refused:
-                words.add(str(refused).split()[0])
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    for name in ("n1", "n3"):
-        cluster.restart(name)
-    stop.set()
-    writer.join()
-    assert done > 10
-    assert words == set()
-    assert int(connect(cluster, "n1").get("rolling") or 0) == done  # type: ignore[arg-type]
