@@ -8,7 +8,8 @@
    unless it was.
 
 So one round through the log is enough where nobody else changes the key. Calls of this node's clients on one key wait
-for each other, and those that wait together are computed one on top of the other and written once (`single`).
+for each other, and those that wait together are computed one on top of the other and written once (`single`). Where
+they keep coming, they pause now and then for those of other nodes.
 """
 
 import asyncio
@@ -91,7 +92,9 @@ class Changes:
         return await future
 
     async def _in_turn(self, key: bytes, level: Level, queue: "deque[tuple[Call, asyncio.Future[Reply]]]") -> None:
+        rounds = 0
         while queue:
+            began_s = self._loop.time()
             together: list[tuple[Call, asyncio.Future[Reply]]] = []
             replies: list[Reply]
             try:
@@ -105,6 +108,11 @@ class Changes:
             for (_, future), reply in zip(together, replies, strict=True):
                 if not future.done():
                     future.set_result(reply)
+            rounds += 1
+            if queue and rounds % limits.REDIS_ROUNDS_MAX == 0:
+                # The leader's own clients would always be first, and those of other nodes always too late. So they are
+                # left as much time as one round takes; no event tells that somebody there waits.
+                await asyncio.sleep(min(self._loop.time() - began_s, limits.REDIS_ROUND_PAUSE_S_MAX))
         del self._waiting[key, level]
 
     async def several(

@@ -80,7 +80,7 @@ def test_the_bounds() -> None:
         f"has {limits.REDIS_QUEUED_COMMANDS_MAX} commands at most",
         f"The shortest is {limits.LEASE_TTL_MS_MIN:,} ms",
         f"The longest is {limits.LEASE_TTL_MS_MAX // 86_400_000} days",
-        f"up to {limits.REDIS_ATTEMPTS_MAX} times within {limits.REDIS_COMMAND_S_MAX:g} s",
+        f"up to {limits.REDIS_ATTEMPTS_MAX:,} times within {limits.REDIS_COMMAND_S_MAX:g} s",
         f"{limits.KEY_BYTES_MAX:,} bytes, {limits.VALUE_BYTES_MAX:,} bytes",
     ):
         assert text in PAGE, text
