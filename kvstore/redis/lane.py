@@ -129,7 +129,10 @@ class Lane:
             failed = InternalError("the server failed; its log has more", read=True)
         self._meter.waited("read", level.value, self._loop.time() - began_s)
         for done in waiting:
-            done(failed)
+            try:
+                done(failed)
+            except Exception as fault:  # one connection's fault must not keep the others waiting
+                _log.error("redis_answer_failed", exc_info=fault)
 
     async def _write(self, level: Level, runs: list[_Run]) -> None:
         ops = runs[0].ops if len(runs) == 1 else [op for run in runs for op in run.ops]
@@ -147,7 +150,10 @@ class Lane:
         place = 0
         for run in runs:
             end = place + len(run.ops)
-            run.done(fates[place:end])
+            try:
+                run.done(fates[place:end])
+            except Exception as fault:
+                _log.error("redis_answer_failed", exc_info=fault)
             place = end
 
     async def _taken_in(self, ops: Sequence[Op]) -> list[Fate]:
