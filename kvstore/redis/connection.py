@@ -116,11 +116,16 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._writing_paused = True
-        self._cut = self.services.loop.call_later(limits.REDIS_WRITE_S_MAX, self._transport.abort)
+        self._cut_off_later()
+
+    def _cut_off_later(self) -> None:
+        """Whoever has not read by then what was sent is cut off."""
+        if self._cut is None:
+            self._cut = self.services.loop.call_later(limits.REDIS_WRITE_S_MAX, self._transport.abort)
 
     def resume_writing(self) -> None:
         self._writing_paused = False
-        if self._cut is not None:
+        if self._cut is not None and not self._ending:
             self._cut.cancel()
             self._cut = None
         if self._writable is not None and not self._writable.done():
@@ -162,6 +167,7 @@ class Connection(asyncio.Protocol):
         self._ending = True
         self._queue.clear()
         self._transport.close()
+        self._cut_off_later()
 
     # -- for the door
 

@@ -604,6 +604,25 @@ async def test_who_sends_much_and_reads_nothing_is_not_read_any_more(house: Hous
         assert len(await wire.reply()) == 100_000
 
 
+@pytest.mark.parametrize("last", [(), ("QUIT",)])
+async def test_who_does_not_read_is_cut_off(
+    house: House, monkeypatch: pytest.MonkeyPatch, last: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(limits, "REDIS_WRITE_S_MAX", 0.2)
+    wire, other = await house.wire(), await house.wire()
+    await wire.ask("SET", "k", b"x" * limits.VALUE_BYTES_MAX)
+    wire.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    for _ in range(60):
+        wire.send("GET", "k")
+    if last:
+        wire.send(*last)
+    while len(house.server.sessions()) > 1:
+        await other.ask("PING")
+        await asyncio.sleep(0.01)
+    assert house.server._services is not None
+    assert house.server._services.held == 0
+
+
 async def test_a_client_that_hangs_up_is_answered_first(house: House) -> None:
     wire = await house.wire()
     wire.send("SET", "k", 1)
