@@ -23,18 +23,24 @@ _ALWAYS: Final = (
     Goal("kvstore-http", "PUT/s, 64 in flight", "etcd-http", 2.2, _AT_LEAST),
     Goal("kvstore-http", "GET/s, 64 in flight", "etcd-http", 2.5, _AT_LEAST),
     Goal("kvstore-batch", "GET/s, 64 in flight", "etcd-http", 5.0, _AT_LEAST),
+    Goal("kvstore-redis", "GET/s, 64 in flight", "etcd-http", 5.0, _AT_LEAST),
     Goal("kvstore-http", "PUT, 1 client, p50 ms", "etcd-http", 0.7, _AT_MOST),
     Goal("kvstore-http", "CPU of the servers per PUT at 64, us", "etcd-http", 1.0, _AT_MOST),
     Goal("kvstore-batch", "CPU of the servers per PUT at 64, us", "etcd-http", 1.0, _AT_MOST),
+    Goal("kvstore-redis", "CPU of the servers per PUT at 64, us", "etcd-http", 1.0, _AT_MOST),
     Goal("kvstore-http", "write gap after SIGKILL of the leader, s", "zookeeper", 1.0, _AT_MOST),
 )
 _WITH_GRPC: Final = (
     Goal("kvstore-batch", "PUT/s, 64 in flight", "etcd-grpc", 4.0, _AT_LEAST),
     Goal("kvstore-batch", "PUT/s, 256 in flight", "etcd-grpc", 4.0, _AT_LEAST),
+    Goal("kvstore-redis", "PUT/s, 64 in flight", "etcd-grpc", 4.0, _AT_LEAST),
+    Goal("kvstore-redis", "PUT/s, 256 in flight", "etcd-grpc", 4.0, _AT_LEAST),
 )
 _WITHOUT_GRPC: Final = (
     Goal("kvstore-batch", "PUT/s, 64 in flight", "etcd-http", 6.0, _AT_LEAST),
     Goal("kvstore-batch", "PUT/s, 256 in flight", "etcd-http", 6.0, _AT_LEAST),
+    Goal("kvstore-redis", "PUT/s, 64 in flight", "etcd-http", 6.0, _AT_LEAST),
+    Goal("kvstore-redis", "PUT/s, 256 in flight", "etcd-http", 6.0, _AT_LEAST),
 )
 
 

@@ -18,7 +18,7 @@ class KvCluster:
     def __init__(self, directory: Path) -> None:
         self.version = f"kvstore {__version__}{_commit()}"
         try:
-            self._cluster = bring_up(directory / "kvstore", 3)
+            self._cluster = bring_up(directory / "kvstore", 3, redis=True)
         except BaseException:
             # What was started before it failed goes on running.
             Cluster.open(directory / "kvstore").down()
@@ -37,6 +37,12 @@ class KvCluster:
     @property
     def addresses(self) -> list[str]:
         return [endpoint.removeprefix("http://") for endpoint in self._cluster.endpoints]
+
+    def redis_address(self, place: Place) -> str:
+        """Of the Redis door of a node."""
+        address = self._cluster.topology.nodes[place.number].redis
+        assert address is not None
+        return address
 
     def leader(self) -> Place:
         name = wait_for("an election of kvstore", self._cluster.leader)

@@ -54,6 +54,7 @@ CLUSTERS: Final = {
 SYSTEMS: Final = {
     "kvstore-http": Entry("tests.bench.systems.kvstore_http", "kvstore", "kvstore HTTP", True),
     "kvstore-batch": Entry("tests.bench.systems.kvstore_batch", "kvstore", "kvstore batches", True),
+    "kvstore-redis": Entry("tests.bench.systems.kvstore_redis", "kvstore", "kvstore Redis door", True),
     "etcd-http": Entry("tests.bench.systems.etcd_http", "etcd", "etcd HTTP gateway"),
     "etcd-grpc": Entry("tests.bench.systems.etcd_grpc", "etcd", "etcd gRPC"),
     "zookeeper": Entry(
