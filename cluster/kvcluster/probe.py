@@ -2,6 +2,7 @@
 
 import http.client
 import json
+from collections.abc import Collection
 from typing import Any, Final
 
 from kvcluster.topology import HOST, NodeSpec
@@ -9,15 +10,15 @@ from kvcluster.topology import HOST, NodeSpec
 PROBE_S: Final = 1.0
 
 
-def not_ready(node: NodeSpec) -> str | None:
+def not_ready(node: NodeSpec, addresses: Collection[str]) -> str | None:
     """None when the node's /readyz is 200, else why it is not. A port that somebody else took first is answered, too,
-    perhaps by a node of another cluster.
+    perhaps by a node of another cluster: one that knows itself by none of these `addresses`.
     """
     status, body = _get(node, "/readyz")
     if status == 200:
         view = cluster_view(node) or {}
         peers = [member["peer"] for member in view.get("members", ()) if member["name"] == view["node"]]
-        if peers and peers[0] != node.peer:
+        if peers and peers[0] not in addresses:
             return f"is not who answers at {node.http}: that is the node at {peers[0]}"
         return None
     if status == 0:

@@ -217,7 +217,7 @@ class Cluster:
                 if self.state(name) == "dead":
                     raise self._ended(name)
             for name in list(waiting):
-                reason = probe.not_ready(self.topology.node(name))
+                reason = probe.not_ready(self.topology.node(name), self.topology.addresses(name))
                 if reason is None:
                     waiting.remove(name)
                     self._progress(f"{name} is ready at {self.topology.node(name).http}")

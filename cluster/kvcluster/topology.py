@@ -163,6 +163,10 @@ class Topology:
                 return f"{HOST}:{link.port}"
         return self.node(target).peer
 
+    def addresses(self, name: str) -> list[str]:
+        """Where other nodes reach it: what any member may know it by."""
+        return [self.node(name).peer, *(f"{HOST}:{link.port}" for link in self.links if link.target == name)]
+
     @property
     def endpoints(self) -> list[str]:
         """HTTP URLs of all nodes, in order."""
