@@ -179,21 +179,27 @@ def test_a_node_with_corrupt_data_gives_exit_code_7(directory: Path, modes: dict
     assert refused.value.exit_code == 7
 
 
+def choose_once(monkeypatch: pytest.MonkeyPatch, stolen: int) -> None:
+    """The first topology that is made has the port `stolen` for n2; later ones are as ever."""
+    create = Topology.create
+
+    def create_once(path: Path, count: int, **options: bool) -> Topology:
+        monkeypatch.setattr(Topology, "create", create)
+        made = create(path, count, **options)
+        return Topology(path, made.token, (made.nodes[0], NodeSpec("n2", stolen, made.nodes[1].peer_port)))
+
+    monkeypatch.setattr(Topology, "create", create_once)
+
+
 def test_a_port_taken_before_the_first_start_leads_to_other_ports(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create = Topology.create
     with socket.socket() as thief:
         thief.bind((topology.HOST, 0))
         thief.listen()
         stolen = thief.getsockname()[1]
 
-        def create_once(path: Path, count: int, *, proxy: bool, redis: bool) -> Topology:
-            monkeypatch.setattr(Topology, "create", create)
-            made = create(path, count)
-            return Topology(path, made.token, (made.nodes[0], NodeSpec("n2", stolen, made.nodes[1].peer_port)))
-
-        monkeypatch.setattr(Topology, "create", create_once)
+        choose_once(monkeypatch, stolen)
         lines: list[str] = []
         cluster = bring_up(directory, 2, progress=lines.append)
     assert stolen not in [node.http_port for node in cluster.topology.nodes]
@@ -216,18 +222,12 @@ class OfAnotherCluster(http.server.BaseHTTPRequestHandler):
 def test_the_node_of_another_cluster_at_a_stolen_port_is_not_taken_for_ours(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create = Topology.create
     with http.server.ThreadingHTTPServer((topology.HOST, 0), OfAnotherCluster) as thief:
         serving = threading.Thread(target=thief.serve_forever)
         serving.start()
         stolen = thief.server_address[1]
 
-        def create_once(path: Path, count: int, *, proxy: bool) -> Topology:
-            monkeypatch.setattr(Topology, "create", create)
-            made = create(path, count)
-            return Topology(path, made.token, (made.nodes[0], NodeSpec("n2", stolen, made.nodes[1].peer_port)))
-
-        monkeypatch.setattr(Topology, "create", create_once)
+        choose_once(monkeypatch, stolen)
         # Its port was free when it was looked at, and is another one's when it is listened to.
         monkeypatch.setattr(Cluster, "_wait_for_ports", lambda cluster, name: None)
         try:
