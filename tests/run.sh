@@ -66,14 +66,14 @@ stage() {
 }
 
 # Folders of one tier, without those that do not exist; a tier without a single test is a failure of pytest's (status 5).
-# All are in tests/, but for the regressions, which belong to the harness. Two processes share the tests, but for those
-# that use both cores by themselves: they are the tier `campaigns`.
+# All are in tests/, but for the regressions, which belong to the harness. Two processes share the tests, three those that
+# wait for real clusters much of their time; but for those that use both cores by themselves: the tier `campaigns`.
 tier() {
     local name=$1 folders=() folder path wanted="not both_cores" processes=(-n 2 --dist worksteal) status=0 log=$scratch/closing
-    if [ "$name" = campaigns ]; then
-        set -- sim
-        wanted="both_cores" processes=(-n 0)
-    fi
+    case $name in
+        campaigns) set -- sim && wanted="both_cores" processes=(-n 0) ;;
+        e2e) processes=(-n 3 --dist worksteal) ;;
+    esac
     for folder in "$@"; do
         path=tests/$folder
         [ "$folder" != regressions ] || path=jepsen-like/regressions
