@@ -107,6 +107,7 @@ async def test_a_client_that_breaks_off_leaves_nothing_open(house: House) -> Non
     wire.writer.transport.abort()
     connections = house.server._connections
     assert connections is not None
-    await connections.drained(5.0)
-    assert len(connections) == 0
+    async with asyncio.timeout(10):
+        while len(connections):
+            await asyncio.sleep(0)
     assert house.server._door.bodies.taken == 0
