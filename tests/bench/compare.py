@@ -166,7 +166,7 @@ def _describe(
     rows.describe(
         {
             "version": VERSION,
-            "command": shlex.join(["python", "-m", "tests.bench.compare", *sys.argv[1:]]),
+            "command": _command(options, sys.argv[1:]),
             "seconds": options.seconds,
             "rounds": options.rounds,
             "machine": _machine(options.data),
@@ -174,6 +174,12 @@ def _describe(
             "skipped": {name: why for name, why in (before["skipped"] | skipped).items() if name not in known},
         }
     )
+
+
+def _command(options: argparse.Namespace, given: list[str]) -> str:
+    """As it was given; where this machine keeps the data is nobody's business."""
+    words = ["DIR" if options.data is not None and word == str(options.data) else word for word in given]
+    return shlex.join(["python", "-m", "tests.bench.compare", *words])
 
 
 def _machine(data: Path | None) -> dict[str, str | int]:
