@@ -16,10 +16,10 @@ def not_ready(node: NodeSpec, addresses: Collection[str]) -> str | None:
     """
     status, body = _get(node, "/readyz")
     if status == 200:
-        view = cluster_view(node) or {}
-        peers = [member["peer"] for member in view.get("members", ()) if member["name"] == view["node"]]
-        if peers and peers[0] not in addresses:
-            return f"is not who answers at {node.http}: that is the node at {peers[0]}"
+        view = cluster_view(node)
+        member = own_member(view) if view is not None and "members" in view else None
+        if member is not None and member["peer"] not in addresses:
+            return f"is not who answers at {node.http}: that is the node at {member['peer']}"
         return None
     if status == 0:
         return f"does not answer ({body.decode(errors='replace')})"

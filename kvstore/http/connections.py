@@ -9,6 +9,7 @@ from aiohttp import web
 from kvstore import limits
 from kvstore.http.answer import Answer
 from kvstore.http.plain import PlainConnection
+from kvstore.refusal import Refusal
 
 _SWEEP_S: Final = 5.0
 
@@ -44,6 +45,7 @@ class Connections:
     """All connections. Each begins with plain requests, and goes on with aiohttp where that has to be."""
 
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
+        self.serve = server.serve
         self._server = server
         self._loop = loop
         self._plain: set[PlainConnection] = set()
@@ -58,7 +60,7 @@ class Connections:
     def __call__(self) -> asyncio.BaseProtocol:
         """The protocol of a new connection."""
         if len(self) >= limits.HTTP_CONNECTIONS_MAX:
-            return _Refusal(self._server, self._refusals)
+            return Refusal(self._server.too_many_connections(), self._refusals)
         connection = PlainConnection(self, self._loop)
         self._plain.add(connection)
         if self._sweeping is None:
@@ -66,10 +68,6 @@ class Connections:
         return connection
 
     # -- called by connections
-
-    async def serve(self, request: web.BaseRequest) -> Answer:
-        """The answer; it never raises."""
-        return await self._server.serve(request)
 
     def hand_over(self, connection: PlainConnection, transport: asyncio.Transport, chunk: bytes) -> None:
         """aiohttp takes the connection, and `chunk` first."""
@@ -134,35 +132,6 @@ class _Aiohttp(web.Server):
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         super().connection_lost(handler, exc)
         self._all.gone()
-
-
-class _Refusal(asyncio.Protocol):
-    """What a connection beyond the bound gets: one answer, whatever it asks.
-
-    What it sends is thrown away for a moment. A connection that is closed while something unread arrives is reset, and
-    its client might never see the answer.
-    """
-
-    def __init__(self, server: Server, refusals: set[asyncio.Transport]) -> None:
-        self._server = server
-        self._refusals = refusals
-        self._timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.write(self._server.too_many_connections())
-        if len(self._refusals) >= limits.HTTP_REFUSALS_MAX:
-            self._transport.close()
-            return
-        self._refusals.add(self._transport)
-        self._transport.write_eof()
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(limits.HTTP_REFUSAL_S_MAX, self._transport.abort)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._refusals.discard(self._transport)
-        if self._timer is not None:
-            self._timer.cancel()
 
 
 class _Connection(web.RequestHandler):

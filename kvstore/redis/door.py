@@ -12,6 +12,7 @@ from kvstore.redis.replies import RESP2, encode, error
 from kvstore.redis.services import Services
 from kvstore.redis.session import Session
 from kvstore.redis.store import Store
+from kvstore.refusal import Refusal
 from kvstore.telemetry.metrics import Metrics, RedisMeter
 
 _FULL: Final = encode(error("OVERLOADED", f"{limits.REDIS_CONNECTIONS_MAX} connections are open already"), RESP2)
@@ -67,7 +68,7 @@ class RedisServer:
         assert services is not None
         if len(self._connections) >= limits.REDIS_CONNECTIONS_MAX or services.draining:
             services.refused_total += 1
-            return _Refusal(self._refusals)
+            return Refusal(_FULL, self._refusals)
         services.connections_total += 1
         return _Counted(services, self._connections, self._changed)
 
@@ -130,30 +131,3 @@ class _Counted(Connection):
     def _forget(self, connection: Connection) -> None:
         self._open.discard(connection)
         self._changed.set()
-
-
-class _Refusal(asyncio.Protocol):
-    """What a connection beyond the bound gets.
-
-    What it sends is thrown away for a moment. A connection that is closed while something unread arrives is reset, and
-    its client might never see the answer.
-    """
-
-    def __init__(self, refusals: set[asyncio.Transport]) -> None:
-        self._refusals = refusals
-        self._timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.write(_FULL)
-        if len(self._refusals) >= limits.HTTP_REFUSALS_MAX:
-            self._transport.close()
-            return
-        self._refusals.add(self._transport)
-        self._transport.write_eof()
-        self._timer = asyncio.get_running_loop().call_later(limits.HTTP_REFUSAL_S_MAX, self._transport.abort)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._refusals.discard(self._transport)
-        if self._timer is not None:
-            self._timer.cancel()

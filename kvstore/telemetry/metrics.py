@@ -22,6 +22,7 @@ _log = structlog.get_logger("kvstore.telemetry")
 
 # Seconds. The lower end tells an in-memory read from one that took a round, the upper end is the default deadline.
 _REQUEST_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_REQUEST_BOUNDS = tuple(map(floatToGoString, (*_REQUEST_BUCKETS, math.inf)))
 _SYNC_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
 Kind = Literal["gauge", "counter"]
@@ -114,8 +115,8 @@ class _Meters(Collector):
                 requests.add_metric([meter.method, meter.route, str(status)], count)
             for level, (counts, (total,)) in meter.levels.items():
                 reached = [*map(float, accumulate(counts))]
-                bounds = [*map(floatToGoString, (*_REQUEST_BUCKETS, math.inf))]
-                seconds.add_metric([meter.method, meter.route, level], [*zip(bounds, reached, strict=True)], total)
+                buckets = [*zip(_REQUEST_BOUNDS, reached, strict=True)]
+                seconds.add_metric([meter.method, meter.route, level], buckets, total)
         yield requests
         yield seconds
 
