@@ -14,7 +14,7 @@ from kvcluster.topology import HOST, NodeSpec, free_ports
 from kvjepsen.plain import Connection
 from kvstore.client import AsyncClient
 from tests.bench.generators import native
-from tests.bench.procs import Meter, NotAvailable, rss_mib
+from tests.bench.procs import Meter, NotAvailable, peak_mib, rss_mib
 from tests.bench.systems.kvstore_http import CLIENT
 from tests.bench.work import VALUE_BYTES, Work
 
@@ -40,7 +40,7 @@ def memory(cluster: Cluster, at_rest_mib: list[float], keys: int) -> dict[str, A
     return {
         "rss_rest_mib": [round(each, 1) for each in at_rest_mib],
         "rss_mib": [round(each, 1) for each in now],
-        "rss_peak_mib": [round(_peak_mib(pid), 1) for pid in _pids(cluster)],
+        "rss_peak_mib": [round(peak_mib(pid), 1) for pid in _pids(cluster)],
         "bytes_per_key": round(max(more), 1),
         "disk_mib": [round(_disk_mib(cluster.topology.data_dir(name)), 1) for name in cluster.topology.names],
     }
@@ -196,11 +196,6 @@ def _addresses(cluster: Cluster) -> list[str]:
 def _pids(cluster: Cluster) -> list[int]:
     found = [cluster.process(name) for name in cluster.topology.names]
     return [process.pid for process in found if process is not None]
-
-
-def _peak_mib(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
 
 
 def _disk_mib(directory: Path) -> float:

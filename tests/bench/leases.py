@@ -10,7 +10,6 @@ there; two times to live later none.
 
 import argparse
 import asyncio
-import os
 import sys
 import tempfile
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from kvcluster.lifecycle import bring_up
 from kvcluster.supervisor import Cluster
 from kvstore.client import AsyncClient
+from tests.bench.procs import cpu_s
 
 PART = 1_000
 IN_FLIGHT = 64
@@ -26,13 +26,8 @@ IN_FLIGHT = 64
 
 def _cpu_s(cluster: Cluster) -> float:
     """Seconds of CPU that the nodes which run have used."""
-    ticks = 0
-    for name in cluster.topology.names:
-        process = cluster.process(name)
-        if process is not None:
-            fields = (Path("/proc") / str(process.pid) / "stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+    processes = map(cluster.process, cluster.topology.names)
+    return sum(cpu_s(process.pid) for process in processes if process is not None)
 
 
 async def _grant(client: AsyncClient, count: int, ttl: float) -> list[int]:

@@ -48,8 +48,17 @@ def cpu_s(pid: int) -> float:
 
 def rss_mib(pid: int) -> float:
     """Resident memory."""
+    return _status_mib(pid, "VmRSS")
+
+
+def peak_mib(pid: int) -> float:
+    """The most that it has been."""
+    return _status_mib(pid, "VmHWM")
+
+
+def _status_mib(pid: int, name: str) -> float:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
+    return int(next(line for line in lines if line.startswith(name)).split()[1]) / 1024
 
 
 def machine() -> Machine:
@@ -122,6 +131,15 @@ class Servers:
                     self._commands[place], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
                 )
 
+    def begin(self, ready: Callable[[], object]) -> None:
+        """Start all, and call `ready`, which waits until they are. If that fails, none of them goes on running."""
+        try:
+            self.start()
+            ready()
+        except BaseException:
+            self.stop()
+            raise
+
     @property
     def pids(self) -> list[int]:
         """Of those that run; one that has ended by itself makes an error of it."""
@@ -131,13 +149,13 @@ class Servers:
                 raise NotAvailable(f"{self._commands[place][0]} ended with {process.returncode}: {self.said()}")
         return [process.pid for _, process in running]
 
-    def kill(self, place: int) -> None:
+    def kill(self, number: int) -> None:
         """SIGKILL, and wait for the end."""
-        process = self._processes[place]
+        process = self._processes[number]
         assert process is not None
         process.kill()
         process.wait()
-        self._processes[place] = None
+        self._processes[number] = None
 
     def stop(self) -> None:
         """Ask all to end, kill those that have not after a while."""

@@ -22,6 +22,7 @@ from kvcluster.lifecycle import bring_up
 from kvcluster.supervisor import Cluster
 from kvstore.client import AsyncClient
 from kvstore.open_files import raise_limit
+from tests.bench.procs import rss_mib
 
 WRITES = 500
 OPENED_AT_ONCE = 64
@@ -100,8 +101,7 @@ class Crowd:
 def _rss_mib(cluster: Cluster, name: str) -> float:
     process = cluster.process(name)
     assert process is not None
-    lines = (Path("/proc") / str(process.pid) / "status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
+    return rss_mib(process.pid)
 
 
 async def _writes_ms(client: AsyncClient, key: bytes, count: int) -> str:

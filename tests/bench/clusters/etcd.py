@@ -12,7 +12,7 @@ from tests.bench.clusters import Place, tool
 from tests.bench.procs import NotAvailable, Servers, wait_for
 
 
-class EtcdCluster:
+class EtcdCluster(Servers):
     """See Running."""
 
     notes = "defaults; an fsync on a majority before each acknowledgment"
@@ -38,30 +38,15 @@ class EtcdCluster:
             command += ["--initial-cluster", members, "--initial-cluster-state", "new"]
             command += ["--initial-cluster-token", f"bench-{ports[0]}"]
             commands.append(command)
-        self._servers = Servers(commands, home / "log")
-        try:
-            self._servers.start()
-            self.leader()
-        except BaseException:
-            self.stop()
-            raise
-
-    @property
-    def pids(self) -> list[int]:
-        return self._servers.pids
+        super().__init__(commands, home / "log")
+        self.begin(self.leader)
 
     def leader(self) -> Place:
         return wait_for("an election of etcd", self._leader)
 
-    def kill(self, number: int) -> None:
-        self._servers.kill(number)
-
     def restart(self, number: int) -> None:
-        self._servers.start([number])
+        self.start([number])
         wait_for("etcd's start", lambda: self._knows_a_leader(number))
-
-    def stop(self) -> None:
-        self._servers.stop()
 
     def _leader(self) -> Place | None:
         for number, address in enumerate(self.addresses):

@@ -17,7 +17,7 @@ from tests.bench.procs import NotAvailable, Servers, wait_for
 BUCKET = "bench"
 
 
-class NatsCluster:
+class NatsCluster(Servers):
     """See Running. Who leads is the leader of the bucket's stream, or, before there is one, of the meta group."""
 
     def __init__(self, directory: Path) -> None:
@@ -49,31 +49,16 @@ class NatsCluster:
                 f"cluster {{\nname: bench\nlisten: {HOST}:{ports[3 + number]}\nroutes: [{routes}]\n}}\n"
             )
             commands.append([program, "-c", str(config)])
-        self._servers = Servers(commands, home / "log")
-        try:
-            self._servers.start()
-            wait_for("a meeting of the three NATS servers", self._whole)
-        except BaseException:
-            self.stop()
-            raise
-
-    @property
-    def pids(self) -> list[int]:
-        return self._servers.pids
+        super().__init__(commands, home / "log")
+        self.begin(lambda: wait_for("a meeting of the three NATS servers", self._whole))
 
     def leader(self) -> Place:
         return wait_for("an election of NATS", self._leader)
 
-    def kill(self, number: int) -> None:
-        self._servers.kill(number)
-
     def restart(self, number: int) -> None:
-        self._servers.start([number])
+        self.start([number])
         wait_for("NATS to be whole", self._whole)
         wait_for("the bucket to be whole", self._bucket_is_whole)
-
-    def stop(self) -> None:
-        self._servers.stop()
 
     def _whole(self) -> bool | None:
         for number in range(3):

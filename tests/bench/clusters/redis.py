@@ -10,7 +10,7 @@ from tests.bench.clusters import Place, tool
 from tests.bench.procs import NotAvailable, Servers, wait_for
 
 
-class RedisServer:
+class RedisServer(Servers):
     """See Running; there is nobody to take over."""
 
     notes = "one server, no replica; appendfsync always"
@@ -27,30 +27,15 @@ class RedisServer:
         home = directory / "redis"
         home.mkdir()
         command = [program, "--bind", HOST, "--port", str(port), "--dir", str(home), "--save", ""]
-        self._servers = Servers([[*command, "--appendonly", "yes", "--appendfsync", "always"]], home / "log")
-        try:
-            self._servers.start()
-            wait_for("Redis's start", self._answers)
-        except BaseException:
-            self.stop()
-            raise
-
-    @property
-    def pids(self) -> list[int]:
-        return self._servers.pids
+        super().__init__([[*command, "--appendonly", "yes", "--appendfsync", "always"]], home / "log")
+        self.begin(lambda: wait_for("Redis's start", self._answers))
 
     def leader(self) -> Place:
         return Place(0, self.addresses[0])
 
-    def kill(self, number: int) -> None:
-        self._servers.kill(number)
-
     def restart(self, number: int) -> None:
-        self._servers.start([number])
+        self.start([number])
         wait_for("Redis's start", self._answers)
-
-    def stop(self) -> None:
-        self._servers.stop()
 
     def _answers(self) -> bool | None:
         try:

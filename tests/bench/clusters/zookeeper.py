@@ -17,7 +17,7 @@ log4j.appender.C.layout.ConversionPattern=%d %p %c - %m%n
 """
 
 
-class ZooKeeperCluster:
+class ZooKeeperCluster(Servers):
     """See Running."""
 
     notes = "defaults, heap of at most 1000 MiB; an fsync on a majority before each acknowledgment"
@@ -42,32 +42,17 @@ class ZooKeeperCluster:
             (place / "zoo.cfg").write_text("\n".join(settings) + "\n")
             command = [java, "-Xmx1000m", "-cp", f"{place}:{JAR}", f"-Dzookeeper.log.dir={place}"]
             commands.append([*command, "org.apache.zookeeper.server.quorum.QuorumPeerMain", str(place / "zoo.cfg")])
-        self._servers = Servers(commands, home / "log")
-        try:
-            self._servers.start()
-            self.leader()
-            found = re.search(r"version: (\S+?)[-,]", _srvr(self.addresses[0]) or "")
-        except BaseException:
-            self.stop()
-            raise
+        super().__init__(commands, home / "log")
+        self.begin(self.leader)
+        found = re.search(r"version: (\S+?)[-,]", _srvr(self.addresses[0]) or "")
         self.version = f"ZooKeeper {found[1] if found else 'of unknown version'}"
-
-    @property
-    def pids(self) -> list[int]:
-        return self._servers.pids
 
     def leader(self) -> Place:
         return wait_for("an election of ZooKeeper", self._leader)
 
-    def kill(self, number: int) -> None:
-        self._servers.kill(number)
-
     def restart(self, number: int) -> None:
-        self._servers.start([number])
+        self.start([number])
         wait_for("ZooKeeper's start", lambda: _mode(self.addresses[number]))
-
-    def stop(self) -> None:
-        self._servers.stop()
 
     def _leader(self) -> Place | None:
         modes = [_mode(address) for address in self.addresses]

@@ -22,15 +22,21 @@ class Bench:
         self.generator = redis_benchmark.version()
         self._running = running
 
+    def address(self, place: Place) -> str:
+        """Where the Redis protocol is spoken."""
+        return place.address
+
     def preload(self) -> None:
+        address = self.address(self._running.leader())
         for first in range(0, KEYS, _TOGETHER):
             keys = [redis_benchmark.key(number) for number in range(first, first + _TOGETHER)]
-            if set(ask(self._running.addresses[0], [[b"SET", key, VALUE] for key in keys])) != {b"+OK"}:
-                raise NotAvailable("Redis did not take the keys")
+            if set(ask(address, [[b"SET", key, VALUE] for key in keys])) != {b"+OK"}:
+                raise NotAvailable(f"Redis at {address} did not take the keys")
 
     def ready(self, work: Work, leader: Place, seconds: int) -> Measurement:
-        operations = redis_benchmark.pilot(work, leader.address, seconds)
-        return lambda: redis_benchmark.run(work, leader.address, operations)
+        address = self.address(leader)
+        operations = redis_benchmark.pilot(work, address, seconds)
+        return lambda: redis_benchmark.run(work, address, operations)
 
     def writer(self) -> list[str]:
         raise NotAvailable("a single server has no failover")
