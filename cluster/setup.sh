@@ -17,10 +17,11 @@ say() { printf '%s\n' "$*" >&2; }
 is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
 has_ensurepip() { "$1" -c 'import ensurepip, venv' >/dev/null 2>&1; }
 
-# Prints the first Python that is new enough, one that can make environments if there is any.
+# Prints the first Python that is new enough, one that can make environments if there is any. The distribution's comes
+# first: it is built with all optimisations, while one that somebody compiled often is not, and runs at half its speed.
 find_python() {
     local candidate usable=
-    for candidate in ${PYTHON:+"$PYTHON"} python3 python3.13 python3.12 python3.11 python3.14; do
+    for candidate in ${PYTHON:+"$PYTHON"} /usr/bin/python3 python3 python3.13 python3.12 python3.11 python3.14; do
         is_new_enough "$candidate" || continue
         if has_ensurepip "$candidate"; then
             command -v "$candidate"
