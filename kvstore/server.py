@@ -21,6 +21,7 @@ from kvstore.clock import SystemClock
 from kvstore.config import ServerConfig
 from kvstore.consensus.context import RaftSettings
 from kvstore.consensus.disk import OsDisk
+from kvstore.consensus.disk_thread import DiskThread
 from kvstore.consensus.engine import Peer
 from kvstore.consensus.transport import PeerTransport
 from kvstore.errors import KvError, LocalError
@@ -95,6 +96,8 @@ class Server:
         metrics = Metrics()
         worker = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self._closers.append(lambda: worker.shutdown(wait=False, cancel_futures=True))
+        disk = DiskThread(loop)
+        self._closers.append(disk.close)
         connections = Connections(
             loop=loop,
             name=config.name,
@@ -113,6 +116,7 @@ class Server:
             rng=rng,
             loop=loop,
             offload=offload,
+            beside=disk,
             synced=metrics.journal_sync_seconds.observe,
             on_members=connections.follow,
             on_failure=lambda _error: self._stop(EXIT_INTERNAL),

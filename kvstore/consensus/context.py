@@ -70,6 +70,11 @@ class Context:
         """Send after this step's fsync, unless the term has moved by then."""
         self._held.append((peer, self.core.term, message))
 
+    @property
+    def holds(self) -> bool:
+        """Whether something waits for this step's fsync."""
+        return bool(self._held)
+
     def release(self) -> None:
         """The fsync is done: send what was held."""
         held, self._held = self._held, []

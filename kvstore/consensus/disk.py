@@ -5,7 +5,7 @@ removed) only by `sync_dir`, bytes only by `File.sync`.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -33,6 +33,16 @@ class File(Protocol):
 
     def close(self) -> None:
         """Release the file; does not sync."""
+
+
+class Beside(Protocol):
+    """Carries out one blocking call at a time beside the event loop."""
+
+    def start(self, work: Callable[[], None], done: Callable[[OSError | None], None]) -> None:
+        """Begin `work`. `done` is called once, on the loop, with what it raised. Nothing else may be under way."""
+
+    def finish(self) -> None:
+        """Return when nothing is under way: `done` has been called."""
 
 
 class Disk(Protocol):

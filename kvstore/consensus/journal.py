@@ -11,6 +11,10 @@ that a full node can still take deletes, terms and votes, and snapshots. It is m
 Deletes get no more of it than `fits` says: its last part is kept for what elections and reads need (terms, votes,
 commit indices, no-ops), so that those go on for hundreds of elections on a disk that is full for good.
 
+**Beside the loop.** `sync_beside` leaves the fdatasync of a group of nothing but entries to somebody else and returns;
+the group is durable when that is done, and `durable_index` tells. One at a time, and whatever else would touch the
+file, or take back what is under way, waits until it is done.
+
 **A failed write or fsync** leaves it unknown what is on the disk: JournalFailed, and every later call is refused. Open
 the journal anew to go on; what is found then is made durable before it is believed.
 """
@@ -18,13 +22,14 @@ the journal anew to go on; what is found then is made durable before it is belie
 import os
 from array import array
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Final
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Final, NamedTuple
 
 from kvstore import limits
 from kvstore.consensus import journal_format as form
 from kvstore.consensus.configuration import Configuration
-from kvstore.consensus.disk import Disk
+from kvstore.consensus.disk import Beside, Disk
 from kvstore.consensus.journal_format import NOOP, Entry
 from kvstore.consensus.journal_group import Group
 from kvstore.consensus.segments import Recovered, SegmentFiles, first_segment, recover, state_header
@@ -36,6 +41,16 @@ _FREED_ENTRIES_MAX: Final = limits.JOURNAL_FREED_ENTRIES_MAX
 
 class JournalFailed(LocalError):
     """A write or an fsync of the journal failed: what is durable is unknown, the node must stop."""
+
+
+class _Written(NamedTuple):
+    """A group on its way to the disk: what is durable once it is there."""
+
+    end: int
+    last: tuple[int, int]
+    state: tuple[int, str | None, int, Configuration]
+    cuts: list[tuple[int, int]]
+    begun: bool  # in a new segment
 
 
 class Journal:
@@ -51,6 +66,7 @@ class Journal:
         self._files = files
         self._entropy = entropy
         self._failed: str | None = None
+        self._beside: Beside | None = None  # while something is under way there
         self._segments = found.segments
         self._file = found.file
         self._salt = found.salt
@@ -161,6 +177,16 @@ class Journal:
         """Whether `sync` has something to write. The commit index alone does not count: it goes with the next group."""
         return bool(self._group.pieces)
 
+    @property
+    def only_entries(self) -> bool:
+        """Whether that is nothing but entries."""
+        return self._group.only_entries
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a sync is being carried out beside the loop."""
+        return self._beside is not None
+
     def append(self, command: bytes, index: int, term: int) -> None:
         """Add an entry. `index` must be the last plus one, `term` not below the last. Raises ValueError."""
         if self._failed:
@@ -176,7 +202,8 @@ class Journal:
 
     def truncate(self, index: int) -> None:
         """Drop entries from `index` on; nothing happens if there are none. Raises ValueError for a committed one."""
-        self._check()
+        self.check()
+        self._finish()
         if index <= self._commit_index:
             raise ValueError(f"entry {index} is committed (up to {self._commit_index}) and can never be dropped")
         keep = index - self.entries[0][1]
@@ -192,7 +219,7 @@ class Journal:
 
     def set_term(self, term: int, voted_for: str | None) -> None:
         """Remember term and vote. Raises ValueError for a lower term or a second vote in one term."""
-        self._check()
+        self.check()
         if (term, voted_for) == (self._term, self._voted_for):
             return
         if term < self._term or (term == self._term and self._voted_for is not None):
@@ -204,14 +231,14 @@ class Journal:
 
     def set_commit(self, index: int) -> None:
         """Remember the commit index, lazily; a lower one changes nothing. Raises ValueError beyond the log's end."""
-        self._check()
+        self.check()
         if index > self.entries[-1][1]:
             raise ValueError(f"entry {index} cannot be committed: the log ends with entry {self.entries[-1][1]}")
         self._commit_index = max(self._commit_index, index)
 
     def set_configuration(self, configuration: Configuration) -> None:
         """Remember the configuration in effect. A truncation does not bring back the one before: set it again."""
-        self._check()
+        self.check()
         if configuration != self._configuration:
             self._configuration = configuration
             self._group.add(form.configuration_record(configuration))
@@ -221,20 +248,52 @@ class Journal:
 
         Raises StorageFull with nothing written (`reserve`: only when the reserve is used up too), and JournalFailed.
         """
+        self._finish()
         if self._failed:
             self._refuse()
         commits = self._commit_index > self._written[2]
         if self._group.pieces or (force_commit and commits):
-            self._write_group(commits, reserve)
+            written = self._write_group(commits, reserve)
+            try:
+                self._file.sync()
+            except OSError as error:
+                self._fail(error)
+            self._is_durable(written)
         if self._dropped or self._drop_below:
             self._tidy()
+
+    def sync_beside(self, beside: Beside, done: Callable[[], None]) -> None:
+        """Begin to make durable what is lined up, which must be `only_entries`, with nothing `under_way`. `done` is
+        called on the loop in the end, whatever it was: `check` tells of a failure. Raises as `sync` with the reserve.
+        """
+        if self._failed:
+            self._refuse()
+        if self._dropped or self._drop_below:
+            self._tidy()
+        written = self._write_group(self._commit_index > self._written[2], reserve=True)
+        self._beside = beside
+        beside.start(self._file.sync, partial(self._synced_beside, written, done))
+
+    def _synced_beside(self, written: _Written, done: Callable[[], None], error: OSError | None) -> None:
+        self._beside = None
+        with suppress(JournalFailed):
+            if error is not None:
+                self._fail(error)
+            self._is_durable(written)
+        done()
+
+    def _finish(self) -> None:
+        """Wait for what is under way."""
+        if self._beside is not None:
+            self._beside.finish()
+            self.check()
 
     def room(self, size: int = 0) -> bool:
         """Whether a sync with a command of `size` bytes more would find room and leave the reserve untouched.
 
         While the reserve is in use there is none, or it would be used up by what it is not for.
         """
-        self._check()
+        self.check()
         if not self._files.has_reserve:
             with self._fatal():
                 self._files.replenish()
@@ -263,7 +322,7 @@ class Journal:
         goes at once, and one more with each sync, because it takes milliseconds. Memory is cut at the same place, so
         that what is in memory is what a restart would find. Raises JournalFailed.
         """
-        self._check()
+        self.check()
         covered = min(index, self._durable_index)
         for successor in self._segments[1:]:
             before = successor.before_index
@@ -277,7 +336,8 @@ class Journal:
 
         A crash leaves the old log or the new one, whole. Raises StorageFull (the old log stays) and JournalFailed.
         """
-        self._check()
+        self.check()
+        self._finish()
         if index < self._commit_index:
             raise ValueError(f"a snapshot up to entry {index} would take back entries up to {self._commit_index}")
         state = state_header(form.STARTS_LOG, (index, term), self._term, self._voted_for, index, configuration)
@@ -299,6 +359,8 @@ class Journal:
         """Release the files. What was not synced is lost, but for the commit index, which is written if it can be."""
         if self._failed == _CLOSED:
             return
+        if self._beside is not None:
+            self._beside.finish()
         try:
             if not self._failed and not self._group.pieces:
                 if self._offset + self._group_bytes <= self._capacity:
@@ -317,7 +379,7 @@ class Journal:
     def _group_bytes(self) -> int:
         return form.GROUP_BYTES + self._group.size + form.COMMIT_BYTES
 
-    def _write_group(self, commits: bool, reserve: bool) -> None:
+    def _write_group(self, commits: bool, reserve: bool) -> _Written:
         size = self._group_bytes
         begun = self._offset + size > self._capacity
         if begun:
@@ -326,19 +388,21 @@ class Journal:
         if commits:
             pieces.append(form.commit_record(self._commit_index))
         data = b"".join(pieces)
-        try:
+        with self._fatal():
             self._file.pwrite(data, self._offset)
-            self._file.sync()
-        except OSError as error:
-            self._fail(error)
         self._offset += len(data)
-        self._durable_offset = self._offset
         self._unmarked = True
-        for cut in self._group.cuts:
+        cuts, self._group = self._group.cuts, Group()
+        state = (self._term, self._voted_for, self._commit_index, self._configuration)
+        return _Written(self._offset, self.entries[-1][1:], state, cuts, begun)
+
+    def _is_durable(self, written: _Written) -> None:
+        self._durable_offset = written.end
+        for cut in written.cuts:
             for segment in self._segments:
                 segment.cut(*cut)
-        self._note_durable()
-        if begun:
+        self._durable_index, self._written_last, self._written = written.last[0], written.last, written.state
+        if written.begun:
             with self._fatal():
                 self._files.replenish()
 
@@ -401,7 +465,8 @@ class Journal:
 
     # -- failure
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raises JournalFailed if it has failed, or is closed."""
         if self._failed:
             self._refuse()
 

@@ -8,15 +8,17 @@ _NOT_AN_ENTRY: Final = 0
 class Group:
     """Records lined up: two pieces each, joined only when they are written. `size` is in bytes.
 
-    `cuts` are the (index, term) behind which the log is cut by a record of this group.
+    `cuts` are the (index, term) behind which the log is cut by a record of this group. `only_entries`: nothing else was
+    lined up.
     """
 
-    __slots__ = ("_indices", "cuts", "pieces", "size")
+    __slots__ = ("_indices", "cuts", "only_entries", "pieces", "size")
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
         self.size = 0
         self.cuts: list[tuple[int, int]] = []
+        self.only_entries = True
         self._indices: list[int] = []
 
     def add_entry(self, index: int, head: bytes, command: bytes) -> None:
@@ -27,6 +29,7 @@ class Group:
 
     def add(self, record: bytes) -> None:
         """Line up any other record."""
+        self.only_entries = False
         self.pieces += (record, b"")
         self._indices.append(_NOT_AN_ENTRY)
         self.size += len(record)

@@ -8,7 +8,9 @@ The contract of a step, in this order:
 4. Send append_entries. They lie in a term that is durable: this node leads because its vote for itself was. The leader
    counts itself by its durable index, so that sending before its own fsync promises nothing.
 5. Sync the journal: one group with term, vote, truncations and entries. If that fails, what was held is discarded and
-   the node stops. If there is no room, what was held is discarded and the step waits here until there is.
+   the node stops. If there is no room, what was held is discarded and the step waits here until there is. A leader that
+   has only entries to write, and nothing held, lets its disk work beside the loop and those of the others (Raft thesis,
+   10.2.1): its own copy counts once it is durable, and a step follows.
 6. Send everything else: vote requests and grants, answers to appends and snapshots.
    (ReadIndex rounds and pre-votes promise nothing and go at once.)
 7. Resolve who waits: proposals that were applied, reads that were confirmed, level ALL writes that every voter has.
@@ -18,6 +20,7 @@ A step runs on the event loop, is started by an arrival or a deadline, and is ne
 
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from kvstore import limits, outcomes
@@ -27,6 +30,7 @@ from kvstore.consensus.applying import Applier
 from kvstore.consensus.configuration import Configuration
 from kvstore.consensus.configuration import Member as Seat
 from kvstore.consensus.context import Context, RaftSettings
+from kvstore.consensus.disk import Beside
 from kvstore.consensus.elections import Elections
 from kvstore.consensus.engine import AllDone, Host, Loop, Objection, Peer, ProposalDone, ReadDone, Transport
 from kvstore.consensus.following import EngineFault, Following
@@ -60,6 +64,7 @@ class Member(Outlook):
         host: Host,
         applied_index: int,
         initial: Configuration,
+        beside: Beside,
         synced: Callable[[float], None],
     ) -> None:
         self.name = name
@@ -69,6 +74,7 @@ class Member(Outlook):
         self._journal = journal
         self._rng = rng
         self._host = host
+        self._beside = beside
         self._synced = synced
         self._context = context = Context(name, settings, journal, snapshots)
         self._founding = Founding(context, incomplete=settings.bootstrap_incomplete)
@@ -367,13 +373,32 @@ class Member(Outlook):
         force = self._following.sync_commit or (self.leadership is not None and self.leadership.wants_commit_durable)
         force = force and journal.commit_index > journal.durable_commit
         self._following.sync_commit = False
-        if journal.dirty or force:
+        journal.check()
+        if not force and self._syncs_beside():
+            if journal.dirty and not journal.under_way:
+                journal.sync_beside(self._beside, partial(self._synced_beside, self._clock.monotonic()))
+        elif journal.dirty or force or journal.under_way:
             began = self._clock.monotonic()
             # The reserve is for what was let in although there is no room: votes, terms, and entries that free some.
             journal.sync(force_commit=force, reserve=True)
             self._synced(self._clock.monotonic() - began)
             if self.leadership is not None and not self.leadership.peers:
                 self.kick()  # the only voter commits by its own fsync, at the next tick
+
+    def _syncs_beside(self) -> bool:
+        """Whether this leader has nothing to make durable but entries, which others hold too, and nobody waits for it
+        to be done.
+        """
+        return (
+            self.leadership is not None
+            and bool(self.leadership.peers)
+            and self._journal.only_entries
+            and not self._context.holds
+        )
+
+    def _synced_beside(self, began: float) -> None:
+        self._synced(self._clock.monotonic() - began)
+        self.kick()
 
     def _stall(self) -> None:
         """Even what is kept of the reserve is used up: it takes hundreds of elections on a disk that is full for good.

@@ -167,17 +167,25 @@ class _EngineLog:
 
 
 class _MatchIndex(dict[Node, int]):
-    """Match indices as the library's commit rule reads them: never above what the leader itself has made durable.
+    """Match indices as the library's commit rule reads them.
 
-    The library counts the leader among those that hold an entry; it does hold it only once its own fsync is done.
+    The library counts the leader among those that hold an entry; it does hold it only once its own fsync is done. So
+    the one that holds most, `most`, is shown as holding no more than the leader: for what is not durable here, that is
+    one voter less where one too many was counted.
     """
 
     def __init__(self, store: LogStore) -> None:
         super().__init__()
         self._store = store
+        self.most: Node | None = None
 
     def __getitem__(self, node: Node) -> int:
-        return min(super().__getitem__(node), self._store.durable_index)
+        index = super().__getitem__(node)
+        return min(index, self._store.durable_index) if node is self.most else index
+
+    def find_most(self, voters: Collection[Node]) -> None:
+        """Set it to that one of `voters`, the leader not among them."""
+        self.most = max(voters, key=super().__getitem__, default=None)
 
 
 class Hooks(Protocol):
@@ -229,7 +237,7 @@ class Core(SyncObj):
         super().__init__(_Peer(name), [], conf, transport=_Outbox(hooks.engine_sent))
         self._poller = _NoPoller()
         self._SyncObj__raftLog = _EngineLog(store)
-        self._SyncObj__raftMatchIndex = _MatchIndex(store)
+        self._SyncObj__raftMatchIndex = self._match_index = _MatchIndex(store)
         self._SyncObj__raftCurrentTerm = store.term
         self._SyncObj__votedForNodeId = store.voted_for
         self._SyncObj__raftCommitIndex = commit_index
@@ -270,6 +278,8 @@ class Core(SyncObj):
 
     def tick(self) -> None:
         """Election, commit, check-quorum, apply and append, as far as each is due."""
+        if self.role == LEADER:
+            self._match_index.find_most(self._SyncObj__otherNodes)
         self._onTick(0.0)
 
     def knows(self, peer: str) -> bool:

@@ -14,6 +14,7 @@ import structlog
 from kvstore.clock import Clock
 from kvstore.consensus.configuration import Configuration, majority
 from kvstore.consensus.context import RaftSettings
+from kvstore.consensus.disk import Beside
 from kvstore.consensus.engine import Peer, ProposalDone, Transport
 from kvstore.consensus.member import Member
 from kvstore.consensus.messages import Call, Message, Return
@@ -71,6 +72,7 @@ class Node(Requests):
         rng: random.Random,
         loop: asyncio.AbstractEventLoop,
         offload: Offload,
+        beside: Beside,
         synced: Callable[[float], None],
         on_members: Callable[[Configuration], None],
         on_failure: Callable[[Exception], None],
@@ -96,6 +98,7 @@ class Node(Requests):
             host=self,
             applied_index=opened.machine.applied_index,
             initial=opened.initial,
+            beside=beside,
             synced=synced,
         )
         self._calls = Calls(loop, self.deadlines, self.engine.send, first_id=rng.getrandbits(60))

@@ -27,6 +27,7 @@ from kvstore.node.connections import Connections
 from kvstore.node.service import Node
 from kvstore.testing.invariants import InvariantBroken, Invariants
 from kvstore.testing.process import PORT, SimNode, SimProcess
+from kvstore.testing.sim_beside import SimBeside
 from kvstore.testing.sim_disk import KEPT, Fate, PowerLoss, SimDisk
 from kvstore.testing.sim_loop import DEAD, PAUSED, SimClock, SimLoop, VirtualTime
 from kvstore.testing.sim_network import SimNetwork
@@ -185,6 +186,7 @@ class SimCluster:
             rng=rng,
             loop=process.loop,
             offload=lambda work: self._offload(process.loop, work),
+            beside=SimBeside(process.loop, self._offload_rng),
             synced=lambda _seconds: None,
             on_members=connections.follow,
             on_failure=lambda error: self._process_error(process, error),

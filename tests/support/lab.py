@@ -38,6 +38,8 @@ class LabNode:
         self.queue: list[tuple[bytes, ProposalDone]] = []
         self.log: list[bytes] = []
         self.error: Exception | None = None
+        self.slow_disk = False  # what is begun beside the loop ends with `finish`
+        self.under_way: tuple[Callable[[], None], Callable[[OSError | None], None]] | None = None
         self.journal = Journal.open(disk, "/journal", segment_bytes=lab.segment_bytes)
         seats = tuple(Seat(each, "", "", not joins or each != name, "") for each in sorted({*lab.names, name}))
         initial = Configuration(0 if joins else 1, seats)
@@ -55,6 +57,7 @@ class LabNode:
             host=self,
             applied_index=1,
             initial=initial,
+            beside=self,
             synced=lambda _seconds: None,
         )
 
@@ -77,6 +80,25 @@ class LabNode:
                 timer.callback()
         while self.soon:
             self.soon.popleft()()
+
+    # disk beside the loop
+
+    def start(self, work: Callable[[], None], done: Callable[[OSError | None], None]) -> None:
+        assert self.under_way is None
+        self.under_way = (work, done)
+        if not self.slow_disk:
+            self.soon.append(self.finish)
+
+    def finish(self) -> None:
+        if self.under_way is None:
+            return
+        (work, done), self.under_way = self.under_way, None
+        try:
+            work()
+        except OSError as error:
+            done(error)
+        else:
+            done(None)
 
     # transport
 
