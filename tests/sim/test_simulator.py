@@ -29,11 +29,12 @@ SEEDS = 500
 FOUND_BY = {
     "truncate-without-conflict": range(1, 20),
     "no-fsync": range(2, 20),
+    "counted-before-fsync": range(10),
     "in-place-rewrite": range(3, 40),
     "vote-forgotten": range(10),
     "counted-votes": range(52, 70),
     "cleared-log": range(1, 20),
-    "late-snapshot": range(1, 20),
+    "late-snapshot": range(47, 70),
     "one-before-fsync": range(10),
     "never-superseded": range(10),
     "intents-applied-twice": range(10),
