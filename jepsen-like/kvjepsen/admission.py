@@ -1,9 +1,9 @@
-"""More writers than a leader with a slow disk can serve: memory stays bounded, and every answer says what is so.
+"""More writers than slow disks can serve: memory stays bounded, and every answer says what is so.
 
     python -m kvjepsen.admission --connections 2000 --value-bytes 10240
     python -m kvjepsen.admission --connections 300 --value-bytes 1048576
 
-Every fsync of the leader takes 50 to 200 ms longer (faulty.py). Each connection writes to a key of its own as fast as
+Every fsync takes 50 to 200 ms longer (faulty.py). Each connection writes to a key of its own as fast as
 it is answered, half of them through the leader, the others through the rest. What is refused with 429 must say that it
 was not applied and when to come back; what is admitted must end by its deadline, with 200 or with an outcome that is
 unknown. In the end every acknowledged write is there, and no refused one is: the durability ledger, at every node.
@@ -123,10 +123,10 @@ async def admission(
     try:
         leader = await asyncio.to_thread(cluster.leader)
         assert leader is not None
-        await asyncio.to_thread(order, cluster, leader, slow_sync_ms=_SLOW_SYNC_MS)
-        progress(f"{connections} writers, {leader} leads and is slow")
+        await _slow(cluster, _SLOW_SYNC_MS)
+        progress(f"{connections} writers, {leader} leads, all disks are slow")
         await _load(cluster, leader, ledger, outcome, seconds, seed)
-        await asyncio.to_thread(order, cluster, leader, slow_sync_ms=(0, 0))
+        await _slow(cluster, (0, 0))
         outcome.node_late = sum([await _over_5_s(node) for node in cluster.topology.nodes])
         progress("checking")
         outcome.convergence = await converge(cluster)
@@ -145,6 +145,11 @@ async def admission(
         outcome.problem = str(error)
     outcome.seconds = time.monotonic() - started
     return outcome
+
+
+async def _slow(cluster: Cluster, slow_sync_ms: tuple[int, int]) -> None:
+    for name in cluster.topology.names:
+        await asyncio.to_thread(order, cluster, name, slow_sync_ms=slow_sync_ms)
 
 
 async def _load(
@@ -305,7 +310,7 @@ async def _read_slowly(port: int) -> None:
 @seed_option
 @directory_option
 def main(connections: int, value_bytes: int, seconds: float, seed: int, directory: Path | None) -> None:
-    """Overload a leader with a slow disk; memory stays bounded, and every answer says what is so.
+    """Overload a cluster with slow disks; memory stays bounded, and every answer says what is so.
 
     Exit code 0 if the run passed, 1 if it failed, 5 if it was vacuous. The directory is deleted after a pass.
     """

@@ -1,4 +1,4 @@
-"""More writers than a leader with a slow disk can serve: bounded memory, honest answers."""
+"""More writers than slow disks can serve: bounded memory, honest answers."""
 
 import pytest
 
