@@ -213,6 +213,7 @@ BENCH_CALLS_MAX: Final = 10_000_000
 BENCH_CLIENTS_MAX: Final = 1_024
 BENCH_KEYS_MAX: Final = 1_000_000
 BENCH_WATCHES_MAX: Final = 1_024
+BENCH_PIPELINE_BYTES_MAX: Final = 16 << 20
 
 # Link proxies of a cluster for tests, each way of each connection.
 LINK_BUFFER_BYTES_MAX: Final = 8 << 20

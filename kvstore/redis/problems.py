@@ -25,6 +25,7 @@ from kvstore.errors import (
     NoQuorum,
     NotAVoter,
     NotFound,
+    Outcome,
     Overloaded,
     PreconditionFailed,
     RouteNotFound,
@@ -92,6 +93,19 @@ MEANINGS: Final = {
     "ends; the connection is closed",
 }
 
+# What the prefixes tell that are no one error's; of the others the first in PREFIXES is taken.
+_UNDERSTOOD: Final[dict[str, type[KvError]]] = {
+    **{prefix: error for error, prefix in reversed(PREFIXES.items())},
+    UNKNOWN_OUTCOME: DeadlineExceeded,
+    LEVEL_NOT_MET: DeadlineExceeded,
+    "LEVELONE": BadRequest,
+    "CONTENDED": Overloaded,
+    "EXECABORT": BadRequest,
+    "NOPROTO": BadRequest,
+    "LAGGED": Overloaded,
+    "SHUTTINGDOWN": NoLeader,
+}
+
 
 class CommandError(Exception):
     """A command that is refused by the door itself: nothing was applied."""
@@ -140,3 +154,20 @@ def _text(failed: KvError) -> str:
         if value is not None
     ]
     return f"{failed.detail} ({', '.join(known)})" if known else failed.detail
+
+
+def understood(text: str, *, read: bool = False) -> KvError:
+    """The error that an error reply tells to a client. `read`: of a command that changes nothing, so has no outcome.
+
+    A prefix that is not known says nothing about what became of a write: its outcome is unknown.
+    """
+    prefix = text.partition(" ")[0]
+    kind = _UNDERSTOOD.get(prefix)
+    if kind is None:
+        return InternalError(text, read=read)
+    outcome: Outcome = "not_applied"
+    if prefix == UNKNOWN_OUTCOME:
+        outcome = "unknown"
+    elif prefix == LEVEL_NOT_MET:
+        outcome = "committed"
+    return kind(text, read=read, outcome=outcome)
