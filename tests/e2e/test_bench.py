@@ -18,7 +18,7 @@ from tests.support.commands import kv
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     directory: Path = tmp_path_factory.mktemp("bench") / "kv"
-    cluster = bring_up(directory, 3)
+    cluster = bring_up(directory, 3, redis=True)
     yield cluster
     cluster.down()
 
@@ -27,6 +27,7 @@ def bench(cluster: Cluster, *arguments: str) -> Any:
     done = kv(
         *("--endpoints", ",".join(cluster.endpoints), "--timeout", "20", "-o", "json"),
         *("bench", *arguments, "--seconds", "1", "--warmup", "0.2", "--keys", "200"),
+        *("--redis-endpoints", ",".join(node.redis or "" for node in cluster.topology.nodes)),
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
@@ -61,6 +62,12 @@ def test_put_at_the_other_levels(cluster: Cluster, level: str) -> None:
 def test_batches(cluster: Cluster) -> None:
     told = bench(cluster, "batch", "--batch", "50", "--reads", "20", "--clients", "4")
     assert told["operations"] % 50 == 0
+
+
+@pytest.mark.parametrize("level", ["one", "all"])
+def test_pipelines_of_the_redis_door_at_the_other_levels(cluster: Cluster, level: str) -> None:
+    told = bench(cluster, "batch", "--door", "redis", "--batch", "50", "--clients", "4", "--level", level)
+    assert (told["door"], told["level"], told["operations"] % 50) == ("redis", level, 0)
 
 
 def test_watches_at_every_node_see_every_put(cluster: Cluster) -> None:

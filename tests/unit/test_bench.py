@@ -201,6 +201,10 @@ class TestCommand:
             (["watch", "--size", "15"], "at least 16"),
             (["watch", "--level", "one"], "not one of 'quorum', 'all'"),
             (["put", "--door", "window"], "not one of"),
+            (["put", "--door", "redis", "--redis-endpoints", "127.0.0.1"], "'127.0.0.1' is not HOST:PORT"),
+            (["put", "--door", "redis", "--redis-endpoints", ","], "at least one HOST:PORT"),
+            (["batch", "--door", "redis", "--batch", "10000", "--size", "1048576"], "in a pipeline"),
+            (["batch", "--door", "http"], "not one of"),
         ],
     )
     def test_a_load_without_bounds_is_wrong_usage(
@@ -210,10 +214,19 @@ class TestCommand:
         assert says in " ".join(capsys.readouterr().err.split())
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_every_door_opens_a_caller_for_each_endpoint(door: str) -> None:
-    async def opened() -> int:
-        async with open_door(Plan("put", ("http://127.0.0.1:1", "http://127.0.0.1:2"), door=door)) as callers:
-            return len(callers)
+@pytest.mark.parametrize(("door", "callers"), [("http", 2), ("batch", 2), ("redis", 5)])
+def test_a_door_opens_a_caller_for_each_endpoint_that_of_redis_for_each_client(door: str, callers: int) -> None:
+    assert {"http", "batch", "redis"} == set(DOORS)
+    plan = Plan(
+        "put",
+        ("http://127.0.0.1:1", "http://127.0.0.1:2"),
+        door=door,
+        clients=5,
+        redis_endpoints=("127.0.0.1:1", "127.0.0.1:2"),
+    )
 
-    assert asyncio.run(opened()) == 2
+    async def opened() -> int:
+        async with open_door(plan) as found:
+            return len(found)
+
+    assert asyncio.run(opened()) == callers

@@ -19,6 +19,7 @@ def document(run: Run) -> dict[str, Any]:
         "door": plan.door,
         "level": plan.level,
         "endpoints": list(plan.endpoints),
+        "redis_endpoints": list(plan.redis_endpoints),
         "nodes": run.nodes,
         "leader": run.leader,
         "clients": plan.clients,

@@ -19,7 +19,7 @@ STAMP_BYTES: Final = 16
 class Plan:
     """`clients`: how many do one call after the other, so the calls in flight; for a batch each call has `batch`
     operations. It ends after `seconds`, or after `count` calls if that is given and comes first. `reads_percent` of the
-    operations are gets.
+    operations are gets. `redis_endpoints`: HOST:PORT of Redis doors, for the door of that name.
     """
 
     workload: Workload
@@ -38,6 +38,7 @@ class Plan:
     seed: int = 0
     keep: bool = False
     timeout_s: float = 5.0
+    redis_endpoints: tuple[str, ...] = ()
     stem: str = field(default_factory=lambda: f"bench/{secrets.token_hex(4)}/")
 
     @property

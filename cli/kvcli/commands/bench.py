@@ -34,6 +34,15 @@ _DOOR = click.option(
     show_default=True,
     help="; ".join(f"{name}: {entry.help}" for name, entry in DOORS.items()) + ".",
 )
+_REDIS = click.option(
+    "--redis-endpoints",
+    metavar="HOST:PORT,...",
+    envvar="KV_REDIS_ENDPOINTS",
+    show_envvar=True,
+    default="127.0.0.1:6379",
+    show_default=True,
+    help="The Redis doors, for --door redis.",
+)
 
 
 def _frame(command: F) -> F:
@@ -71,6 +80,7 @@ def bench() -> None:
 @bench.command(short_help="Put values, and tell rate and latency.")
 @_LEVEL
 @_DOOR
+@_REDIS
 @_CLIENTS
 @_frame
 @global_options
@@ -82,6 +92,7 @@ def put(**options: Any) -> int:
 @bench.command(short_help="Get values, and tell rate and latency.")
 @_LEVEL
 @_DOOR
+@_REDIS
 @_CLIENTS
 @_frame
 @global_options
@@ -96,6 +107,7 @@ def get(**options: Any) -> int:
 )
 @_LEVEL
 @_DOOR
+@_REDIS
 @_CLIENTS
 @_frame
 @global_options
@@ -117,12 +129,20 @@ def mixed(**options: Any) -> int:
     "--reads", "reads_percent", type=click.IntRange(0, 100), default=0, show_default=True, metavar="N", help=_READS
 )
 @_LEVEL
+@click.option(
+    "--door",
+    type=click.Choice(["batch", "redis"]),
+    default="batch",
+    show_default=True,
+    help="batch: POST /v1/batch; redis: a pipeline of commands.",
+)
+@_REDIS
 @_CLIENTS
 @_frame
 @global_options
 def batch(**options: Any) -> int:
-    """Put or get many keys in each call (POST /v1/batch); latency is that of a call."""
-    return _measure("batch", door="batch", **options)
+    """Put or get many keys in each call, a POST /v1/batch or a pipeline of commands; latency is that of a call."""
+    return _measure("batch", **options)
 
 
 @bench.command(short_help="Put while many watch.")
@@ -136,6 +156,7 @@ def batch(**options: Any) -> int:
 )
 @click.option("--level", type=click.Choice(["quorum", "all"]), default="quorum", show_default=True)
 @_DOOR
+@_REDIS
 @_CLIENTS
 @_frame
 @global_options
@@ -214,14 +235,31 @@ def _measure(workload: str, **options: Any) -> int:
     from kvstore.open_files import raise_limit
 
     chosen = settings()
+    options["redis_endpoints"] = _addresses(options["redis_endpoints"]) if options["door"] == "redis" else ()
     seconds = options.pop("seconds") or (5.0 if options["count"] is None else limits.BENCH_S_MAX)
     plan = Plan(workload, chosen.endpoints, seconds=seconds, timeout_s=chosen.timeout_s, **options)  # type: ignore[arg-type]
     if plan.door == "http" and plan.clients > limits.CLIENT_CONNECTIONS_MAX:
         raise click.UsageError(f"--clients: at most {limits.CLIENT_CONNECTIONS_MAX} with --door http")
+    if plan.door == "redis" and plan.batch * plan.size_bytes > limits.BENCH_PIPELINE_BYTES_MAX:
+        raise click.UsageError(f"--batch: at most {limits.BENCH_PIPELINE_BYTES_MAX:,} bytes of values in a pipeline")
     raise_limit(plan.watches + plan.clients * len(plan.endpoints) + 256)
     run = FanOut(plan) if plan.workload == "watch" else Run(plan)
     uvloop.run(run.go(Live(plan)))
     return _tell(run, chosen.output)
+
+
+def _addresses(told: str) -> tuple[str, ...]:
+    from kvstore.redis.client import parsed
+
+    addresses = tuple(filter(None, (address.strip() for address in told.split(","))))
+    try:
+        for address in addresses:
+            parsed(address)
+    except ValueError as wrong:
+        raise click.UsageError(f"--redis-endpoints: {wrong}") from None
+    if not addresses:
+        raise click.UsageError("--redis-endpoints: name at least one HOST:PORT")
+    return addresses
 
 
 def _tell(run: "Run", mode: Mode) -> int:

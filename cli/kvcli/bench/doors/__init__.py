@@ -42,6 +42,7 @@ class Entry(NamedTuple):
 DOORS: Final[dict[str, Entry]] = {
     "http": Entry("kvcli.bench.doors.http", "a request for each operation"),
     "batch": Entry("kvcli.bench.doors.batch", "the client library puts together what is begun at once"),
+    "redis": Entry("kvcli.bench.doors.redis", "a command on a connection of each client's own"),
 }
 
 
