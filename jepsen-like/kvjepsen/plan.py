@@ -9,18 +9,19 @@ seed = 4
 rate_hz = 200
 expected = "passed"
 
-A fault named `kill+delay` is two that overlap: one on nodes, and one on the network.
+A fault named `kill+delay` is two that overlap: one on nodes, and one on the network. With `doors = ["http", "redis"]`
+every other client speaks Redis, where its workload can.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
 
 from kvjepsen.nemesis import FAULTS, cannot_overlap, parts
-from kvjepsen.workloads import WORKLOADS
+from kvjepsen.workloads import DOORS, HTTP, WORKLOADS, speaking
 from kvstore import limits
 from kvstore.errors import LocalError
 
@@ -50,7 +51,8 @@ class BadPlan(LocalError):
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`rate_hz` operations a second, over all workloads. `expected`: what the verdict has to be, of a mutant say.
 
-    `held_disks`: power is lost by nodes that hold back what is not synced, also where images could be mounted.
+    `held_disks`: power is lost by nodes that hold back what is not synced, also where images could be mounted. `doors`:
+    the ways to the nodes that clients use by turns; a workload that knows only some of them uses those.
     """
 
     title: str = ""
@@ -62,22 +64,32 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rate_hz: float = 300.0
     expected: Literal["passed", "failed"] = "passed"
     held_disks: bool = False
+    doors: tuple[str, ...] = (HTTP,)
 
     def checked(self) -> "Plan":
         """Itself. Raises BadPlan."""
         kinds = [part for name in self.faults for part in parts(name)]
-        for what, names, known in (("workload", self.workloads, WORKLOADS), ("fault", kinds, FAULTS)):
+        every: tuple[tuple[str, Sequence[str], Collection[str]], ...] = (
+            ("workload", self.workloads, WORKLOADS),
+            ("fault", kinds, FAULTS),
+            ("door", self.doors, DOORS),
+        )
+        for what, names, known in every:
             for name in names:
                 if name not in known:
                     raise BadPlan(f"there is no {what} {name!r}; there are {', '.join(known)}")
-        for what, names in (("workload", self.workloads), ("fault", self.faults)):
+        for what, names in (("workload", self.workloads), ("fault", self.faults), ("door", self.doors)):
             if len(set(names)) < len(names):
                 raise BadPlan(f"a {what} is named twice")
         for name in self.faults:
             if why := cannot_overlap(name):
                 raise BadPlan(f"{name}: {why}")
-        if not self.workloads:
-            raise BadPlan("name at least one workload")
+        if not self.workloads or not self.doors:
+            raise BadPlan(f"name at least one {'door' if self.workloads else 'workload'}")
+        mute = [name for name in self.workloads if name not in speaking(self.workloads, self.doors)]
+        if mute:
+            able = ", ".join(speaking(WORKLOADS, self.doors))
+            raise BadPlan(f"{', '.join(mute)}: not through the door {', '.join(self.doors)}; {able} can")
         if not 1 <= self.nodes <= limits.MEMBERS_MAX:
             raise BadPlan(f"{self.nodes} nodes: 1 to {limits.MEMBERS_MAX} are possible")
         if not 1 <= self.seconds <= limits.CHAOS_RUN_S_MAX:
@@ -97,9 +109,10 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """What replays it."""
         faults = ",".join(self.faults) or "none"
         held = " --held-disks" if self.held_disks else ""
+        doors = "" if self.doors == (HTTP,) else f" --door {','.join(self.doors)}"
         return (
             f"kv chaos run --nodes {self.nodes} --workload {','.join(self.workloads)} --nemesis {faults} "
-            f"--time {self.seconds:g} --seed {self.seed} --rate {self.rate_hz:g}{held}"
+            f"--time {self.seconds:g} --seed {self.seed} --rate {self.rate_hz:g}{held}{doors}"
         )
 
 

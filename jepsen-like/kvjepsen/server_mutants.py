@@ -14,6 +14,8 @@ from unittest import mock
 
 from kvjepsen.level_mutants import all_at_a_majority, quorum_read_here, sessions_without_answers
 from kvjepsen.mutants import vote_forgotten
+from kvjepsen.redis_mutants import gets_unasked, nothing_compared, watch_ignored
+from kvjepsen.workloads import HTTP, REDIS
 from kvstore.consensus import raft
 from kvstore.consensus.disk import OsFile
 from kvstore.consensus.journal import Journal
@@ -48,6 +50,7 @@ class Hunt(NamedTuple):
     faults: tuple[str, ...]
     nodes: int = 3
     program: str = "kvjepsen.mutated"
+    doors: tuple[str, ...] = (HTTP,)
 
 
 @contextmanager
@@ -339,6 +342,9 @@ MUTANTS: Final[dict[str, tuple[Mutant, Hunt]]] = {
     "forgetful-watches": (forgetful_watches, Hunt(("watch",), ("kill",))),
     "guard-ignored": (guard_ignored, Hunt(("lock",), ("kill",))),
     "short-leases": (short_leases, Hunt(("lease",), ("kill",))),
+    "watch-ignored": (watch_ignored, Hunt(("register",), ("kill",), doors=(REDIS,))),
+    "nothing-compared": (nothing_compared, Hunt(("counter",), ("kill",), doors=(REDIS,))),
+    "gets-unasked": (gets_unasked, Hunt(("register", "counter"), ("isolate", "delay"), doors=(REDIS,))),
     "stock": (stock, Hunt(("register", "set", "counter"), _STOCK_FAULTS, 3, "kvjepsen.stock_server")),
 }
 

@@ -25,6 +25,9 @@ _LINE_S: Final = 5.0
 @click.option(
     "--workload", "workloads", metavar="W,...", help="What the clients do.  [default: all; 'help' lists them]"
 )
+@click.option(
+    "--door", "doors", metavar="D,...", help="Ways to the nodes, used by turns: http, redis.  [default: http]"
+)
 @click.option("--nemesis", "faults", metavar="F,...", help="What is broken; 'none', 'all'.  [default: ten kinds]")
 @click.option("--time", "seconds", type=float, metavar="SECONDS", help="How long there is load.  [default: 60]")
 @click.option("--seed", type=click.IntRange(0), help="Decides faults and operations.  [default: 1]")
@@ -121,22 +124,30 @@ def _hunted(mutant: str | None, options: dict[str, Any]) -> dict[str, Any]:
     if mutant not in MUTANTS:
         raise click.UsageError(f"the mutants are {', '.join(MUTANTS)}")
     hunt = MUTANTS[mutant][1]
-    usual = {"workloads": ",".join(hunt.workloads), "faults": ",".join(hunt.faults), "nodes": hunt.nodes}
+    usual = {
+        "workloads": ",".join(hunt.workloads),
+        "faults": ",".join(hunt.faults),
+        "nodes": hunt.nodes,
+        "doors": ",".join(hunt.doors),
+    }
     return {name: usual.get(name) if value is None else value for name, value in options.items()}
 
 
 def _plan(scenario: str | None, options: dict[str, Any]) -> "Plan":
     from kvjepsen.nemesis import FAULTS
-    from kvjepsen.plan import Plan, read_scenario
+    from kvjepsen.plan import DEFAULT_WORKLOADS, Plan, read_scenario
+    from kvjepsen.workloads import DOORS, HTTP, speaking
 
     over = {name: value for name, value in options.items() if value is not None}
-    for name in ("workloads", "faults"):
+    for name in ("workloads", "faults", "doors"):
         if name in over:
             over[name] = tuple(part.strip() for part in over[name].split(","))
     if over.get("faults") == ("none",):
         over["faults"] = ()
     if over.get("faults") == ("all",):
         over["faults"] = tuple(FAULTS)
+    if scenario is None and "workloads" not in over and set(over.get("doors", ())) <= set(DOORS):
+        over["workloads"] = speaking(DEFAULT_WORKLOADS, over.get("doors", (HTTP,)))
     return Plan(**over).checked() if scenario is None else read_scenario(scenario, over)
 
 

@@ -2,6 +2,9 @@
 
 A read is at least what was acknowledged before it began, at most what was asked for before it ended; increments of
 unknown outcome may be in it or not. The final value is what was acknowledged plus some of the unknown ones, each once.
+
+An increment whose answer tells where the counter stands then, `{"stands": n}`, is judged like a read that has itself in
+it; and where counters only rise, no two of them stand at the same number.
 """
 
 import bisect
@@ -39,6 +42,8 @@ def check(history: History, *, exactly_once: bool = True) -> Counter:
         unknown += sum(_amount(op) for op in increments if op.outcome == "info")
         judged += len(reads)
         _check_bounds(increments, reads, found, exactly_once)
+        if exactly_once and all(_amount(op) > 0 for op in increments):
+            _check_answers(increments, found)
         if exactly_once:
             _check_final(increments, [op for op in reads if op.client == FINAL], found)
     return Counter(
@@ -66,6 +71,22 @@ def _check_bounds(
             found.note("too low", f"a read shows {value}; at least {low} was acknowledged before", read)
         elif value > high and (exactly_once or not rises):
             found.note("too high", f"a read shows {value}; at most {high} was ever asked for", read)
+
+
+def _check_answers(increments: Sequence[Operation], found: Findings) -> None:
+    certain, possible = _Sums(increments, certain=True), _Sums(increments, certain=False)
+    given: dict[int, Operation] = {}
+    for op in increments:
+        stands = _stands(op)
+        if stands is None:
+            continue
+        low, high = certain.before(op.i) + _amount(op), possible.before(op.ended)
+        if not low <= stands <= high:
+            kind = "too low" if stands < low else "too high"
+            found.note(kind, f"an increment was told {stands}; between {low} and {high} is possible", op)
+        twin = given.setdefault(stands, op)
+        if twin is not op:
+            found.note("told twice", f"two increments were told that the counter stands at {stands}", twin, op)
 
 
 class _Sums:
@@ -100,6 +121,12 @@ def _check_final(increments: Sequence[Operation], reads: Iterable[Operation], fo
                 f"the final value is {read.shown or 0}; {certain} was acknowledged, unknown are {open_amounts[:10]}"
             )
             found.note("wrong sum", problem, read)
+
+
+def _stands(op: Operation) -> int | None:
+    """Where the counter stands by the answer, if that tells it."""
+    stands = op.shown.get("stands") if op.outcome == "ok" and isinstance(op.shown, dict) else None
+    return stands if isinstance(stands, int) else None
 
 
 def _amount(op: Operation) -> int:

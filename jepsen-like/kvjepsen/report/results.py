@@ -113,6 +113,7 @@ class Results(msgspec.Struct):
     python: str = ""
     nodes: list[str] = []
     workloads: list[str] = []
+    doors: list[str] = []
     started: str = ""
     seconds: float = 0.0
     expected: RunVerdict | None = None

@@ -32,12 +32,12 @@ from kvjepsen.judge import Phase, RunVerdict
 from kvjepsen.nemesis import FAULTS, Fault, Field, Injury, Nemesis, parts
 from kvjepsen.nemesis.power import Power
 from kvjepsen.observer import Observer
-from kvjepsen.plan import Plan
+from kvjepsen.plan import BadPlan, Plan
 from kvjepsen.records import Recorder
 from kvjepsen.report.results import RESULTS
 from kvjepsen.report.run import HISTORY
 from kvjepsen.server_mutants import MUTANTS
-from kvjepsen.workloads import WORKLOADS, Arena, Workload
+from kvjepsen.workloads import REDIS, WORKLOADS, Arena, Workload
 from kvstore import __version__
 from kvstore.client import AsyncClient
 from kvstore.errors import KvError, LocalError
@@ -100,6 +100,10 @@ def run(
     """Start a cluster in `out`, or take the one behind `endpoints`, which must be all its nodes; and do what the plan
     says. Raises BadPlan, NotReady, OSError. `mutant`: a bug to build in.
     """
+    if REDIS in plan.doors and endpoints:
+        raise BadPlan("the Redis door is used of a cluster only that the run starts itself")
+    if REDIS in plan.doors and mutant == "stock":
+        raise BadPlan("the published engine has no Redis door")
     obeys = mutant is None or MUTANTS[mutant][1].program == mutated.PROGRAM
     plan = _with_disks(plan.checked()) if obeys else plan.checked()
     out.mkdir(parents=True, exist_ok=True)
@@ -110,7 +114,7 @@ def run(
             env = {**SETTINGS, **({held_disk.VARIABLE: "1"} if plan.held_disks else {})}
             env |= {} if mutant is None else {mutated.VARIABLE: mutant}
             program = faulty.PROGRAM if mutant is None else MUTANTS[mutant][1].program
-            cluster = bring_up(home, plan.nodes, env=env, proxy=True, program=program)
+            cluster = bring_up(home, plan.nodes, env=env, proxy=True, redis=REDIS in plan.doors, program=program)
         except BaseException:
             if (home / "cluster.json").exists():
                 Cluster.open(home).down()
@@ -137,6 +141,12 @@ def _nodes(cluster: Cluster | None, endpoints: tuple[str, ...]) -> dict[str, str
     if cluster is None:
         return {endpoint.removeprefix("http://"): endpoint for endpoint in endpoints}
     return {node.name: node.http for node in cluster.topology.nodes}
+
+
+def _redis_doors(cluster: Cluster | None) -> dict[str, str]:
+    """HOST:PORT by name, of the nodes that have one."""
+    nodes = () if cluster is None else cluster.topology.nodes
+    return {node.name: node.redis for node in nodes if node.redis is not None}
 
 
 async def _conduct(
@@ -173,6 +183,7 @@ async def _conduct(
         "python": platform.python_version(),
         "nodes": list(nodes),
         "workloads": list(plan.workloads),
+        "doors": list(plan.doors),
         "started": left.started.isoformat(timespec="seconds").replace("+00:00", "Z"),
         "seconds": round(time.monotonic() - begun, 1),
         "expected": plan.expected,
@@ -235,7 +246,7 @@ class _Conductor:
         self._stop = asyncio.Event()
         self._over = asyncio.Event()
         self._recorder = Recorder(sink)
-        self._arena = Arena(self._recorder, nodes, plan.seed, self._stop)
+        self._arena = Arena(self._recorder, nodes, plan.seed, self._stop, redis=_redis_doors(cluster), doors=plan.doors)
         self._observer = Observer(nodes, self._recorder)
         rate_hz = plan.rate_hz / len(plan.workloads)
         self._workloads: list[Workload] = [WORKLOADS[name](self._arena, rate_hz) for name in plan.workloads]

@@ -10,6 +10,7 @@ import random
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -19,6 +20,7 @@ from kvstore.client import AsyncClient, WriteResult
 from kvstore.client.txn import TxnResult
 from kvstore.errors import CannotConnect, KvError, LocalError, NotFound, PreconditionFailed
 from kvstore.model.results import Record
+from kvstore.redis.client import RedisClient
 
 WRITE_S_MAX: Final = 2.0
 READ_S_MAX: Final = 1.5
@@ -39,12 +41,30 @@ class Check:
     """The key of each operation that a finding may name, by its `i`."""
 
 
-class Arena:
-    """What all workloads of a run share. `unserved` counts operations that were refused or unanswered."""
+HTTP: Final = "http"
+REDIS: Final = "redis"
+DOORS: Final = (HTTP, REDIS)
 
-    def __init__(self, recorder: Recorder, nodes: Mapping[str, str], seed: int, stop: asyncio.Event) -> None:
+
+class Arena:
+    """What all workloads of a run share. `redis`: HOST:PORT of the Redis door of each node, where there are any.
+    `doors`: those that are to be used. `unserved` counts operations that were refused or unanswered.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        nodes: Mapping[str, str],
+        seed: int,
+        stop: asyncio.Event,
+        *,
+        redis: Mapping[str, str] | None = None,
+        doors: Sequence[str] = (HTTP,),
+    ) -> None:
         self.recorder = recorder
         self.nodes = dict(nodes)
+        self.redis = dict(redis or {})
+        self.doors = tuple(doors)
         self.seed = seed
         self.stop = stop
         self.counts: Counter[str] = Counter()
@@ -63,14 +83,23 @@ class Arena:
 
 
 class Worker:
-    """One client of one node, with one operation at a time."""
+    """One client of one node, with one operation at a time: over HTTP, or through `redis` if it has that."""
 
-    def __init__(self, arena: Arena, name: str, node: str, client: AsyncClient, rng: random.Random) -> None:
+    def __init__(
+        self,
+        arena: Arena,
+        name: str,
+        node: str,
+        client: AsyncClient,
+        rng: random.Random,
+        redis: RedisClient | None = None,
+    ) -> None:
         self.arena = arena
         self.name = name
         self.node = node
         self.client = client
         self.rng = rng
+        self.redis = redis
         self._process = arena.new_process()
 
     async def read(
@@ -111,6 +140,22 @@ class Worker:
                 self.arena.last_revision = max(self.arena.last_revision, result.revision)
                 self._count(self.arena.recorder.ok(line, revision=result.revision, version=result.version))
         return result
+
+    async def change(
+        self,
+        f: str,
+        key: str,
+        value: Any,
+        ask: Callable[[], Awaitable[Any]],
+        show: Callable[[Any], Any] | None = None,
+        **more: Any,
+    ) -> None:
+        """A write whose answer tells no revision. `show`: what the answer shows; else that is what was asked for."""
+        line = self._invoke(f, key, value, **more)
+        answer = await self._served(line, ask)
+        if self.served:
+            shown = {} if show is None else {"value": show(answer)}
+            self._count(self.arena.recorder.ok(line, **shown))
 
     async def transact(
         self, f: str, key: str, value: Any, ask: Callable[[], Awaitable[TxnResult]], **more: Any
@@ -183,16 +228,20 @@ class Worker:
 
 
 class Workload(ABC):
-    """Keys of its own, all below `name/`."""
+    """Keys of its own, all below `name/`. `speaks`: the doors that it can use; `doors`: those that it does use, by
+    turns.
+    """
 
     name: ClassVar[str]
     title: ClassVar[str]
     workers: ClassVar[int] = 8
     plain: ClassVar[bool] = False  # its operations are reads and writes of single keys
     writes_at_one: ClassVar[bool] = False
+    speaks: ClassVar[tuple[str, ...]] = (HTTP,)
 
     def __init__(self, arena: Arena, rate_hz: float) -> None:
         self.arena = arena
+        self.doors = [door for door in arena.doors if door in self.speaks]
         self._pause_s = self.workers / rate_hz
         self._receipts: list[tuple[Line, str]] = []
 
@@ -206,8 +255,12 @@ class Workload(ABC):
         names = list(self.arena.nodes)
         node = names[number % len(names)]
         rng = random.Random(f"{self.arena.seed}/{self.name}/{number}")
-        async with AsyncClient([self.arena.nodes[node]]) as client:
-            worker = Worker(self.arena, f"{self.name}-{number}", node, client, rng)
+        # Shifted once all nodes have had their turn, so that each of them is asked through each door.
+        door = self.doors[(number + number // len(names)) % len(self.doors)]
+        async with AsyncExitStack() as stack:
+            client = await stack.enter_async_context(AsyncClient([self.arena.nodes[node]]))
+            redis = await stack.enter_async_context(RedisClient(self.arena.redis[node])) if door == REDIS else None
+            worker = Worker(self.arena, f"{self.name}-{number}", node, client, rng, redis)
             while not self.arena.stop.is_set():
                 await self.work(worker)
                 await asyncio.sleep(rng.expovariate(1 / self._pause_s))
@@ -233,11 +286,19 @@ class Workload(ABC):
                     self.arena.counts[f"receipts {found.state} {found.reason or ''}".strip()] += 1
 
     async def final(self) -> None:
-        """Reads of all keys, at QUORUM and at ONE on every node, as client `final`."""
-        keys = list(self.keys())
-        for level, nodes in (("quorum", list(self.arena.nodes)[:1]), ("one", list(self.arena.nodes))):
-            for node in nodes:
-                await self._final_at(node, level, keys)
+        """Reads of all keys, at QUORUM and at ONE on every node, as client `final`.
+
+        At QUORUM through both doors, if both are used: over HTTP on the first node, by Redis on the last.
+        """
+        nodes, keys = list(self.arena.nodes), list(self.keys())
+        await self._final_at(nodes[0], "quorum", keys)
+        if REDIS in self.doors:
+            await self._final_by_redis(nodes[-1], "quorum")
+        for node in nodes:
+            if HTTP in self.doors:
+                await self._final_at(node, "one", keys)
+            else:
+                await self._final_by_redis(node, "one")
 
     async def _final_at(self, node: str, level: str, keys: Sequence[str]) -> None:
         waiting = iter(keys)
@@ -251,6 +312,15 @@ class Workload(ABC):
 
             await asyncio.gather(*(some() for _ in range(_IN_FLIGHT)))
 
+    async def _final_by_redis(self, node: str, level: str) -> None:
+        async with (
+            AsyncClient([self.arena.nodes[node]]) as client,
+            RedisClient(self.arena.redis[node]) as redis,
+        ):
+            worker = Worker(self.arena, FINAL, node, client, random.Random(0), redis)
+            for key in self.keys_by_redis():
+                await self.final_read_by_redis(worker, key, level)
+
     async def final_read(self, worker: Worker, key: str, level: str, floor: int | None) -> None:
         """One read of one key, after everything is healed."""
         raw = key.encode()
@@ -261,6 +331,14 @@ class Workload(ABC):
             level=level,
             revision=floor,
         )
+
+    async def final_read_by_redis(self, worker: Worker, key: str, level: str) -> None:
+        """The same through the Redis door, by a workload that speaks it."""
+        raise NotImplementedError
+
+    def keys_by_redis(self) -> Iterable[str]:
+        """The keys that the Redis door shows as they are meant."""
+        return self.keys()
 
     def show(self, record: Record) -> Any:
         """What a record stands for in the history."""
