@@ -16,9 +16,10 @@ from kvjepsen.runners.live import HISTORY, RESULTS, run
 
 
 def test_a_run_with_every_workload_passes_and_tells_of_everything(tmp_path: Path) -> None:
-    """The sample of every run of the tests: six workloads, a power loss, two faults at once, a partition."""
+    """The sample of every run of the tests: six workloads, a power loss, two faults at once, a partition; every other
+    client of registers and counters speaks Redis."""
     faults = ("power", "kill-leader+delay", "isolate-leader")
-    plan = Plan(nodes=3, faults=faults, seconds=12, seed=5, held_disks=True)
+    plan = Plan(nodes=3, faults=faults, seconds=12, seed=5, held_disks=True, doors=("http", "redis"))
     told = run(plan, tmp_path / "out", say=print)
     document = json.loads((told.directory / RESULTS).read_text())
     assert (told.verdict, document["problem"], document["vacuous"]) == ("passed", None, [])
@@ -27,6 +28,7 @@ def test_a_run_with_every_workload_passes_and_tells_of_everything(tmp_path: Path
     assert set(document["operations"]["by_workload"]) == set(plan.workloads)
     assert {check["check"] for check in document["checks"]} == {
         "linearizable",
+        "at one",
         "set",
         "append",
         "counter",
@@ -39,6 +41,10 @@ def test_a_run_with_every_workload_passes_and_tells_of_everything(tmp_path: Path
     }
     assert document["checks"][0]["counts"]["undecided"] == 0
     history = read_history(told.directory / HISTORY, "jsonl")
+    assert any(op.f == "increment" and isinstance(op.shown, dict) for op in history.operations)
+    # In the end registers are read through both doors; only HTTP tells revisions.
+    finals = [op for op in history.final_reads() if (op.key or "").startswith("register/") and op.shown is not None]
+    assert {op.revision is None for op in finals} == {True, False}
     assert {fault.f for fault in history.faults} >= {injury["fault"] for injury in document["faults"]}
     assert history.final_reads()
     assert not (told.directory / "cluster").exists()
@@ -63,6 +69,13 @@ def test_transactions_watches_locks_and_leases_keep_their_promises(tmp_path: Pat
 @pytest.mark.long
 @pytest.mark.parametrize("scenario", ["transactions", "watchers", "locks", "leases"])
 def test_transactions_watches_locks_and_leases_under_many_faults(scenario: str, tmp_path: Path) -> None:
+    told = run(read_scenario(scenario, {}), tmp_path / "out", say=print)
+    assert (told.verdict, told.document["vacuous"], told.document["problem"]) == ("passed", [], None)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("scenario", ["redis-door", "redis-power", "both-doors"])
+def test_the_redis_door_keeps_its_promises_under_many_faults(scenario: str, tmp_path: Path) -> None:
     told = run(read_scenario(scenario, {}), tmp_path / "out", say=print)
     assert (told.verdict, told.document["vacuous"], told.document["problem"]) == ("passed", [], None)
 

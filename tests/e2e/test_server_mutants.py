@@ -1,4 +1,4 @@
-"""Servers with a bug built in: a run of the harness accuses each. One in every run of the tests, all in long ones."""
+"""Servers with a bug built in: a run of the harness accuses each. Two in every run of the tests, all in long ones."""
 
 from pathlib import Path
 
@@ -22,13 +22,15 @@ def hunted(mutant: str, seed: int, seconds: float, out: Path, *, held_disks: boo
         seconds=seconds,
         seed=seed,
         expected="failed",
+        doors=hunt.doors,
         held_disks=held_disks,
     )
     return run(plan, out, mutant=mutant, say=print).verdict
 
 
-def test_a_compare_and_set_that_does_not_compare_is_found(tmp_path: Path) -> None:
-    assert hunted("condition-ignored", SEEDS[0], 3, tmp_path / "out") == "failed"
+@pytest.mark.parametrize("mutant", ["condition-ignored", "watch-ignored"])
+def test_a_compare_and_set_that_does_not_compare_is_found_by_each_door(mutant: str, tmp_path: Path) -> None:
+    assert hunted(mutant, SEEDS[0], 3, tmp_path / "out") == "failed"
 
 
 @pytest.mark.long

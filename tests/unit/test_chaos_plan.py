@@ -6,9 +6,10 @@ import click
 import pytest
 
 from kvcli import main
-from kvcli.commands.chaos_run import run_chaos
+from kvcli.commands.chaos_run import _hunted, _plan, run_chaos
 from kvjepsen.nemesis import FAULTS, parts
-from kvjepsen.plan import BadPlan, Plan, read_scenario, scenario_names
+from kvjepsen.plan import DEFAULT_WORKLOADS, BadPlan, Plan, read_scenario, scenario_names
+from kvjepsen.runners.live import run
 from kvjepsen.suite import plans
 from kvjepsen.workloads import WORKLOADS
 
@@ -37,6 +38,10 @@ def test_together_the_scenarios_use_every_fault_and_every_workload() -> None:
         ({"faults": ("kill+isolatte",)}, "there is no fault 'isolatte'"),
         ({"faults": ("isolate+kill",)}, "two at once are one of kill"),
         ({"workloads": ()}, "at least one workload"),
+        ({"doors": ()}, "at least one door"),
+        ({"doors": ("grpc",)}, "there is no door 'grpc'"),
+        ({"doors": ("http", "http")}, "named twice"),
+        ({"doors": ("redis",)}, "set, append, levels, mixed: not through the door redis; register, counter can"),
         ({"nodes": 0}, "0 nodes"),
         ({"seconds": 0.5}, "0.5 s"),
         ({"rate_hz": 0.0}, "0 operations a second"),
@@ -84,6 +89,48 @@ def test_the_command_of_a_plan_makes_the_same_plan() -> None:
         4,
         50.0,
     )
+
+
+def test_the_command_of_a_plan_names_its_doors() -> None:
+    plan = Plan(workloads=("set", "register"), doors=("http", "redis"))
+    with click.Context(run_chaos, info_name="run") as above:
+        given = run_chaos.make_context("run", plan.command().split()[3:], parent=above).params
+    assert given["doors"] == "http,redis"
+    assert "--door" not in Plan().command()
+
+
+@pytest.mark.parametrize(
+    ("options", "workloads", "doors"),
+    [
+        ({}, DEFAULT_WORKLOADS, ("http",)),
+        ({"doors": "redis"}, ("register", "counter"), ("redis",)),
+        ({"doors": "http,redis"}, DEFAULT_WORKLOADS, ("http", "redis")),
+        ({"doors": "redis", "workloads": "counter"}, ("counter",), ("redis",)),
+        ({"mutant": "watch-ignored"}, ("register",), ("redis",)),
+    ],
+)
+def test_where_no_workload_is_named_those_run_that_know_the_door(
+    options: dict, workloads: tuple[str, ...], doors: tuple[str, ...]
+) -> None:
+    mutant = options.pop("mutant", None)
+    names = ("workloads", "faults", "doors", "nodes")
+    plan = _plan(None, _hunted(mutant, {name: options.get(name) for name in names}))
+    assert (plan.workloads, plan.doors) == (workloads, doors)
+
+
+def test_some_scenarios_use_the_redis_door_alone_and_some_both() -> None:
+    doors = {read_scenario(name, {}).doors for name in scenario_names()}
+    assert doors == {("http",), ("redis",), ("http", "redis")}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [({"endpoints": ("http://127.0.0.1:1",)}, "the run starts itself"), ({"mutant": "stock"}, "no Redis door")],
+)
+def test_what_has_no_redis_door_is_not_asked_through_it(given: dict, said: str, tmp_path: Path) -> None:
+    with pytest.raises(BadPlan, match=said):
+        run(Plan(workloads=("register",), doors=("redis",)), tmp_path / "out", **given)
+    assert not (tmp_path / "out").exists()
 
 
 def test_every_round_of_a_suite_has_other_seeds_and_folders() -> None:

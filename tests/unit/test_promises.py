@@ -14,6 +14,7 @@ from kvjepsen.checking import (
     sessions,
     set_full,
     staleness,
+    written,
 )
 from kvjepsen.checking.verdict import FINDINGS_MAX, Findings, Result, Verdict, first, worst
 from kvjepsen.records import Observation, Operation
@@ -318,6 +319,22 @@ class TestCounter:
         for shown, right in ((1, True), (-2, True), (0, False), (-3, False), (5, False)):
             assert (kinds(counter.check(history(*adds, final(shown, (6, 7))))) == []) is right
 
+    @pytest.mark.parametrize(
+        ("stands", "wrong"), [(0, ["too low"]), (2, ["too low"]), (3, []), (8, []), (9, ["too high"]), (None, [])]
+    )
+    def test_what_an_increment_was_told_has_itself_in_it(self, stands: int | None, wrong: list[str]) -> None:
+        told = op("increment", 2, (3, 4), shown={"stands": stands})
+        adds = (op("increment", 1, (0, 1)), op("increment", 5, (2, 9)), told)
+        assert kinds(counter.check(history(*adds))) == wrong
+
+    def test_two_increments_are_not_told_the_same(self) -> None:
+        told = [op("increment", 1, at, shown={"stands": 2}) for at in ((0, 5), (1, 6))]
+        assert kinds(counter.check(history(*told))) == ["told twice"]
+        # Where a counter also falls it may be; and a door that repeats increments promises nothing.
+        fallen = [*told, op("increment", -1, (2, 7))]
+        assert kinds(counter.check(history(*fallen))) == []
+        assert kinds(counter.check(history(*told), exactly_once=False)) == []
+
     def test_other_keys_and_sums_too_wide_to_try(self) -> None:
         wide = (op("increment", 1 << 21, (0, None)), op("write", 5, (1, 2), key="y"), op("read", 5, (3, 4), key="y"))
         result = counter.check(history(*wide, final(77, (6, 7))))
@@ -327,6 +344,40 @@ class TestCounter:
         assert self.check(op("read", 99, (4, 5), level="one")) == []
         result = counter.check(history(*self.ADDS))
         assert (result.verdict, result.acknowledged, result.unknown, result.reads) == (UNKNOWN, 6, 2, 0)
+
+
+class TestWritten:
+    """Reads at ONE show what somebody has asked for."""
+
+    WRITES = (
+        op("write", "a", (0, 1)),
+        op("cas", ["a", "b"], (2, None)),
+        op("write", "c", (3, 4), fail="no_quorum"),
+        op("write", "late", (20, 21)),
+    )
+
+    @pytest.mark.parametrize(
+        ("shown", "wrong"),
+        [
+            ("a", []),
+            ("b", []),
+            (None, []),
+            ("c", ["refused"]),
+            ("z", ["never asked for"]),
+            ("late", ["never asked for"]),
+        ],
+    )
+    def test_a_value(self, shown: str | None, wrong: list[str]) -> None:
+        assert kinds(written.check(history(*self.WRITES, op("read", shown, (7, 8), level="one")))) == wrong
+
+    def test_of_another_key_is_not_one_of_this(self) -> None:
+        assert kinds(written.check(history(*self.WRITES, op("read", "a", (7, 8), key="y", level="one")))) == [
+            "never asked for"
+        ]
+
+    def test_other_levels_are_judged_elsewhere(self) -> None:
+        result = written.check(history(*self.WRITES, op("read", "z", (7, 8), level="quorum")))
+        assert (result.verdict, result.reads) == (UNKNOWN, 0)
 
 
 class TestAppends:

@@ -98,6 +98,7 @@ def _glance(results: Results) -> Html:
         ("unknown outcome", f"{counts.info:,}"),
         ("faults injected", f"{len(results.faults):,}"),
         ("workloads", words.names(results.workloads) or "none"),
+        ("doors", words.names(results.doors) or "http"),
         ("nodes", words.names(results.nodes) or "none"),
         ("seed", "-" if results.seed is None else str(results.seed)),
         ("started", results.started or "-"),
