@@ -22,6 +22,7 @@ from kvjepsen.nemesis.fault import READY_S_MAX, Fault, Field, Sign, Struck
 from kvjepsen.nemesis.kinds import FAULTS
 
 _FOUND_S_MAX: Final = 5.0
+_SHOWN_S: Final = 0.5
 
 
 @dataclass
@@ -86,7 +87,7 @@ class Nemesis:
 
     async def inflict(self, name: str, stop: asyncio.Event | None = None) -> list[Injury]:
         """One fault, or the two of `name`, from the beginning until every node is ready again; shorter if `stop` is
-        set. Raises NotReady.
+        set, but long enough to be seen. Raises NotReady.
         """
         before = await self._signs()
         faults = [FAULTS[part] for part in parts(name)]
@@ -100,8 +101,11 @@ class Nemesis:
                     self._field.hit.update(struck[-1].nodes)
                     injuries.append(self._begin(fault, struck[-1], before.leader))
                 held_s = self._field.rng.uniform(*faults[0].held_s) if struck[0].held_s is None else struck[0].held_s
+                # What ends at once, because the run was over when it began, has no time to show any effect.
+                short_s = min(held_s, _SHOWN_S)
+                await asyncio.sleep(short_s)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for((stop or asyncio.Event()).wait(), held_s)
+                    await asyncio.wait_for((stop or asyncio.Event()).wait(), held_s - short_s)
             cluster = self._field.cluster
             await self._field.blocking(cluster.wait_ready, cluster.topology.names, READY_S_MAX)
         finally:
