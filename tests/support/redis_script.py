@@ -32,9 +32,14 @@ class Door:
             writer.close()
 
     @asynccontextmanager
-    async def open(self, *first: tuple[bytes, ...]) -> AsyncIterator[RedisClient]:
+    async def listening(self) -> AsyncIterator[str]:
+        """HOST:PORT, as long as it is there."""
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        async with RedisClient(f"127.0.0.1:{port}", *first) as client:
-            yield client
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         server.close()
+
+    @asynccontextmanager
+    async def open(self, *first: tuple[bytes, ...]) -> AsyncIterator[RedisClient]:
+        """A client of it."""
+        async with self.listening() as address, RedisClient(address, *first) as client:
+            yield client

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from kvcli.bench.plan import Operation, Plan
 from kvstore.errors import KvError, LocalError
-from kvstore.redis.client import Command, RedisClient
+from kvstore.redis.client import RedisClient
 
 
 class RedisCaller:
@@ -34,15 +34,8 @@ async def open_callers(plan: Plan) -> AsyncIterator[Sequence[RedisCaller]]:
     async with AsyncExitStack() as stack:
         callers = []
         for number in range(plan.clients):
-            client = RedisClient(plan.redis_endpoints[number % len(plan.redis_endpoints)], *_levels(plan))
+            address = plan.redis_endpoints[number % len(plan.redis_endpoints)]
+            # A server that is not of this store does not know it, and is not measured by mistake.
+            client = RedisClient(address, (b"KV.LEVEL", plan.level.encode()))
             callers.append(RedisCaller(await stack.enter_async_context(client), plan.timeout_s))
         yield callers
-
-
-def _levels(plan: Plan) -> tuple[Command, ...]:
-    """What a connection begins with, so that its operations have the level of the plan."""
-    if plan.level == "quorum":
-        return ()
-    if plan.level == "one" and plan.reads_percent == 100:
-        return ((b"READONLY",),)
-    return ((b"KV.LEVEL", plan.level.encode()),)
