@@ -135,6 +135,14 @@ async def test_compare_and_set_by_watch_and_exec(
         assert (told.last().outcome, told.last().error, told.door.commands[-1]) == (outcome, error, last)
 
 
+async def test_a_watch_whose_key_could_not_be_read_is_not_left_behind() -> None:
+    async with recorded(OK, b"-TIMEOUT x\r\n", OK, value(1), OK, QUEUED, DONE) as told:
+        for key in (KEY, "register/1"):
+            await RedisRegister(told.worker).cas(key, Seen(1), 2, "quorum")
+        assert [op.outcome for op in told.history().operations] == ["fail", "ok"]
+        assert told.door.connections == 2
+
+
 async def test_what_is_absent_is_created_by_set_nx_or_by_watch_and_exec() -> None:
     seen = set()
     for seed in range(8):

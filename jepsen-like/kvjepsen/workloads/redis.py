@@ -73,6 +73,7 @@ class RedisRegister:
         try:
             *_, there = await _all(worker, ((b"WATCH", raw), (b"GET", raw)), level="quorum", timeout_s=READ_S_MAX)
         except (KvError, LocalError) as failed:
+            _redis(worker).close()  # what is watched by then must not decide about another key
             raise NothingWritten(str(failed)) from failed
         if _decoded(there) != old:
             await _redis(worker).ask((b"UNWATCH",), timeout_s=READ_S_MAX)
