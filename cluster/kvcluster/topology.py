@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from kvcluster.claims import claim, claimed
 from kvstore import limits
 from kvstore.errors import LocalError
 
@@ -131,6 +132,7 @@ class Topology:
         links = [{"from": link.source, "to": link.target, "port": link.port} for link in self.links]
         document = {"version": _VERSION, "token": self.token, "nodes": nodes, "links": links}
         write_atomically(self.directory / FILE_NAME, json.dumps(document, indent=2) + "\n")
+        claim((port for name in self.processes for port in self.ports(name)), self.directory / FILE_NAME)
 
     def node(self, name: str) -> NodeSpec:
         """The node called `name`. Raises UnknownNode."""
@@ -190,7 +192,7 @@ class Topology:
 
 
 def free_ports(count: int) -> list[int]:
-    """`count` TCP ports that nothing uses now, all held until the last one is chosen.
+    """`count` TCP ports that nothing uses now, nor any cluster's node will, all held until the last one is chosen.
 
     They lie outside the range from which the kernel takes the source ports of outgoing connections, if there is room:
     inside it, a peer that keeps dialling a dead node's port would sooner or later be given that very port as its own
@@ -199,6 +201,8 @@ def free_ports(count: int) -> list[int]:
     with ExitStack() as held:
         ports: list[int] = []
         for candidate in _candidates():
+            if claimed(candidate):
+                continue
             holder = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
             try:
                 holder.bind((HOST, candidate))

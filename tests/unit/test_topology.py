@@ -129,6 +129,19 @@ def test_a_port_in_use_is_passed_over(monkeypatch: pytest.MonkeyPatch, taken_por
     assert free_ports(1) == [spare]
 
 
+def test_a_port_of_a_cluster_whose_nodes_are_down_is_passed_over_until_the_cluster_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = Topology.create(tmp_path, 1)
+    there.save()
+    theirs, spare = there.nodes[0].peer_port, free_ports(1)[0]
+    monkeypatch.setattr(topology, "_candidates", lambda: [theirs, spare])
+    assert port_is_free(theirs)
+    assert free_ports(1) == [spare]
+    (tmp_path / topology.FILE_NAME).unlink()
+    assert free_ports(1) == [theirs]
+
+
 def test_no_candidate_left_takes_any_free_port(monkeypatch: pytest.MonkeyPatch, taken_port: int) -> None:
     monkeypatch.setattr(topology, "_candidates", lambda: [taken_port])
     first, second = free_ports(2)
