@@ -168,6 +168,9 @@ class Engine(Protocol):
     def read_index(self, done: ReadDone) -> None:
         """Confirm this leadership after now."""
 
+    def tell_commit(self) -> None:
+        """A follower is to hear of the commit index now, and not with the next entries, if this node leads."""
+
     def staleness_s(self) -> float:
         """How old the applied state may be at most; infinity if that is not known."""
 

@@ -183,6 +183,11 @@ class Journal:
         return self._group.only_entries
 
     @property
+    def failed(self) -> bool:
+        """Whether it takes nothing any more."""
+        return self._failed is not None
+
+    @property
     def under_way(self) -> bool:
         """Whether a sync is being carried out beside the loop."""
         return self._beside is not None

@@ -27,7 +27,10 @@ from kvstore.errors import NoLeader
 _logger = structlog.get_logger()
 
 # A new commit index travels with the next entries; without any it is told after this time, so that followers can apply.
+# Where entries follow each other within the second time, that is what is waited for the next. Who waits for a read that
+# a follower has asked for is told at once.
 COMMIT_UNTOLD_S_MAX = 0.002
+COMMIT_UNTOLD_BUSY_S_MAX = 0.01
 
 
 class Leadership:
@@ -41,6 +44,9 @@ class Leadership:
         self._seq = 0
         self._all: list[tuple[int, AllDone]] = []
         self._told_commit = 0
+        self._last_index = context.last[1]
+        self._appended_s = float("-inf")
+        self._patience_s = COMMIT_UNTOLD_S_MAX
         self._tell_commit_at = float("inf")
         self._majority_age_us = UNCONFIRMED_US
 
@@ -134,12 +140,16 @@ class Leadership:
         core = self._context.core
         age_s = self._context.now_s - self.confirmed_s()
         self._majority_age_us = int(age_s * 1e6) + 1 if age_s < 1e6 else UNCONFIRMED_US
+        if (last := self._context.last[1]) > self._last_index:
+            busy = self._context.now_s - self._appended_s < COMMIT_UNTOLD_BUSY_S_MAX
+            self._patience_s = COMMIT_UNTOLD_BUSY_S_MAX if busy else COMMIT_UNTOLD_S_MAX
+            self._last_index, self._appended_s = last, self._context.now_s
         untold = core.commit_index > self._told_commit
         due = due or self._tell_commit_at < self._context.now_s or (untold and bool(self._all))
         if due:
             self._told_commit, self._tell_commit_at = core.commit_index, float("inf")
         elif untold and self._tell_commit_at == float("inf"):
-            self._tell_commit_at = self._context.now_s + COMMIT_UNTOLD_S_MAX
+            self._tell_commit_at = self._context.now_s + self._patience_s
         for peer, progress in self.progress.items():
             if self._context.transport.peer(peer) is None:
                 continue
@@ -152,6 +162,11 @@ class Leadership:
                 self._send_chunks(peer, progress.snapshot)
             if due and not sent:
                 self._send_append(peer, [])
+
+    def tell_commit(self) -> None:
+        """Somebody waits to hear of it at a follower."""
+        if self._context.core.commit_index > self._told_commit:
+            self._tell_commit_at = 0.0
 
     def _send_entries(self, peer: str, progress: Progress, due: bool) -> bool:
         core, log = self._context.core, self._context.journal.entries

@@ -121,6 +121,12 @@ class Member(Outlook):
         self.leadership.read(done)
         self.kick()
 
+    def tell_commit(self) -> None:
+        """A follower is to hear of the commit index now, if this node leads."""
+        if self.leadership is not None:
+            self.leadership.tell_commit()
+            self.kick()
+
     def when_fresher(self, than_s: float, done: Callable[[], None]) -> None:
         """Call `done` once the applied state is at most `than_s` old; never, if it does not become so."""
         self._fresher.add(than_s, done)
@@ -398,7 +404,10 @@ class Member(Outlook):
 
     def _synced_beside(self, began: float) -> None:
         self._synced(self._clock.monotonic() - began)
-        self.kick()
+        journal = self._journal
+        counts = journal.durable_index > self._core.commit_index  # mostly the others were faster
+        if counts or journal.dirty or journal.failed or self._handover is not None:
+            self.kick()
 
     def _stall(self) -> None:
         """Even what is kept of the reserve is used up: it takes hundreds of elections on a disk that is full for good.

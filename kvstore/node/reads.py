@@ -135,9 +135,11 @@ class QuorumReads:
         future: asyncio.Future[int] = self._site.loop.create_future()
         self._engine.read_index(partial(_finish, future))
         try:
-            return [await self._site.deadlines.wait(future, self._site.in_s(ASK_AGAIN_S))]
+            index = await self._site.deadlines.wait(future, self._site.in_s(ASK_AGAIN_S))
         except Expired:
             raise NoLeader("no majority confirmed the leader in time", read=True) from None
+        self._engine.tell_commit()
+        return [index]
 
 
 def _finish(future: "asyncio.Future[int]", index: int, error: BaseException | None) -> None:

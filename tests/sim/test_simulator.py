@@ -41,7 +41,7 @@ FOUND_BY = {
     "pruned-when-sent": range(10),
     "no-drain": range(31, 50),
     "no-overlay": range(33, 50),
-    "delay-is-free": range(24, 50),
+    "delay-is-free": range(124, 140),
     "clock-not-merged": range(10),
     "sessions-without-answers": range(33, 50),
     "keys-without-answers": range(10),
