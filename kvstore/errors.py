@@ -6,10 +6,14 @@ client library raises the same class again, the CLI turns it into an exit code.
 
     KvError
       BadRequest            400 bad_request           not_applied   exit 7
+      Unauthenticated       401 unauthenticated       not_applied   exit 6
+      Forbidden             403 forbidden             not_applied   exit 6
       NotFound              404 key_not_found         not_applied   exit 1
       RouteNotFound         404 route_not_found       not_applied   exit 7
       MethodNotAllowed      405 method_not_allowed    not_applied   exit 7
       LeaseNotFound         404 lease_not_found       not_applied   exit 1
+      AuthNotFound          404 auth_not_found        not_applied   exit 1
+      AuthRefused           409 auth_refused          not_applied   exit 4
       IdempotencyConflict   409 idempotency_conflict  not_applied   exit 7
       IdempotencyExpired    409 idempotency_expired   unknown       exit 5
       MembershipRefused     409 membership_refused    not_applied   exit 4
@@ -18,6 +22,7 @@ client library raises the same class again, the CLI turns it into an exit code.
       TooLarge              413 too_large             not_applied   exit 7
       KeyTooLong            414 too_large             not_applied   exit 7
       Overloaded            429 overloaded            not_applied   exit 4
+      TooManyTries          429 too_many_tries        not_applied   exit 6
       InternalError         500 internal              unknown       exit 8
       Divergence            500 divergence            -             exit 8
       Unavailable           503 ...                   not_applied   exit 4
@@ -27,6 +32,7 @@ client library raises the same class again, the CLI turns it into an exit code.
         Discarded               discarded
         NotAVoter               not_a_voter
         UpgradeIncomplete       upgrade_incomplete
+        AuthChanged             auth_changed
       DeadlineExceeded      504 timeout               unknown, or committed for ALL   exit 5
       StorageFull           507 storage_full          not_applied   exit 4
     LocalError (never crosses the wire)
@@ -115,6 +121,20 @@ class BadRequest(KvError):
     default_outcome = "not_applied"
 
 
+class Unauthenticated(KvError):
+    """Who asks is not known: no token, or one that is not good (any more), or a wrong user or password."""
+
+    code, status, exit_code, title = "unauthenticated", 401, 6, "Unauthenticated"
+    default_outcome = "not_applied"
+
+
+class Forbidden(KvError):
+    """Who asks is known, and may not do this. Says nothing about what is there."""
+
+    code, status, exit_code, title = "forbidden", 403, 6, "Forbidden"
+    default_outcome = "not_applied"
+
+
 class NotFound(KvError):
     """The key is absent."""
 
@@ -133,6 +153,20 @@ class MethodNotAllowed(KvError):
     """The path exists, the method does not."""
 
     code, status, exit_code, title = "method_not_allowed", 405, 7, "Method not allowed"
+    default_outcome = "not_applied"
+
+
+class AuthNotFound(KvError):
+    """No such user, role or permission."""
+
+    code, status, exit_code, title = "auth_not_found", 404, 1, "No such user, role or permission"
+    default_outcome = "not_applied"
+
+
+class AuthRefused(KvError):
+    """A change of users or roles, or an enabling of auth, that cannot be made; the detail says why."""
+
+    code, status, exit_code, title = "auth_refused", 409, 4, "Change of users or roles refused"
     default_outcome = "not_applied"
 
 
@@ -214,6 +248,14 @@ class Overloaded(KvError):
     default_retry_after_s = 1.0  # a peer's refusal comes without a time
 
 
+class TooManyTries(KvError):
+    """Passwords were tried too often, for this user or from this address."""
+
+    code, status, exit_code, title = "too_many_tries", 429, 6, "Too many tries"
+    default_outcome = "not_applied"
+    default_retry_after_s = 5.0
+
+
 class InternalError(KvError):
     """A fault of the server."""
 
@@ -265,6 +307,12 @@ class UpgradeIncomplete(Unavailable):
     """A member does not know this operation yet, or cannot be asked whether it does: `missing` names them."""
 
     code, title = "upgrade_incomplete", "Upgrade incomplete"
+
+
+class AuthChanged(Unavailable):
+    """Users or roles changed again and again while this was under way, or auth was enabled: it was not carried out."""
+
+    code, title = "auth_changed", "Users or roles changed"
 
 
 class DeadlineExceeded(KvError):

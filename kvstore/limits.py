@@ -110,6 +110,37 @@ BATCH_PART_OPS_MAX: Final = 1_024
 BATCH_PART_BYTES_MAX: Final = 1 << 20
 BATCH_ALL_READS_MAX: Final = 32
 
+# Users, roles, passwords and tokens. How many users and roles there may be is replicated.
+AUTH_NAME_CHARS_MAX: Final = 128
+PASSWORD_BYTES_MIN: Final = 8
+PASSWORD_BYTES_MAX: Final = 256
+PASSWORD_RECORD_BYTES_MAX: Final = 256
+SIGNING_KEY_BYTES: Final = 32
+TOKEN_CHARS_MAX: Final = 4_096
+TOKENS_CACHED_MAX: Final = 4_096
+TOKEN_S_MIN: Final = 10
+TOKEN_S_MAX: Final = 86_400
+TOKEN_CLOCK_S_MAX: Final = 30.0
+TOKEN_KEYS_MAX: Final = 64
+TOKEN_KEYS_FILE_BYTES_MAX: Final = 256 << 10
+TOKEN_KEYS_LOOK_S: Final = 1.0
+# Passwords that are hashed at a time, and that wait for it; how often one may be tried, by user and address, and by
+# address alone: so many at once, and one more each so many seconds; and how many of both are remembered.
+PASSWORD_WORKERS_MAX: Final = 2
+PASSWORDS_WAITING_MAX: Final = 32
+LOGIN_TRIES_MAX: Final = 5
+LOGIN_TRY_EVERY_S: Final = 5.0
+LOGIN_ADDRESS_TRIES_MAX: Final = 50
+LOGIN_ADDRESS_TRY_EVERY_S: Final = 0.5
+LOGIN_TRIES_KEPT_MAX: Final = 8_192
+# How often a write is checked anew because users or roles have changed while it was under way.
+AUTH_ROUNDS_MAX: Final = 8
+# The audit log: what waits to be written, and its files.
+AUDIT_WAITING_MAX: Final = 8_192
+AUDIT_FILE_BYTES_MAX: Final = 64 << 20
+AUDIT_FILES_MAX: Final = 8
+AUDIT_KEY_BYTES_MAX: Final = 256
+
 # One entry of the log, and the operations that wait to be put into one.
 ENTRY_BYTES_MAX: Final = 4 << 20
 ENTRY_OPS_MAX: Final = 4_096

@@ -11,11 +11,12 @@ import time
 from typing import Any, Final
 
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.http_exceptions import LineTooLong
 
 from kvstore import limits
 from kvstore.errors import BadRequest, InternalError, KeyTooLong, KvError, MethodNotAllowed, Overloaded, RouteNotFound
+from kvstore.guard import Gate, GuardedStore
 from kvstore.http import openapi, parse, reference
 from kvstore.http.answer import Answer
 from kvstore.http.bodies import Bodies
@@ -23,7 +24,7 @@ from kvstore.http.connections import Connections
 from kvstore.http.kv import Door, stamp_line
 from kvstore.http.problems import Refused, problem
 from kvstore.http.routes import GIVEN, Route, by_path
-from kvstore.http.store import Store
+from kvstore.http.store import NodeStore
 from kvstore.http.waiting import Waiting
 from kvstore.telemetry.metrics import HttpMeter, Metrics
 
@@ -38,14 +39,17 @@ class HttpServer:
 
     def __init__(
         self,
-        store: Store,
+        store: NodeStore,
         metrics: Metrics,
         *,
         listen: tuple[str, int],
+        gate: Gate | None = None,
         shutdown_s: float = limits.HTTP_SHUTDOWN_S_MAX,
         drain_s: float = limits.HTTP_DRAIN_S_MAX,
     ) -> None:
-        self._door = Door(store, metrics, Bodies(), openapi.encoded, reference.encoded, Waiting())
+        self._store = store
+        self._gate = gate or Gate(store)
+        self._door = Door(store, metrics, Bodies(), openapi.encoded, reference.encoded, Waiting(), self._gate)
         self._listen = listen
         self._shutdown_s = shutdown_s
         self._drain_s = drain_s
@@ -91,7 +95,7 @@ class HttpServer:
             return
         self._closing = True
         self._listener.close()
-        self._door.store.end_watches()
+        self._store.end_watches()
         self._door.waiting.end()
         await self._connections.close(self._drain_s, self._shutdown_s)
         await self._listener.wait_closed()
@@ -112,13 +116,40 @@ class HttpServer:
         else:
             route, meter = found
             try:
-                answer = await route.handler(self._door, request, raw_key, query)
+                door = self._admitted(route, request) if self._gate.enabled else self._door
+                answer = await route.handler(door, request, raw_key, query)
                 self._finish(request, answer, request_id, ok=True)
             except Exception as failed:
                 answer = self._failed(failed, route, query, request_id)
                 self._finish(request, answer, request_id, ok=False)
         meter.done(answer.status, answer.level, time.perf_counter() - started)
         return answer
+
+    def _admitted(self, route: Route, request: web.BaseRequest) -> Door:
+        """What the handler may use for who sends `request`. Raises Unauthenticated, Forbidden."""
+        gate, permission, plain = self._gate, route.permission, self._door
+        if permission.of == "open" or (permission.of == "metrics" and not gate.metrics_private):
+            return plain
+        authorization = request.headers.get(hdrs.AUTHORIZATION)
+        transport = request.transport
+        certificate = None if authorization is not None or transport is None else transport.get_extra_info("peercert")
+        try:
+            caller = gate.caller(authorization, certificate)
+            permission.beforehand(gate.rights(caller))
+        except KvError:
+            gate.denied_total += 1
+            raise
+        store = GuardedStore(self._store, gate, caller)
+        return Door(
+            store,
+            plain.metrics,
+            plain.bodies,
+            plain.described,
+            plain.explained,
+            plain.waiting,
+            gate,
+            caller,
+        )
 
     def _methods(self, path: str) -> tuple[dict[str, tuple[Route, HttpMeter]] | None, str]:
         """What the path takes, and what is given in it; None for no such path."""

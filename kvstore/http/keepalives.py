@@ -14,7 +14,7 @@ from aiohttp import web
 from msgspec import Meta
 
 from kvstore import limits
-from kvstore.errors import BadRequest, KvError
+from kvstore.errors import BadRequest, Forbidden, KvError, Unauthenticated
 from kvstore.http import parse
 from kvstore.http.answer import JSON, NDJSON, Answer, StreamAnswer, content_type
 from kvstore.http.asked import asked, media_type
@@ -74,6 +74,9 @@ async def _answers(door: Door, request: web.BaseRequest, timeout_s: float) -> As
                 return
             try:
                 yield encode(await _kept_alive(door, body, timeout_s), JSON) + b"\n"
+            except (Unauthenticated, Forbidden) as ended:
+                yield _refused(ended)
+                return
             except KvError as failed:
                 yield _refused(failed)
 

@@ -11,6 +11,7 @@ from aiohttp import hdrs, web
 
 from kvstore import limits
 from kvstore.errors import BadRequest, NotFound, Overloaded, TooLarge
+from kvstore.guard.gate import Caller, Gate
 from kvstore.http import parse
 from kvstore.http.answer import JSON, MSGPACK, OCTETS, Answer, content_type
 from kvstore.http.bodies import Bodies, Held
@@ -36,7 +37,9 @@ _READ_TYPE: Final = {offer: content_type(offer) + b"Vary: Accept\r\n" for offer 
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """What every handler may use. `described`, `explained`: the API as a document, and as a page."""
+    """What every handler may use. `described`, `explained`: the API as a document, and as a page. `caller`: who asks,
+    if auth is enabled and the route is not open; `store` is then that of this caller.
+    """
 
     store: Store
     metrics: Metrics
@@ -44,6 +47,8 @@ class Door:
     described: Callable[[], bytes]
     explained: Callable[[], bytes]
     waiting: Waiting
+    gate: Gate
+    caller: Caller | None = None
 
 
 async def put(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:

@@ -16,7 +16,20 @@ from msgspec import inspect as shapes_of
 
 import kvstore
 from kvstore.http.answer import PROBLEM
-from kvstore.http.operations import ANY, NAMED_IN_STREAMS, REF, REQUEST_ID, RETRY_AFTER, STAMP, Header, Shape, Told, ref
+from kvstore.http.operations import (
+    ANY,
+    CLOSED,
+    NAMED_IN_STREAMS,
+    REF,
+    REQUEST_ID,
+    RETRY_AFTER,
+    STAMP,
+    WWW_AUTHENTICATE,
+    Header,
+    Shape,
+    Told,
+    ref,
+)
 from kvstore.http.parameters import Parameter
 from kvstore.http.problems import ProblemBody
 from kvstore.http.routes import Route, by_path
@@ -53,6 +66,7 @@ def document(table: dict[str, dict[str, Route]]) -> dict[str, Any]:
             for path, methods in table.items()
         },
         "components": {
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": "While auth is enabled."}},
             "schemas": components,
             "responses": {name: found for route in routes for name, found in _problems(route).values()},
             "headers": {
@@ -79,6 +93,9 @@ def _operation(route: Route) -> dict[str, Any]:
         ],
         "responses": {str(status): _answer(told, head=head) for status, told in about.answers.items()}
         | {str(status): {"$ref": f"#/components/responses/{name}"} for status, (name, _) in _problems(route).items()},
+        "x-permission": route.permission.about,
+        # While auth is not enabled nobody is asked, so none is an alternative everywhere.
+        "security": [] if route.permission.of == "open" else [{"token": []}, {}],
     }
     if more:
         found["description"] = more
@@ -111,7 +128,7 @@ def _headers(headers: Iterable[Header]) -> dict[str, Any]:
 
 def _answered(routes: Iterable[Route]) -> Iterator[Header]:
     """The headers of all answers."""
-    yield from (REQUEST_ID, STAMP, RETRY_AFTER)
+    yield from (REQUEST_ID, STAMP, RETRY_AFTER, WWW_AUTHENTICATE)
     for route in routes:
         for told in route.operation.answers.values():
             yield from told.headers
@@ -138,13 +155,15 @@ def _answer(told: Told, *, head: bool) -> dict[str, Any]:
 def _problems(route: Route) -> dict[int, tuple[str, dict[str, Any]]]:
     """An answer for each status of an error, with the codes that it has; and its name, the same for the same answer."""
     codes: dict[int, set[str]] = {}
-    for error in (*ANY, *route.operation.errors):
+    closed = CLOSED if route.permission.of != "open" else ()
+    for error in (*ANY, *closed, *route.operation.errors):
         codes.setdefault(error.status, set()).add(error.code)
     return {status: _problem(status, sorted(codes[status]), route) for status in sorted(codes)}
 
 
 def _problem(status: int, codes: list[str], route: Route) -> tuple[str, dict[str, Any]]:
     headers = [REQUEST_ID, *([STAMP] if route.levelled else ()), *([RETRY_AFTER] if status in (429, 503) else ())]
+    headers += [WWW_AUTHENTICATE] if status == 401 else []
     found = {"description": f"{HTTPStatus(status).phrase}: {', '.join(codes)}", "headers": _headers(headers)}
     read, head = route.read and status not in _BEFORE_ROUTING, route.method == "HEAD"
     if not head:

@@ -108,6 +108,7 @@ _LAST_EVENT_ID: Final = Header(
     _shown(_matching(parameters.DIGITS.pattern.decode()), "42"),
 )
 RETRY_AFTER: Final = Header("Retry-After", "Seconds after which it may be tried again.", _WHOLE)
+WWW_AUTHENTICATE: Final = Header("WWW-Authenticate", "By what one says who one is: Bearer.", _TEXT)
 _LOCATION: Final = Header("Location", "The receipt.", _TEXT, True)
 _ETAG: Final = Header(
     "ETag", "The mod_revision, in quotes; none while a write is pending.", _matching(parse.ENTITY_TAG.pattern)
@@ -116,24 +117,26 @@ _REVISION: Final = Header("KV-Revision", "The revision of the write, or of the s
 _VERSION: Final = Header("KV-Version", "How often the key was put since it was created.", _WHOLE)
 _APPLIED_INDEX: Final = Header("KV-Applied-Index", "How much of the log the answering state has.", _WHOLE, True)
 _LEADER: Final = Header("KV-Leader", "Who leads, if the answering node knows.", _TEXT)
-_STAMPED: Final = STAMP._replace(always=True)
-_STATE: Final = (_REVISION, _APPLIED_INDEX, _LEADER, _STAMPED)
+STAMPED: Final = STAMP._replace(always=True)
+_STATE: Final = (_REVISION, _APPLIED_INDEX, _LEADER, STAMPED)
 
 _ONCE: Final = (STAMP, _IDEMPOTENCY_KEY, _SESSION)
 
 # -- errors
 
 ANY: Final[tuple[type[KvError], ...]] = (errors.BadRequest, errors.KeyTooLong, errors.Overloaded, errors.InternalError)
-_READ: Final = (
+READ: Final = (
     errors.NoQuorum,
     errors.NoLeader,
     errors.MembersUnreachable,
     errors.NotAVoter,
     errors.DeadlineExceeded,
 )
-_WRITE: Final = (*_READ, errors.Discarded, errors.StorageFull)
-_NAMED: Final = (*_WRITE, errors.IdempotencyConflict, errors.IdempotencyExpired)
-_BODY: Final = (errors.TooLarge,)
+WRITE: Final = (*READ, errors.Discarded, errors.StorageFull, errors.AuthChanged)
+_NAMED: Final = (*WRITE, errors.IdempotencyConflict, errors.IdempotencyExpired)
+BODY: Final = (errors.TooLarge,)
+# Of every route that asks who it is that calls.
+CLOSED: Final[tuple[type[KvError], ...]] = (errors.Unauthenticated, errors.Forbidden)
 
 # -- bodies
 
@@ -184,7 +187,7 @@ def _line(struct: type[msgspec.Struct]) -> Schema:
 
 
 def _stamped(shape: Shape, about: str) -> Told:
-    return Told(about, _both(shape), (_STAMPED,))
+    return Told(about, _both(shape), (STAMPED,))
 
 
 # -- what stands in paths
@@ -203,7 +206,7 @@ _NAME: Final = Opaque("name", limits.KEY_BYTES_MAX, "The member.")
 
 # -- keys
 
-_PENDING: Final = Told("Taken, not committed yet (level one).", _both(shapes.WriteBody), (_LOCATION, _STAMPED))
+_PENDING: Final = Told("Taken, not committed yet (level one).", _both(shapes.WriteBody), (_LOCATION, STAMPED))
 
 GET_KEY: Final = Operation(
     parameters.READ,
@@ -214,24 +217,24 @@ GET_KEY: Final = Operation(
             (_ETAG, _VERSION, *_STATE),
         )
     },
-    (*_READ, errors.NotFound, errors.Compacted, errors.Divergence),
+    (*READ, errors.NotFound, errors.Compacted, errors.Divergence),
     given=_KEY,
     headers=(STAMP,),
 )
 PUT_KEY: Final = Operation(
     parameters.PUT,
     {
-        200: Told("Written.", _both(shapes.WriteBody), (_ETAG._replace(always=True), _REVISION, _VERSION, _STAMPED)),
+        200: Told("Written.", _both(shapes.WriteBody), (_ETAG._replace(always=True), _REVISION, _VERSION, STAMPED)),
         202: _PENDING,
     },
-    (*_NAMED, *_BODY, errors.PreconditionFailed, errors.LeaseNotFound),
+    (*_NAMED, *BODY, errors.PreconditionFailed, errors.LeaseNotFound),
     given=_KEY,
     headers=(_IF_MATCH, _IF_NONE_MATCH, *_ONCE),
     body={OCTETS: _BYTES},
 )
 DELETE_KEY: Final = Operation(
     parameters.WRITE,
-    {200: Told("Deleted.", _both(shapes.WriteBody), (_REVISION, _VERSION, _STAMPED)), 202: _PENDING},
+    {200: Told("Deleted.", _both(shapes.WriteBody), (_REVISION, _VERSION, STAMPED)), 202: _PENDING},
     (*_NAMED, errors.NotFound, errors.PreconditionFailed),
     given=_KEY,
     headers=(_IF_MATCH, *_ONCE),
@@ -245,33 +248,33 @@ GET_RANGE: Final = Operation(
             _STATE,
         )
     },
-    (*_READ, errors.Compacted),
+    (*READ, errors.Compacted),
     headers=(STAMP,),
 )
 DELETE_RANGE: Final = Operation(
     parameters.RANGE_DELETE,
     {200: _stamped(transactions.RangeDeleteBody, "How many keys it took, or would take.")},
-    (*_NAMED, *_BODY),
+    (*_NAMED, *BODY),
     headers=_ONCE,
 )
 BATCH: Final = Operation(
     parameters.WRITE,
     {200: _stamped(_BATCH_ANSWER, "Each operation has its answer.")},
-    (*_WRITE, *_BODY),
+    (*WRITE, *BODY),
     headers=(STAMP,),
     body={JSON: batch.BatchBody, MSGPACK: batch.PackedBatchBody},
 )
 TXN: Final = Operation(
     parameters.TXN,
     {200: _stamped(transactions.TxnAnswerBody, "One of the two lists was carried out.")},
-    (*_NAMED, *_BODY, errors.LeaseNotFound),
+    (*_NAMED, *BODY, errors.LeaseNotFound),
     headers=_ONCE,
     body=_both(transactions.TxnBody),
 )
 COMPACT: Final = Operation(
     parameters.TIMEOUT,
     {200: _stamped(transactions.CompactBody, "The history before it is forgotten.")},
-    (*_WRITE, *_BODY, errors.Compacted),
+    (*WRITE, *BODY, errors.Compacted),
     body=_both(transactions.CompactBody),
 )
 WATCH: Final = Operation(
@@ -280,10 +283,10 @@ WATCH: Final = Operation(
         200: Told(
             "The changes, as they come. KV-Revision: everything up to it is left out.",
             {"text/event-stream": _EVENT},
-            (_REVISION, _STAMPED),
+            (_REVISION, STAMPED),
         )
     },
-    (*_READ, errors.Compacted),
+    (*READ, errors.Compacted),
     headers=(_LAST_EVENT_ID, STAMP),
 )
 
@@ -292,27 +295,27 @@ WATCH: Final = Operation(
 GRANT: Final = Operation(
     parameters.TIMEOUT,
     {201: _stamped(leases.LeaseBody, "The new lease.")},
-    (*_NAMED, *_BODY),
+    (*_NAMED, *BODY),
     headers=_ONCE,
     body=_both(leases.GrantBody),
 )
-LEASES: Final = Operation(parameters.TIMEOUT, {200: _stamped(leases.LeasesBody, "Their ids.")}, _READ)
+LEASES: Final = Operation(parameters.TIMEOUT, {200: _stamped(leases.LeasesBody, "Their ids.")}, READ)
 KEEP_MANY_ALIVE: Final = Operation(
     parameters.TIMEOUT,
     {
         200: Told(
             "Those that live on, and those that are gone; or a line for each line of the request, as they come.",
             {**_both(keepalives.KeptAliveBody), NDJSON: _line(keepalives.KeptAliveBody)},
-            (_STAMPED,),
+            (STAMPED,),
         )
     },
-    (*_WRITE, *_BODY),
+    (*WRITE, *BODY),
     body={**_both(keepalives.KeepAliveBody), NDJSON: _line(keepalives.KeepAliveBody)},
 )
 LEASE: Final = Operation(
     parameters.TIMEOUT,
     {200: _stamped(leases.LeaseViewBody, "The lease.")},
-    (*_READ, errors.LeaseNotFound),
+    (*READ, errors.LeaseNotFound),
     given=_LEASE,
 )
 REVOKE: Final = Operation(
@@ -325,15 +328,15 @@ REVOKE: Final = Operation(
 KEEP_ALIVE: Final = Operation(
     parameters.TIMEOUT,
     {200: _stamped(leases.LeaseBody, "It has its whole time again.")},
-    (*_WRITE, errors.LeaseNotFound),
+    (*WRITE, errors.LeaseNotFound),
     given=_LEASE,
 )
 RECEIPT: Final = Operation(
-    parameters.TIMEOUT, {200: _stamped(shapes.ReceiptBody, "What became of it.")}, _READ, given=_RECEIPT
+    parameters.TIMEOUT, {200: _stamped(shapes.ReceiptBody, "What became of it.")}, READ, given=_RECEIPT
 )
-OPEN_SESSION: Final = Operation(parameters.TIMEOUT, {201: _stamped(shapes.SessionBody, "The new session.")}, _WRITE)
+OPEN_SESSION: Final = Operation(parameters.TIMEOUT, {201: _stamped(shapes.SessionBody, "The new session.")}, WRITE)
 CLOSE_SESSION: Final = Operation(
-    parameters.TIMEOUT, {200: _stamped(shapes.SessionBody, "It is gone.")}, _WRITE, given=_SESSION_NUMBER
+    parameters.TIMEOUT, {200: _stamped(shapes.SessionBody, "It is gone.")}, WRITE, given=_SESSION_NUMBER
 )
 
 # -- the cluster and this node
@@ -341,33 +344,33 @@ CLOSE_SESSION: Final = Operation(
 SNAPSHOT: Final = Operation(
     parameters.SNAPSHOT,
     {200: Told("The bytes of the backup.", {OCTETS: _BYTES}, (_APPLIED_INDEX,))},
-    (*_READ, errors.StorageFull),
+    (*READ, errors.StorageFull),
 )
 CLUSTER: Final = Operation(parameters.NOTHING, _CLUSTER)
 ADD_MEMBER: Final = Operation(
     parameters.TIMEOUT,
     _CLUSTER,
-    (*_WRITE, *_BODY, errors.MembershipRefused),
+    (*WRITE, *BODY, errors.MembershipRefused),
     body=_both(cluster.NewMember),
 )
 REMOVE_MEMBER: Final = Operation(
     parameters.REMOVAL,
     {200: Told("The cluster without it.", _both(RemovedBody))},
-    (*_WRITE, errors.MembershipRefused),
+    (*WRITE, errors.MembershipRefused),
     given=_NAME,
 )
 TRANSFER: Final = Operation(
     parameters.TIMEOUT,
     _CLUSTER,
-    (*_WRITE, *_BODY, errors.MembershipRefused),
+    (*WRITE, *BODY, errors.MembershipRefused),
     body=_both(cluster.NewLeader),
 )
 _SETTINGS: Final = {200: _stamped(settings.SettingsBody, "The settings, as they are now.")}
-SETTINGS: Final = Operation(parameters.TIMEOUT, _SETTINGS, _READ)
+SETTINGS: Final = Operation(parameters.TIMEOUT, _SETTINGS, READ)
 SETTING: Final = Operation(
     parameters.TIMEOUT,
     _SETTINGS,
-    (*_WRITE, *_BODY, errors.UpgradeIncomplete),
+    (*WRITE, *BODY, errors.UpgradeIncomplete),
     given=Parameter("name", "The setting.", {"type": "string", "enum": list(CHANGEABLE)}),
     body=_both(settings.NewValue),
 )

@@ -1,8 +1,9 @@
 """What the HTTP door needs of a node, and nothing more."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
+from kvstore.guard.gate import AuthStore
 from kvstore.model.batches import BatchOp, BatchResult
 from kvstore.model.commands import Once, Op
 from kvstore.model.levels import Level
@@ -18,6 +19,7 @@ from kvstore.model.results import (
     WriteAnswer,
 )
 from kvstore.model.stamp import Stamp
+from kvstore.state.auth import Auth
 
 
 class TransactionStore(Protocol):
@@ -71,8 +73,9 @@ class Ended(Protocol):
 class Watch(Protocol):
     """A watch of some keys."""
 
-    revision: int
-    """Everything up to it has been told."""
+    @property
+    def revision(self) -> int:
+        """Everything up to it has been told."""
 
     async def changes(self, at: float) -> list[Change] | Ended:
         """The next changes, in whole revisions; none if there are none until loop time `at`."""
@@ -193,9 +196,6 @@ class Store(Protocol):
         Overloaded, StorageFull.
         """
 
-    def end_watches(self) -> None:
-        """This node is about to stop: every watch ends, and can go on elsewhere."""
-
     async def cluster(self) -> ClusterView:
         """The cluster as this node sees it now; silent members delay the answer by a fraction of a second at most."""
 
@@ -210,6 +210,14 @@ class Store(Protocol):
     async def transfer_leader(self, name: str | None, *, timeout_s: float) -> ClusterView:
         """Makes `name`, or whoever is most current, the leader. Raises MembershipRefused."""
 
+    async def auth_now(self, *, timeout_s: float) -> Auth:
+        """Users and roles, with every change that was acknowledged before."""
+
+    async def change_auth(self, action: int, arguments: tuple[Any, ...], *, timeout_s: float) -> int:
+        """Changes users, roles or keys (`kvstore.model.auth_commands`); the auth revision then. Raises AuthRefused,
+        AuthNotFound, UpgradeIncomplete.
+        """
+
     def ready(self) -> str | None:
         """None when the node can serve, otherwise the reason why not, for people."""
 
@@ -220,3 +228,10 @@ class Store(Protocol):
         """A client tells the highest stamp that it has seen: what is written here from now on is above it, unless it
         is further ahead than clocks may be.
         """
+
+
+class NodeStore(Store, AuthStore, Protocol):
+    """The store as the door gets it, before it is known who asks."""
+
+    def end_watches(self) -> None:
+        """This node is about to stop: every watch ends, and can go on elsewhere."""

@@ -13,6 +13,7 @@ from kvstore.limits import (
     VALUE_BYTES_MAX,
 )
 from kvstore.model import transactions
+from kvstore.model.auth_commands import known_auth
 from kvstore.model.changeable import CHANGEABLE
 from kvstore.model.commands import (
     FIELDS,
@@ -21,6 +22,8 @@ from kvstore.model.commands import (
     KIND_OPS,
     MUST_EXIST,
     NO_LEASE,
+    OP_AUTH,
+    OP_CHECKED,
     OP_CLOSE_SESSION,
     OP_COMPACT,
     OP_DELETE,
@@ -37,6 +40,8 @@ from kvstore.model.commands import (
     Command,
     Op,
     UnknownCommand,
+    plain,
+    shown,
 )
 from kvstore.model.features import FEATURE_LEVEL, LEVEL
 
@@ -65,7 +70,7 @@ def check(command: Command) -> None:
     fits = known if origin is None else known_intent
     for op in ops:
         if not fits(op):
-            raise UnknownCommand(f"malformed or unknown operation {str(op)[:200]}")
+            raise UnknownCommand(f"malformed or unknown operation {shown(op)}")
 
 
 def _counts(*numbers: Any) -> bool:
@@ -97,6 +102,7 @@ def within_limits(op: Op) -> bool:
     """Whether an operation of a known shape is within the bounds that doors keep. Who applies it does not ask: what is
     in the log has been acknowledged, whatever bounds held then.
     """
+    op = plain(op)
     kind = op[0]
     if kind in (OP_PUT, OP_PUT_LEASED):
         return _is_key(op[1]) and len(op[2]) <= VALUE_BYTES_MAX and (op[3] or 0) <= REVISION_MAX
@@ -127,6 +133,12 @@ def _setting(name: Any, value: Any) -> bool:
     return value <= LEVEL if name == FEATURE_LEVEL else name in CHANGEABLE
 
 
+def _checked(auth_revision: Any, op: Any) -> bool:
+    """What only leaders order is checked for nobody."""
+    inner = type(op) is tuple and op and op[0] not in (OP_CHECKED, OP_EXPIRE)
+    return bool(inner) and _stamps(auth_revision) and auth_revision > 0 and known(op)
+
+
 def _transaction(comparisons: Any, then: Any, otherwise: Any) -> bool:
     try:
         transactions.check(comparisons, then, otherwise)
@@ -153,6 +165,8 @@ _KNOWN: Final[dict[int, Callable[..., bool]]] = {
     OP_EXPIRE: lambda term, leases: type(leases) is tuple and _counts(term, *leases),
     OP_COMPACT: lambda revision: _counts(revision),
     OP_SET: _setting,
+    OP_AUTH: known_auth,
+    OP_CHECKED: _checked,
 }
 """Of each kind: whether its fields are of their types and within their bounds."""
 

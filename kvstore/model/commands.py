@@ -18,6 +18,9 @@ and gets a revision of its own. They are plain tuples, because tens of thousands
     (OP_EXPIRE, term: int, leases: tuple of int)            void unless the entry is of that term
     (OP_COMPACT, revision: int)                             forget the history up to it
     (OP_SET, name: str, value: int)                         a replicated setting, or the feature level; see `features`
+    (OP_AUTH, action: int, arguments: tuple)                users, roles, keys; see `auth_commands`. Holds secrets
+    (OP_CHECKED, auth revision, operation)                  another one, which was allowed to somebody at that auth
+                                                            revision; void unless it still is the present one
 
 `lease`: an id, 0 for none, -1 to keep the one that the key has. A plain put gives the key none.
 `condition`: None for none; 0, the key must be absent; -1, it must exist; n > 0, its mod_revision must be n.
@@ -57,6 +60,8 @@ OP_REVOKE: Final = 8
 OP_EXPIRE: Final = 9
 OP_COMPACT: Final = 10
 OP_SET: Final = 11
+OP_AUTH: Final = 12
+OP_CHECKED: Final = 13
 
 NO_LEASE: Final = 0
 KEEP_LEASE: Final = -1
@@ -75,6 +80,8 @@ FIELDS: Final = {
     OP_EXPIRE: 3,
     OP_COMPACT: 2,
     OP_SET: 3,
+    OP_AUTH: 3,
+    OP_CHECKED: 3,
 }
 TAKES_ONCE: Final = frozenset({OP_PUT, OP_DELETE, OP_PUT_LEASED, OP_TXN, OP_DELETE_RANGE, OP_GRANT, OP_REVOKE})
 
@@ -169,6 +176,42 @@ def set_setting(name: str, value: int) -> Op:
     return (OP_SET, name, value)
 
 
+def auth(action: int, *arguments: Any) -> Op:
+    """A change of users, roles or signing keys (`kvstore.model.auth_commands`)."""
+    return (OP_AUTH, action, arguments)
+
+
+def checked(op: Op, auth_revision: int) -> Op:
+    """`op`, to be carried out only if the auth revision is still `auth_revision` then. At 0 nobody has checked it."""
+    return (OP_CHECKED, auth_revision, op) if auth_revision and op[0] != OP_CHECKED else op
+
+
+def plain(op: Op) -> Op:
+    """An operation without what `checked` has put around it."""
+    inner: Op = op[2] if op[0] == OP_CHECKED else op
+    return inner
+
+
+def shown(op: Any) -> str:
+    """As much of an operation as may stand in a message: no secrets."""
+    inner = op[2] if type(op) is tuple and len(op) == 3 and op[0] == OP_CHECKED else op
+    if type(inner) is tuple and inner and inner[0] == OP_AUTH:
+        return f"({OP_AUTH}, {inner[1] if len(inner) > 1 and type(inner[1]) is int else '?'}, ...)"
+    return str(inner)[:200]
+
+
+def shown_command(data: bytes) -> str:
+    """As much of an envelope as may stand in a message."""
+    try:
+        ops = decode(data).ops
+        secret = any(shown(op).startswith(f"({OP_AUTH},") for op in ops)
+    except (UnknownCommand, TypeError):
+        secret = False
+    if secret:
+        return f"{len(data)} bytes that hold secrets"
+    return repr(data[:200])
+
+
 def _with(op: Op, once: Once | None) -> Op:
     return op if once is None else (*op, once)
 
@@ -181,6 +224,8 @@ def split_once(op: Op) -> tuple[Op, Once | None]:
 
 def is_named(op: Op) -> bool:
     """Whether `op` is carried out once, however often it is proposed."""
+    if op[0] == OP_CHECKED:
+        op = op[2]
     return len(op) > FIELDS[op[0]]
 
 
@@ -209,7 +254,7 @@ def _size(part: Any) -> int:
 
 def frees_room(op: Op) -> bool:
     """Whether `op` may be applied while a majority has no room for more."""
-    return op[0] in _FREEING
+    return plain(op)[0] in _FREEING
 
 
 def request_digest(kind: int, key: bytes, value: bytes, condition: int | None) -> int:

@@ -7,16 +7,17 @@ good: a version that is older than that cannot be a member any more.
 
     1   everything up to the first version that told its level
     2   OP_SET: replicated settings that can be changed
+    3   OP_AUTH, OP_CHECKED: users, roles, permissions
 """
 
 from typing import Final
 
-from kvstore.model.commands import OP_SET, Op
+from kvstore.model.commands import OP_AUTH, OP_CHECKED, OP_SET, Op
 
-LEVEL: Final = 2
+LEVEL: Final = 3
 FEATURE_LEVEL: Final = "feature_level"
 
-_NEEDS: Final = {OP_SET: 2}
+_NEEDS: Final = {OP_SET: 2, OP_AUTH: 3, OP_CHECKED: 3}
 
 
 def needed(op: Op) -> int:

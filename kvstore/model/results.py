@@ -22,6 +22,9 @@ TOO_LARGE: Final = 10
 LEASE_NOT_FOUND: Final = 11
 STALE_TERM: Final = 12
 COMPACTED: Final = 13
+AUTH_OLD: Final = 14
+AUTH_REFUSED: Final = 15
+AUTH_NOT_FOUND: Final = 16
 
 
 class OpResult(NamedTuple):
@@ -36,7 +39,9 @@ class OpResult(NamedTuple):
     WRONG_EPOCH: see kvstore.state.origins. TOO_LARGE: it would change, attach or read more than one operation may;
     `version` says how many or how much. LEASE_NOT_FOUND: a lease that it names is not there. STALE_TERM: the leader
     that wanted it leads no more. COMPACTED (`revision` is how far): a compaction to where nothing is left, or nothing
-    is yet. None of these changed anything.
+    is yet. AUTH_OLD (`revision` is the auth revision): users or roles have changed since it was checked, or nobody has
+    checked it. AUTH_REFUSED, AUTH_NOT_FOUND: a change of them that cannot be made; `detail` says why. None of these
+    changed anything.
 
     Where the operation is not of one key: `version` is how many keys a range delete or a revoked lease took with it,
     and 1 or 0 for a transaction whose comparisons held or did not; `detail` has a transaction's answers

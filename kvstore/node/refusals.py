@@ -4,6 +4,9 @@ from collections.abc import Callable
 from typing import Final
 
 from kvstore.errors import (
+    AuthChanged,
+    AuthNotFound,
+    AuthRefused,
     Compacted,
     IdempotencyConflict,
     IdempotencyExpired,
@@ -15,6 +18,9 @@ from kvstore.errors import (
 )
 from kvstore.model.levels import Level
 from kvstore.model.results import (
+    AUTH_NOT_FOUND,
+    AUTH_OLD,
+    AUTH_REFUSED,
     COMPACTED,
     EXPIRED,
     FULL,
@@ -55,6 +61,9 @@ _REFUSALS: Final[dict[int, Callable[[OpResult], KvError]]] = {
         f"one operation would change, attach or read too much ({result.version:,}); do it in smaller parts"
     ),
     LEASE_NOT_FOUND: lambda _: LeaseNotFound("there is no such lease: it has expired or was revoked, or never was"),
+    AUTH_OLD: lambda result: AuthChanged(f"users or roles have changed; the auth revision is {result.revision}"),
+    AUTH_REFUSED: lambda result: AuthRefused(result.detail.decode()),
+    AUTH_NOT_FOUND: lambda result: AuthNotFound(result.detail.decode()),
     COMPACTED: lambda result: Compacted(
         f"the history is compacted up to revision {result.revision} already, or that revision has not been reached"
     ),

@@ -4,7 +4,7 @@ Everything that is read comes from the state machine, after the wait that its le
 """
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from kvstore.errors import (
@@ -33,6 +33,7 @@ from kvstore.model.stamp import Stamp
 from kvstore.node.all_reads import AllReads
 from kvstore.node.batched_writes import BatchedWrites
 from kvstore.node.batches import carry_out
+from kvstore.node.checked import as_checked
 from kvstore.node.deadlines import Expired
 from kvstore.node.freshness import Freshness
 from kvstore.node.hybrid_clock import HybridClock
@@ -45,6 +46,7 @@ from kvstore.node.retirement import Retirement
 from kvstore.node.site import Site
 from kvstore.node.watches import Watch, Watched, Watches
 from kvstore.node.writes import Writes, Written
+from kvstore.state.auth import Auth
 from kvstore.state.machine import Compacted as NotKept
 from kvstore.state.machine import Machine
 from kvstore.state.past import NOTHING_SHOWN
@@ -69,6 +71,8 @@ class Requests:
     _applied_waits: AppliedWaits
     _revision_waits: AppliedWaits
     _reads_open: int
+    _auth_waits: AppliedWaits
+    _auth_listeners: list[Callable[[], None]]
     _named_voter: bool
     _serves_one_from: int
 
@@ -128,7 +132,7 @@ class Requests:
         await self._write(commands.close_session(session), Level.QUORUM, timeout_s)
 
     async def _write(self, op: Op, level: Level, timeout_s: float) -> Written:
-        written = await self._writes.write(op, level, timeout_s)
+        written = await self._writes.write(as_checked(op), level, timeout_s)
         refused = refusal(written.result, level, self._site.engine.leader)
         if refused is not None:
             raise refused
@@ -319,6 +323,31 @@ class Requests:
         """Change one of them; see Store."""
         await self._write(commands.set_setting(name, value), Level.QUORUM, timeout_s)
 
+    # -- users and roles
+
+    @property
+    def auth(self) -> Auth:
+        """Users and roles as this node has applied them."""
+        return self._machine.auth
+
+    def on_auth_changed(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever `auth` has changed, before anything that comes behind it is answered."""
+        self._auth_listeners.append(listener)
+
+    async def auth_reached(self, auth_revision: int, *, timeout_s: float) -> None:
+        """Wait until this node has applied that much of it; see AuthStore."""
+        await self._reach(self._auth_waits, auth_revision, self.auth.revision, self._site.in_s(timeout_s))
+
+    async def auth_now(self, *, timeout_s: float) -> Auth:
+        """Users and roles with every change that was acknowledged before; see AuthStore."""
+        await self._catch_up(self._site.in_s(timeout_s))
+        return self._machine.auth
+
+    async def change_auth(self, action: int, arguments: tuple[Any, ...], *, timeout_s: float) -> int:
+        """Change users, roles or keys; see AuthStore."""
+        written = await self._write(commands.auth(action, *arguments), Level.QUORUM, timeout_s)
+        return written.result.revision
+
     # -- many at once (kvstore.node.batches)
 
     async def batch(self, ops: Sequence[BatchOp], *, timeout_s: float) -> list[BatchResult]:
@@ -328,11 +357,12 @@ class Requests:
     async def write_batch(self, ops: Sequence[Op], level: Level, at: float) -> list[Written | KvError]:
         """Write at QUORUM or ALL, by loop time `at`; each with its result, or why it was refused."""
         told: list[Written | KvError] = []
-        for op, written in zip(ops, await self._batched_writes.write(ops, level, at), strict=True):
+        checked = [as_checked(op) for op in ops]
+        for op, written in zip(ops, await self._batched_writes.write(checked, level, at), strict=True):
             refused: KvError | None = None
             if isinstance(written, Written):
                 refused = refusal(written.result, level, self._site.engine.leader)
-                if written.result.status == NOT_FOUND and op[0] == commands.OP_DELETE:
+                if written.result.status == NOT_FOUND and commands.plain(op)[0] == commands.OP_DELETE:
                     refused = NotFound("the key is absent", level=level)
             told.append(refused or written)
         return told

@@ -86,6 +86,9 @@ class Node(Requests):
         self._revision_waits = AppliedWaits()
         self._drained_waits = AppliedWaits()
         self._reads_open = 0
+        self._auth_waits = AppliedWaits()
+        self._auth_revision = opened.machine.auth.revision
+        self._auth_listeners: list[Callable[[], None]] = []
         self.deadlines = Deadlines(loop)
         self.engine = Member(
             name=self.name,
@@ -278,7 +281,10 @@ class Node(Requests):
             decoded = commands.decode(command)
             results = self._machine.apply(index, term, decoded)
         except Exception as error:
-            raise ApplyFailed(f"log index {index}, term {term}: {error!r}; the command is {command[:200]!r}") from error
+            shown = commands.shown_command(command)
+            raise ApplyFailed(f"log index {index}, term {term}: {error!r}; the command is {shown}") from error
+        if self._machine.auth.revision != self._auth_revision:
+            self._auth_changed()
         self._overview.digests.note(self._machine)
         # Entry by entry: the next one may compact what this one has changed.
         self.watches.applied()
@@ -286,6 +292,13 @@ class Node(Requests):
         if origin is not None and origin.node == self.name and self._machine.mark(self.name) == (0, 0):
             self._intents.forgotten()
         return results
+
+    def _auth_changed(self) -> None:
+        """Users or roles are other ones: who is told must look again before anything else is answered."""
+        self._auth_revision = self._machine.auth.revision
+        for listener in self._auth_listeners:
+            listener()
+        self._auth_waits.reached(self._auth_revision)
 
     def skip(self, index: int, term: int) -> None:
         """An entry without effect on the state."""
@@ -315,6 +328,7 @@ class Node(Requests):
         self._machine = self._overview.machine = loader.finish()
         self._overview.digests.clear()
         self.watches.applied()
+        self._auth_changed()
         self.compaction.installed(self._machine.applied_index)
 
     def configuration_changed(self) -> None:

@@ -7,11 +7,15 @@ one that is committed but missed its level is LEVELNOTMET. Everything else was n
 from typing import Final
 
 from kvstore.errors import (
+    AuthChanged,
+    AuthNotFound,
+    AuthRefused,
     BadRequest,
     Compacted,
     DeadlineExceeded,
     Discarded,
     Divergence,
+    Forbidden,
     IdempotencyConflict,
     IdempotencyExpired,
     InternalError,
@@ -31,6 +35,8 @@ from kvstore.errors import (
     RouteNotFound,
     StorageFull,
     TooLarge,
+    TooManyTries,
+    Unauthenticated,
     UpgradeIncomplete,
 )
 from kvstore.redis.replies import Error, error
@@ -40,6 +46,12 @@ LEVEL_NOT_MET: Final = "LEVELNOTMET"
 
 PREFIXES: Final[dict[type[KvError], str]] = {
     BadRequest: "ERR",
+    Unauthenticated: "WRONGPASS",
+    Forbidden: "NOPERM",
+    AuthNotFound: "ERR",
+    AuthRefused: "ERR",
+    AuthChanged: "AUTHCHANGED",
+    TooManyTries: "OVERLOADED",
     NotFound: "ERR",
     RouteNotFound: "ERR",
     MethodNotAllowed: "ERR",
@@ -86,6 +98,10 @@ MEANINGS: Final = {
     "COMPACTED": "what is asked for is older than the history that is kept",
     "DIVERGENCE": "replicas hold different content: an alarm is raised, no answer is given",
     "INTERNAL": "a fault of the server; of a write, nothing was applied",
+    "NOAUTH": "auth is enabled, and this connection has not said who it is, or its token has expired",
+    "WRONGPASS": "no such user, or not this password, or a token that is not good",
+    "NOPERM": "the user may not do this with this key; nothing was applied",
+    "AUTHCHANGED": "users or roles changed while it was under way; nothing was applied",
     "EXECABORT": "`EXEC` of a transaction in which a command was refused; nothing was applied",
     "NOPROTO": "`HELLO` with another protocol than 2 or 3",
     "LAGGED": "a subscriber was too slow: the connection is closed rather than that a message is left out",

@@ -1,6 +1,7 @@
 """Everything that is replicated, as one plain object: what `machine` changes, and what `snapshot` writes and reads."""
 
 from kvstore.model.stamp import ZERO_STAMP
+from kvstore.state.auth import Auth
 from kvstore.state.digest import RawStamp, raw_stamp
 from kvstore.state.history import History
 from kvstore.state.idempotency import IdempotencyKeys
@@ -15,10 +16,12 @@ from kvstore.state.settings import default_settings
 class Contents:
     """The state after the first no-op of a fresh log (index 1, term 0), until something fills it.
 
-    `stamp_floor`: no tombstone above it was ever dropped. `digest`: the sum of the hashes of records and tombstones.
+    `stamp_floor`: no tombstone above it was ever dropped. `digest`: the sum of the hashes of records, tombstones,
+    and users and roles, if there ever were any.
     """
 
     __slots__ = (
+        "auth",
         "digest",
         "history",
         "idempotency_keys",
@@ -50,3 +53,4 @@ class Contents:
         self.sessions = Sessions()
         self.idempotency_keys = IdempotencyKeys()
         self.origins = Origins()
+        self.auth = Auth()

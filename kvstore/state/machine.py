@@ -20,6 +20,8 @@
    `transacting`). What one operation changes is bounded, and so is what it reads.
     Replicated settings are changed without a revision; the feature level only rises.
 10. What each revision changed is kept as far back as `history` says. Nothing but reads depends on it.
+    Users, roles and signing keys are changed without one, too: rules A of `auth`, which also say what else is refused
+    because of them.
 11. Repetitions are known by session, idempotency key or intent sequence, and answered instead of applied: rules S, I
     and
    O of `sessions`, `idempotency` and `origins`. All their times are log time: the milliseconds of the entry's stamp.
@@ -37,6 +39,7 @@ from kvstore.model.results import OpResult, Record
 from kvstore.model.stamp import Stamp
 from kvstore.state import changes
 from kvstore.state.anew import begin_anew
+from kvstore.state.auth import Auth
 from kvstore.state.contents import Contents
 from kvstore.state.digest import RawStamp, raw_stamp, record_hasher, tombstone_hasher
 from kvstore.state.history import RawChange
@@ -111,7 +114,7 @@ class Machine:
 
     @property
     def digest(self) -> int:
-        """64 bits of the records and tombstones: equal for equal content, whatever operations led to it."""
+        """64 bits of the records, tombstones, users and roles: equal for equal content, however it came about."""
         return self._contents.digest
 
     @property
@@ -309,9 +312,16 @@ class Machine:
         """
         return snapshot(self._contents)
 
-    def begin_anew(self) -> None:
-        """Become the state that a new cluster begins with (rules N of `anew`)."""
-        begin_anew(self._contents)
+    # -- users and roles
+
+    @property
+    def auth(self) -> Auth:
+        """Users, roles and signing keys, to look at."""
+        return self._contents.auth
+
+    def begin_anew(self, *, opened: bool = False) -> None:
+        """Become the state that a new cluster begins with (rules N of `anew`); `opened`: without auth."""
+        begin_anew(self._contents, opened=opened)
         self._past = Past()
 
     @classmethod

@@ -9,6 +9,8 @@ from kvstore.model.commands import (
     MUST_BE_ABSENT,
     MUST_EXIST,
     NO_LEASE,
+    OP_AUTH,
+    OP_CHECKED,
     OP_CLOSE_SESSION,
     OP_COMPACT,
     OP_DELETE,
@@ -30,6 +32,7 @@ from kvstore.model.commands import (
 from kvstore.model.features import FEATURE_LEVEL
 from kvstore.model.results import (
     APPLIED,
+    AUTH_OLD,
     COMPACTED,
     FULL,
     LEASE_NOT_FOUND,
@@ -41,7 +44,7 @@ from kvstore.model.results import (
 )
 from kvstore.state import changes
 from kvstore.state.contents import Contents
-from kvstore.state.digest import RawStamp, RecordHash, record_hasher
+from kvstore.state.digest import DIGEST_MASK, RawStamp, RecordHash, record_hasher
 from kvstore.state.raw import RawRecord
 from kvstore.state.settings import ANSWER_BYTES_MAX, CHANGES_MAX, KEPT_ANSWER_BYTES_MAX, LEASE_KEYS_MAX, LEASES_MAX
 from kvstore.state.transacting import transact
@@ -58,9 +61,16 @@ class Entry(NamedTuple):
 def apply_operations(contents: Contents, ops: Any, stamp: RawStamp, term: int) -> list[OpResult]:
     """Carry out the operations of an entry; one result for each."""
     entry = Entry(stamp, term, record_hasher(stamp))
+    auth = contents.auth
     results = []
     for op in ops:
         kind = op[0]
+        if auth.enabled or kind == OP_CHECKED:
+            op, refused = _admitted(contents, entry, op)
+            if refused is not None:
+                results.append(refused)
+                continue
+            kind = op[0]
         if kind == OP_PUT and len(op) == 4 and op[3] is None:
             # Most operations are this one, tens of thousands a second.
             _, key, value, _ = op
@@ -76,14 +86,27 @@ def apply_operations(contents: Contents, ops: Any, stamp: RawStamp, term: int) -
     return results
 
 
+def _admitted(contents: Contents, entry: Entry, op: Op) -> tuple[Op, OpResult | None]:
+    """The operation itself, and why it is not carried out, if it is not (rules A2 to A4 of `auth`)."""
+    at, op = (op[1], op[2]) if op[0] == OP_CHECKED else (0, op)
+    if at == contents.auth.revision or op[0] == OP_EXPIRE or op[:2] == (OP_SET, FEATURE_LEVEL):
+        return op, None
+    body, once = split_once(op)
+    kept = None if once is None else _answered(contents, entry, op_digest(body), once)
+    return op, kept or OpResult(AUTH_OLD, contents.auth.revision, 0)
+
+
+def _answered(contents: Contents, entry: Entry, digest: int, once: Once) -> OpResult | None:
+    if isinstance(once, bytes):
+        return contents.idempotency_keys.answer(once, digest, contents.settings)
+    return contents.sessions.answer(*once, digest, entry.stamp[0], contents.settings)
+
+
 def _once(contents: Contents, entry: Entry, op: Op, once: Once) -> OpResult:
     """Carry out `op` unless it was before; then its first answer is the answer."""
     digest = op_digest(op)
     now_ms = entry.stamp[0]
-    if isinstance(once, bytes):
-        kept = contents.idempotency_keys.answer(once, digest, contents.settings)
-    else:
-        kept = contents.sessions.answer(*once, digest, now_ms, contents.settings)
+    kept = _answered(contents, entry, digest, once)
     if kept is not None:
         return kept
     result = _DO[op[0]](contents, entry, KEPT_ANSWER_BYTES_MAX, *op[1:])
@@ -179,6 +202,13 @@ def _set(contents: Contents, _entry: Entry, _: str, name: str, value: int) -> Op
     return OpResult(APPLIED, contents.revision, 0)
 
 
+def _auth(contents: Contents, _entry: Entry, _: str, action: int, arguments: tuple[Any, ...]) -> OpResult:
+    before = contents.auth.digest
+    result = contents.auth.apply(action, arguments, contents.settings)
+    contents.digest = (contents.digest - before + contents.auth.digest) & DIGEST_MASK
+    return result
+
+
 def _open_session(contents: Contents, entry: Entry, _: str) -> OpResult:
     number = contents.sessions.open(entry.stamp[0], contents.settings)
     return OpResult(FULL, 0, 0) if number is None else OpResult(APPLIED, number, 0)
@@ -202,6 +232,7 @@ _DO: Final[dict[int, Callable[..., OpResult]]] = {
     OP_EXPIRE: _expire,
     OP_COMPACT: _compact,
     OP_SET: _set,
+    OP_AUTH: _auth,
 }
 
 

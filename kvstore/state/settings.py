@@ -5,6 +5,7 @@ its beginning must meet the same value as the nodes that applied it then, so a d
 by a replicated command.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 TOMBSTONES_MAX: Final = "tombstones_max"
@@ -48,6 +49,20 @@ _DEFAULTS: Final = {
     HISTORY_REVISIONS_MAX: 50_000,
     HISTORY_BYTES_MAX: 32 << 20,
 }
+
+
+# Bounds on users and roles. Read like the feature level: a state that was written before there were any lacks them.
+_AUTH_BOUNDS: Final = {
+    "auth_users_max": 10_000,
+    "auth_roles_max": 1_000,
+    "auth_user_roles_max": 64,
+    "auth_role_ranges_max": 256,
+}
+
+
+def auth_bound(settings: Mapping[str, int], name: str) -> int:
+    """The bound `name` on users and roles."""
+    return settings.get(name, _AUTH_BOUNDS[name])
 
 
 def default_settings() -> dict[str, int]:

@@ -12,6 +12,10 @@ larger record travels alone). In this order:
     6 runs        [[node, epoch, start, count, status, revision], ...], results of intents
     7 leases      [[id, ttl_ms], ...], rising
     8 history     [[revision, key, prior, record before | None], ...], in the order of the changes
+    9 auth        rows of `auth`: users, roles, signing keys. These are secrets
+
+Of a state that never had users or roles neither the frames nor the member `auth` of the header are there: an older
+version reads it.
 
 A change's record after it is not written: it is the one before the next change of its key, or the present one.
 Records and tombstones are walked while they change (copy on write). The rest is small and bounded, and copied at once.
@@ -46,6 +50,7 @@ _ORIGINS: Final = 5
 _RUNS: Final = 6
 _LEASES: Final = 7
 _HISTORY: Final = 8
+_AUTH: Final = 9
 
 # What the header tells of the frames behind it.
 _COUNTED: Final = (
@@ -88,6 +93,7 @@ def snapshot(contents: Contents) -> Generator[bytes, None, None]:
 def _frames(contents: Contents) -> Generator[bytes, None, None]:
     header = _pack(_HEADER, _header(contents))
     copies = _copies(contents)
+    auth = [*contents.auth.rows()]
     history = contents.history.rows()
     records = contents.records.walk()
     tombstones = contents.tombstones.walk()
@@ -108,6 +114,8 @@ def _frames(contents: Contents) -> Generator[bytes, None, None]:
                 yield _pack(frame_type, some)
         for changes in _bounded(history):
             yield _pack(_HISTORY, [(each[0], each[1], each[4], each[3] and each[3][:6]) for each in changes])
+        for some in _chunks(auth, SNAPSHOT_FRAME_RECORDS):
+            yield _pack(_AUTH, some)
     finally:
         records.close()
         tombstones.close()
@@ -148,6 +156,8 @@ def _bounded(changes: list[RawChange]) -> Iterator[list[RawChange]]:
 
 
 def _header(contents: Contents) -> dict[str, Any]:
+    auth = contents.auth
+    told = {"enabled": auth.enabled, "revision": auth.revision, "users": len(auth.users), "roles": len(auth.roles)}
     return {
         "format": FORMAT,
         "index": contents.index,
@@ -168,6 +178,7 @@ def _header(contents: Contents) -> dict[str, Any]:
         "leases_next": contents.leases.next_id,
         "history": len(contents.history),
         "compaction_revision": contents.history.compacted,
+        **({"auth": told} if auth.revision else {}),
     }
 
 
@@ -204,6 +215,7 @@ class SnapshotLoader:
             _RUNS: contents.origins.add_run,
             _LEASES: contents.leases.add_row,
             _HISTORY: self._add_change,
+            _AUTH: contents.auth.add_row,
         }
         self._attached: list[tuple[int, bytes]] = []
         self._changes: list[tuple[int, bytes, int, RawRecord | None]] = []
@@ -244,22 +256,30 @@ class SnapshotLoader:
         # Age is the order of insertion.
         for _, key, tombstone in sorted(self._graves):
             contents.tombstones.put(key, tombstone)
-        contents.digest = self._digest
+        told = header.get("auth")
+        if told is not None:
+            contents.auth.loaded(enabled=told["enabled"], revision=told["revision"])
+        contents.digest = (self._digest + contents.auth.digest) & DIGEST_MASK
         for lease, key in self._attached:
             _check(lease in contents.leases, f"lease {lease}, which a key is attached to, but which is not there")
             contents.leases.attach(lease, key)
         self._tell_history()
         found = _header(contents)
+        if told != found.get("auth"):
+            raise CorruptSnapshot("auth: the header does not say what the frames hold")
         for name in _COUNTED:
             if header[name] != found[name]:
                 raise CorruptSnapshot(f"{name}: the header says {header[name]}, the frames hold {found[name]}")
         return contents
 
     def _add_header(self, header: dict[str, Any]) -> None:
-        if header["format"] != FORMAT or header.keys() != self._expected:
+        if header["format"] != FORMAT or header.keys() - {"auth"} != self._expected:
             raise CorruptSnapshot(f"format {header['format']!r} with {sorted(header)} is not known to this build")
         for name in ("index", "term", "revision", "digest", "sessions_next", "leases_next", "compaction_revision"):
             _check(type(header[name]) is int and header[name] >= 0, name)
+        if (told := header.get("auth")) is not None:
+            _check(type(told) is dict and type(told.get("enabled")) is bool, "auth")
+            _check(type(told.get("revision")) is int and told["revision"] > 0, "auth")
         settings = header["settings"]
         _check(all(type(name) is str and type(value) is int for name, value in settings.items()), "settings")
         contents = self._contents

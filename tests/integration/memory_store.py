@@ -10,6 +10,7 @@ from typing import Any
 from kvstore.errors import (
     BadRequest,
     Compacted,
+    DeadlineExceeded,
     IdempotencyConflict,
     KvError,
     LeaseNotFound,
@@ -36,12 +37,14 @@ from kvstore.model.results import (
     WriteAnswer,
 )
 from kvstore.model.stamp import Stamp
+from kvstore.node.checked import as_checked
 from kvstore.node.deadlines import Deadlines
 from kvstore.node.receipts import parse_receipt_id
 from kvstore.node.refusals import refusal
 from kvstore.node.transactions import Transactions
 from kvstore.node.watches import Watch, Watched, Watches
 from kvstore.node.writes import Written
+from kvstore.state.auth import Auth
 from kvstore.state.machine import Compacted as NotKept
 from kvstore.state.machine import Machine
 from kvstore.state.past import NOTHING_SHOWN
@@ -127,6 +130,7 @@ class MemoryStore:
         self.backups: list[MemoryBackup] = []
         self.transactions = Transactions(self._write)
         self.leases = MemoryLeases(self)
+        self.listeners: list[Callable[[], None]] = []
 
     # -- for tests
 
@@ -323,6 +327,24 @@ class MemoryStore:
         self.backups.append(MemoryBackup(self.backup_bytes))
         return self.backups[-1]
 
+    @property
+    def auth(self) -> Auth:
+        return self.machine.auth
+
+    def on_auth_changed(self, listener: Callable[[], None]) -> None:
+        self.listeners.append(listener)
+
+    async def auth_reached(self, auth_revision: int, *, timeout_s: float) -> None:
+        if self.machine.auth.revision < auth_revision:
+            raise DeadlineExceeded("it was not reached in time", read=True)
+
+    async def auth_now(self, *, timeout_s: float) -> Auth:
+        await self._enter("auth_now", timeout_s)
+        return self.machine.auth
+
+    async def change_auth(self, action: int, arguments: tuple[Any, ...], *, timeout_s: float) -> int:
+        return (await self._write(commands.auth(action, *arguments), Level.QUORUM, timeout_s)).result.revision
+
     def end_watches(self) -> None:
         if self.watches is not None:
             self.watches.close()
@@ -381,13 +403,17 @@ class MemoryStore:
         return self.stamp()
 
     def _next(self, command: Command) -> list[OpResult]:
+        before = self.machine.auth.revision
         results = self.machine.apply(self.machine.applied_index + 1, 3, command)
+        if self.machine.auth.revision != before:
+            for listener in self.listeners:
+                listener()
         if self.watches is not None:
             self.watches.applied()
         return results
 
     def _apply(self, op: Op) -> OpResult:
-        return self._next(Command(commands.KIND_OPS, [op], self._tick()))[0]
+        return self._next(Command(commands.KIND_OPS, [as_checked(op)], self._tick()))[0]
 
     def _judged(self, op: Op) -> OpResult:
         result = self._apply(op)

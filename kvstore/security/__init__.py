@@ -1,0 +1,10 @@
+"""Who somebody is: passwords, tokens of our own and of others, client certificates. Nothing here knows what anybody may
+do; that is in `kvstore.state.auth`, and asked by `kvstore.guard`.
+
+    passwords.py     records of passwords (scrypt), made and checked off the loop
+    tries.py         how often passwords may be tried
+    tokens.py        the short tokens that this cluster signs
+    jwt_tokens.py    tokens of somebody else's making (JWT); the one file that knows PyJWT
+    key_file.py      the keys for those, read anew when their file changes
+    certificates.py  the user that a client certificate names
+"""
