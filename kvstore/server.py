@@ -19,13 +19,14 @@ import uvloop
 from kvstore import limits
 from kvstore.client import AsyncClient
 from kvstore.clock import SystemClock
-from kvstore.config import ServerConfig
+from kvstore.config import ConfigError, ServerConfig
 from kvstore.consensus.context import RaftSettings
 from kvstore.consensus.disk import OsDisk
 from kvstore.consensus.disk_thread import DiskThread
 from kvstore.consensus.engine import Peer
 from kvstore.consensus.transport import PeerTransport
 from kvstore.errors import KvError, LocalError
+from kvstore.guard import Gate
 from kvstore.http.app import HttpServer
 from kvstore.node.boot import Bootstrap, Identity, bootstrap_of, has_identity, open_directory
 from kvstore.node.compaction import Offload
@@ -35,6 +36,8 @@ from kvstore.node.scheduled_backups import Schedule, ScheduledBackups
 from kvstore.node.service import Node
 from kvstore.open_files import raise_limit
 from kvstore.redis import RedisServer
+from kvstore.security import jwt_tokens
+from kvstore.security.key_file import KeyFile
 from kvstore.telemetry.logging import set_up as set_up_logging
 from kvstore.telemetry.metrics import Metrics
 
@@ -128,7 +131,9 @@ class Server:
         )
         self._node = node
         self._closers.append(node.close)
-        door = HttpServer(node, metrics, listen=(config.listen.host, config.listen.port))
+        gate = _gate(config, node)
+        self._closers.append(gate.close)
+        door = HttpServer(node, metrics, listen=(config.listen.host, config.listen.port), gate=gate)
         await door.start()
         redis: RedisServer | None = None
         if config.listen_redis is not None:
@@ -149,6 +154,7 @@ class Server:
             has_log=lambda: node.engine.has_log,
         )
         _watch(metrics, node, transport)
+        _watch_gate(metrics, node, gate)
         node.start(transport, http)
         self._closers.insert(-1, transport.close)
         await connections.start(transport)
@@ -223,6 +229,29 @@ async def _bootstrap(config: ServerConfig, *, joining: bool = False) -> Bootstra
         view = await client.cluster()
     others = {member.name: member.peer for member in view.members if member.name != config.name}
     return alone._replace(members=alone.members | others, joins=view.cluster_id)
+
+
+def _gate(config: ServerConfig, node: Node) -> Gate:
+    """Who knows callers. Raises LocalError for keys that cannot be used."""
+    if config.jwt_keys and not jwt_tokens.installed():
+        raise ConfigError("jwt_keys: PyJWT is not installed; pip install 'kvstore[auth]'")
+    clock = SystemClock()
+    return Gate(
+        node,
+        keys=KeyFile(config.jwt_keys, clock.monotonic) if config.jwt_keys else None,
+        audience=config.jwt_audience,
+        token_s=config.token_seconds,
+        metrics_private=config.metrics_private,
+        clock=clock,
+    )
+
+
+def _watch_gate(metrics: Metrics, node: Node, gate: Gate) -> None:
+    metrics.watch("kv_auth_enabled", "1 while auth is enabled.", lambda: int(gate.enabled))
+    metrics.watch("kv_auth_revision", "How often users or roles have changed.", lambda: node.machine.auth.revision)
+    metrics.watch(
+        "kv_auth_refused", "Requests that were refused: 401 and 403.", lambda: gate.denied_total, kind="counter"
+    )
 
 
 def _raft_settings(config: ServerConfig) -> RaftSettings:

@@ -36,6 +36,10 @@ class ServerConfig:
     bootstrap_incomplete: bool
     cluster_token: str = field(repr=False)
     insecure_bind: bool
+    token_seconds: int
+    jwt_keys: str
+    jwt_audience: str
+    metrics_private: bool
     heartbeat_ms: int
     election_ms_min: int
     election_ms_max: int

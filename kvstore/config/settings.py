@@ -136,6 +136,31 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "Allow addresses that other machines can reach although there is no TLS: whoever reaches the ports can then "
         "read and change every key. Only for a network in which everyone is trusted.",
     ),
+    _setting(
+        "token_seconds",
+        "N",
+        900,
+        values.whole("seconds", limits.TOKEN_S_MIN, limits.TOKEN_S_MAX),
+        "How long a token is good that this node gives for a password, while auth is enabled (docs/security.md).",
+        unit="s",
+    ),
+    _setting(
+        "jwt_keys",
+        "FILE",
+        "",
+        values.file_or_none,
+        "Keys of tokens (JWT) that others have made, as a JSON key set; read anew when it changes. None are taken "
+        "without it. Needs the extra `auth`.",
+    ),
+    _setting("jwt_audience", "TEXT", "kvstore", values.audience, "What the `aud` of such a token must name."),
+    _setting(
+        "metrics_private",
+        "true|false",
+        False,
+        values.switch,
+        "Ask for a token at `/metrics`, too, while auth is enabled. Without it they are open: they hold neither keys "
+        "nor values nor users, and whoever watches the cluster must not go blind with its token.",
+    ),
     _ms(
         "heartbeat_ms",
         50,

@@ -135,6 +135,18 @@ def token(value: Any) -> str:
     return text(value)
 
 
+def file_or_none(value: Any) -> str:
+    """A path of a file, or nothing at all."""
+    return directory(value) if value else ""
+
+
+def audience(value: Any) -> str:
+    """Bounded printable text, not empty."""
+    if not value or len(text(value)) > limits.CLUSTER_TOKEN_CHARS_MAX or not value.isprintable():
+        raise ValueError(f"is not 1 to {limits.CLUSTER_TOKEN_CHARS_MAX} printable characters")
+    return text(value)
+
+
 def peers(value: Any) -> Mapping[str, Address]:
     """NAME=HOST:PORT, several of them in a list or between commas; sorted by name, read-only."""
     items = value.split(",") if isinstance(value, str) else value

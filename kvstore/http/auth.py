@@ -83,7 +83,8 @@ async def enable_auth(door: Door, request: web.BaseRequest, raw_key: str, query:
 
 async def disable_auth(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
     """Disable auth. Users and roles stay, and mean nothing."""
-    return await changed(door, request, AUTH_DISABLE, (), parse.timeout_option(query))
+    timeout_s = parse.timeout_option(query)
+    return await changed(door, request, AUTH_DISABLE, (), timeout_s)
 
 
 async def rotate_keys(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:

@@ -142,7 +142,8 @@ class RolesBody(msgspec.Struct):
 
 async def get_users(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
     """All users, with their roles."""
-    auth = await door.store.auth_now(timeout_s=parse.timeout_option(query))
+    timeout_s = parse.timeout_option(query)
+    auth = await door.store.auth_now(timeout_s=timeout_s)
     users = [UserBody(name, bool(user.password), list(user.roles)) for name, user in sorted(auth.users.items())]
     return shaped(door, request, 200, UsersBody(auth.revision, users))
 
@@ -199,7 +200,8 @@ async def _user_and_role(door: Door, request: web.BaseRequest, raw_key: str, que
 
 async def get_roles(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
     """All roles, with their permissions."""
-    auth = await door.store.auth_now(timeout_s=parse.timeout_option(query))
+    timeout_s = parse.timeout_option(query)
+    auth = await door.store.auth_now(timeout_s=timeout_s)
     roles = [_role(name, auth.permissions(name)) for name in sorted(auth.roles)]
     return shaped(door, request, 200, RolesBody(auth.revision, roles))
 

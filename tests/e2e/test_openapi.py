@@ -31,7 +31,7 @@ def test_whatever_is_asked_of_a_cluster_it_answers_as_documented_and_goes_on(
         folder.mkdir()
         # The boundary cases are the same each time; the other nodes have random ones.
         phases = "coverage,fuzzing,stateful" if seed == 1 else "fuzzing,stateful"
-        options = ("--phases", phases, "--max-examples", "20")
+        options = ("--phases", phases, "--max-examples", "20", "--exclude-path", "/v1/auth/enable")
         ran = fuzz(node.http, folder, *options, seed=seed, bound_s=900, timeout_ms=300)
         assert not ran.failures, ran.failures
         assert ran.cases > 500

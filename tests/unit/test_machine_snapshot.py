@@ -239,7 +239,7 @@ def test_no_flipped_bit_of_records_or_tombstones_passes() -> None:
                 load([*frames[:number], bytes(damaged), *frames[number + 1 :]])
 
 
-@pytest.mark.parametrize("frame", [b"", b"\xc1", b"junk", msgpack.packb(1), msgpack.packb((9, [])), b"\x91" * 5000])
+@pytest.mark.parametrize("frame", [b"", b"\xc1", b"junk", msgpack.packb(1), msgpack.packb((10, [])), b"\x91" * 5000])
 def test_garbage_is_refused(frame: bytes) -> None:
     frames = list(filled(2).snapshot())
     with pytest.raises(CorruptSnapshot):
