@@ -255,6 +255,11 @@ class TooManyTries(KvError):
     default_outcome = "not_applied"
     default_retry_after_s = 5.0
 
+    @property
+    def retry_safe(self) -> bool:
+        """Nothing happened, but what tries again by itself would only make it worse."""
+        return False
+
 
 class InternalError(KvError):
     """A fault of the server."""

@@ -225,7 +225,11 @@ async def _bootstrap(config: ServerConfig, *, joining: bool = False) -> Bootstra
     alone = bootstrap_of(config)
     if not config.join or (has_identity(OsDisk(), config.data_dir) and not joining):
         return alone
-    async with AsyncClient([config.join]) as client:
+    token: str | None = None
+    if config.join_token_file:
+        with open(config.join_token_file, encoding="utf-8") as file:
+            token = file.readline(limits.TOKEN_CHARS_MAX).strip()
+    async with AsyncClient([config.join], token=token) as client:
         view = await client.cluster()
     others = {member.name: member.peer for member in view.members if member.name != config.name}
     return alone._replace(members=alone.members | others, joins=view.cluster_id)

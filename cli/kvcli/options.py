@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from kvcli.credentials import Credentials, credentials
 from kvcli.output import Mode
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ class Settings:
     endpoints: tuple[str, ...]
     chosen_output: Mode | None
     timeout_s: float
+    user: str | None = None
+    token_file: str | None = None
+    password_file: str | None = None
 
     @property
     def output(self) -> Mode:
@@ -40,8 +44,24 @@ class Settings:
 
 
 def global_options(command: F) -> F:
-    """Decorator: adds the three options to a command or group."""
+    """Decorator: adds the options to a command or group."""
     for option in (
+        click.option(
+            "--password-file",
+            metavar="FILE",
+            help="File with the password of --user, - for standard input. Without it: KV_PASSWORD, or a prompt. "
+            "[env: KV_PASSWORD_FILE]",
+            **_stored("password_file", str),
+        ),
+        click.option(
+            "--token-file",
+            metavar="FILE",
+            help="File with a token, where auth is enabled. Without it: KV_TOKEN. [env: KV_TOKEN_FILE]",
+            **_stored("token_file", str),
+        ),
+        click.option(
+            "--user", metavar="NAME", help="Who asks, where auth is enabled. [env: KV_USER]", **_stored("user", str)
+        ),
         click.option(
             "--timeout",
             metavar="SECONDS",
@@ -73,6 +93,9 @@ def settings() -> Settings:
         _resolve("endpoints", _endpoints, "http://127.0.0.1:8480"),
         _resolve("output", _mode, None),
         _resolve("timeout", _timeout, DEFAULT_TIMEOUT_S),
+        _resolve("user", str, None),
+        _resolve("token_file", str, None),
+        _resolve("password_file", str, None),
     )
 
 
@@ -81,19 +104,29 @@ def given_endpoints() -> tuple[str, ...]:
     return settings().endpoints if _named("endpoints") else ()
 
 
-def run_with_client(action: Callable[["AsyncClient"], Coroutine[Any, Any, T]]) -> T:
-    """Runs `action` with a client for the chosen endpoints, in an event loop of its own."""
+def run_with_client(action: Callable[["AsyncClient"], Coroutine[Any, Any, T]], *, anonymous: bool = False) -> T:
+    """Runs `action` with a client for the chosen endpoints, in an event loop of its own. `anonymous`: it does not say
+    who asks.
+    """
     import asyncio
 
     from kvstore.client import AsyncClient
 
     chosen = settings()
+    who = Credentials() if anonymous else given_credentials(chosen)
 
     async def go() -> T:
-        async with AsyncClient(chosen.endpoints, timeout_s=chosen.timeout_s) as client:
+        async with AsyncClient(
+            chosen.endpoints, timeout_s=chosen.timeout_s, token=who.token, user=who.user, password=who.password
+        ) as client:
             return await action(client)
 
     return asyncio.run(go())
+
+
+def given_credentials(chosen: Settings) -> Credentials:
+    """Who asks, as the options say. Raises click.UsageError."""
+    return credentials(chosen.user, chosen.token_file, chosen.password_file)
 
 
 def key_bytes(argument: str) -> bytes:

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from kvstore.balancing import Balancer
+from kvstore.client.authorizing import AuthorizedTransport
 from kvstore.client.batches import key_problem
 from kvstore.client.choosing import Choice
 from kvstore.client.endpoints import parse_endpoints
@@ -31,6 +32,9 @@ class Calls:
         balance: str | Balancer | None = None,
         weights: Mapping[str, int] | None = None,
         address: str | None = None,
+        token: str | None = None,
+        user: str | None = None,
+        password: str | None = None,
         transport: Transport | None = None,
         pacing: Pacing | None = None,
     ) -> None:
@@ -39,8 +43,12 @@ class Calls:
             from kvstore.client.http_transport import HttpTransport
 
             transport = HttpTransport()
-        self._transport = StampedTransport(transport) if stamps else transport
         self._pacing = pacing or Pacing()
+        if (user is None) != (password is None):
+            raise ValueError("a user and a password go together")
+        if token is not None or user is not None:
+            transport = AuthorizedTransport(transport, self._pacing.now, token=token, user=user, password=password)
+        self._transport = StampedTransport(transport) if stamps else transport
         choice = Choice(parse_endpoints(endpoints), balance, weights, address)
         self._failover = Failover(choice, self._transport, self._pacing)
         self._sessions = Sessions(self._failover, self._pacing, timeout_s) if sessions else None

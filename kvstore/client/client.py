@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from kvstore import limits
 from kvstore.balancing import Balancer
+from kvstore.client.auth_calls import AuthCalls
 from kvstore.client.batches import BatchOp, BatchResult, Delete, Get, Put
 from kvstore.client.batching import Batches, Turns
 from kvstore.client.calls import JSON
@@ -28,7 +29,7 @@ _BYTES = {"Accept": "application/octet-stream"}
 _NO_HEADERS: dict[str, str] = {}
 
 
-class AsyncClient(TransactionCalls, LeaseCalls, LockCalls, ClusterCalls, SnapshotCalls):
+class AsyncClient(TransactionCalls, LeaseCalls, LockCalls, ClusterCalls, SnapshotCalls, AuthCalls):
     """Talks to any of `endpoints` (`http://host:port`); use it as an async context manager, in one event loop.
 
     Every method takes `timeout_s`, the whole time it may take, retries included (default: that of the client). Every
@@ -51,6 +52,9 @@ class AsyncClient(TransactionCalls, LeaseCalls, LockCalls, ClusterCalls, Snapsho
         weights: Mapping[str, int] | None = None,
         address: str | None = None,
         batching: bool = False,
+        token: str | None = None,
+        user: str | None = None,
+        password: str | None = None,
         transport: Transport | None = None,
         pacing: Pacing | None = None,
     ) -> None:
@@ -65,6 +69,9 @@ class AsyncClient(TransactionCalls, LeaseCalls, LockCalls, ClusterCalls, Snapsho
         With `batching`, puts, deletes and gets that are begun in one turn of the loop travel as one batch. Each keeps
         its own deadline, retries and outcome (see batching.py).
 
+        Where auth is enabled: `token`, which is sent as it is, or `user` and `password`, for which the client gets
+        tokens by itself, and renews them (see authorizing.py).
+
         Raises ValueError for an endpoint that is no address, an algorithm or weight that is none. `transport` and
         `pacing` are for tests.
         """
@@ -76,6 +83,9 @@ class AsyncClient(TransactionCalls, LeaseCalls, LockCalls, ClusterCalls, Snapsho
             balance=balance,
             weights=weights,
             address=address,
+            token=token,
+            user=user,
+            password=password,
             transport=transport,
             pacing=pacing,
         )

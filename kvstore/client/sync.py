@@ -19,13 +19,14 @@ from kvstore.client.batches import BatchOp, BatchResult
 from kvstore.client.blocking import LoopThread
 from kvstore.client.client import AsyncClient
 from kvstore.client.results import RangePage, WriteResult
+from kvstore.client.sync_auth_calls import SyncAuthCalls
 from kvstore.client.sync_calls import SyncCalls
 from kvstore.client.sync_parts import each
 from kvstore.client.wire import Transport
 from kvstore.model.results import Receipt, Record
 
 
-class Client(SyncCalls):
+class Client(SyncCalls, SyncAuthCalls):
     """Talks to any of `endpoints`; see AsyncClient for what the arguments and methods mean and what they raise.
 
     Use it as a context manager, or call `close`. Once it is closed, every method raises RuntimeError.
@@ -42,6 +43,9 @@ class Client(SyncCalls):
         weights: Mapping[str, int] | None = None,
         address: str | None = None,
         batching: bool = False,
+        token: str | None = None,
+        user: str | None = None,
+        password: str | None = None,
         transport: Transport | None = None,
     ) -> None:
         """See AsyncClient."""
@@ -54,6 +58,9 @@ class Client(SyncCalls):
             weights=weights,
             address=address,
             batching=batching,
+            token=token,
+            user=user,
+            password=password,
             transport=transport,
         )
         self._thread = LoopThread()

@@ -33,6 +33,7 @@ class ServerConfig:
     listen_peer: Address
     peers: Mapping[str, Address]
     join: str
+    join_token_file: str
     bootstrap_incomplete: bool
     cluster_token: str = field(repr=False)
     insecure_bind: bool

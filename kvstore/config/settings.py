@@ -111,6 +111,13 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "Add the member first (kv member add). Without effect on a directory that is in use already.",
     ),
     _setting(
+        "join_token_file",
+        "FILE",
+        "",
+        values.file_or_none,
+        "File with a token, with which the member at `join` is asked where auth is enabled (`kv token`); any user's.",
+    ),
+    _setting(
         "bootstrap_incomplete",
         "true|false",
         False,

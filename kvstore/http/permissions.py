@@ -12,9 +12,10 @@ from kvstore.model.permissions import NAMES
 class Permission(NamedTuple):
     """`verb`: one of `kvstore.model.permissions`, None where it is not one alone. `of`: what it is needed on.
 
-    open: nobody is asked who it is. metrics: nor here, unless a setting says so. known: whoever says who it is. own:
-    the same for what is one's own, admin for what is others'. any: the verb, which is of no key. key, range: the verb on
-    the key, or on all keys of the range. each: every key or range that the body names, with the verb of what is done.
+    open: nobody is asked who it is. metrics: nor here, unless a setting says so. known: whoever says who it is.
+    own: the same for what is one's own, admin for what is others'. any: the verb, which is of no key. key, range: the
+    verb on the key, or on all keys of the range. each: every key or range that the body names, with the verb of what is
+    done to it.
     """
 
     verb: int | None

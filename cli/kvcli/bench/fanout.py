@@ -48,7 +48,9 @@ class FanOut(Run):
             # Each stays with its node as long as that serves it.
             clients = [
                 await stack.enter_async_context(
-                    AsyncClient(endpoints[turn:] + endpoints[:turn], timeout_s=self.plan.timeout_s)
+                    AsyncClient(
+                        endpoints[turn:] + endpoints[:turn], timeout_s=self.plan.timeout_s, **self.plan.who._asdict()
+                    )
                 )
                 for turn in range(len(endpoints))
             ]

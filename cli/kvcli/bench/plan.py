@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from kvcli.credentials import Credentials
 from kvstore import limits
 
 Workload = Literal["put", "get", "mixed", "batch", "watch"]
@@ -39,6 +40,7 @@ class Plan:
     keep: bool = False
     timeout_s: float = 5.0
     redis_endpoints: tuple[str, ...] = ()
+    who: Credentials = field(default=Credentials(), repr=False)
     stem: str = field(default_factory=lambda: f"bench/{secrets.token_hex(4)}/")
 
     @property

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from kvcli import output
-from kvcli.options import global_options, settings
+from kvcli.credentials import Credentials
+from kvcli.options import given_credentials, global_options, settings
 from kvcli.output import Mode
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def doctor() -> int:
     from kvcli.diagnosis import examine
 
     chosen = settings()
-    report = examine(asyncio.run(_ask(chosen.endpoints, min(chosen.timeout_s, _ASK_S_MAX))))
+    report = examine(asyncio.run(_ask(chosen.endpoints, min(chosen.timeout_s, _ASK_S_MAX), given_credentials(chosen))))
     if chosen.output in (Mode.JSON, Mode.RAW):
         output.write_json(report.to_json())
         return report.exit_code
@@ -43,12 +44,12 @@ def doctor() -> int:
     return report.exit_code
 
 
-async def _ask(endpoints: tuple[str, ...], timeout_s: float) -> "dict[str, ClusterView | Exception]":
+async def _ask(endpoints: tuple[str, ...], timeout_s: float, who: Credentials) -> "dict[str, ClusterView | Exception]":
     from kvstore.client import AsyncClient
     from kvstore.errors import KvError, LocalError
 
     async def one(endpoint: str) -> "ClusterView | Exception":
-        async with AsyncClient([endpoint], timeout_s=timeout_s) as client:
+        async with AsyncClient([endpoint], timeout_s=timeout_s, **who._asdict()) as client:
             try:
                 return await client.cluster()
             except (KvError, LocalError) as failed:

@@ -1,0 +1,149 @@
+"""Users and permissions on a real cluster of three: the command line, the client, every node, a revocation, secrets."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from kvcluster.pytest_plugin import ClusterFactory
+from kvcluster.supervisor import Cluster
+from kvstore.client import AsyncClient, Client
+from kvstore.errors import Forbidden, KvError, Unauthenticated
+from tests.support.kv_command import Captured, Kv
+
+ROOT_PASSWORD = "MARKER-root-password-5f1c"
+APP_PASSWORD = "MARKER-app-password-77aa"
+
+
+def written(folder: Path) -> list[Path]:
+    """Everything that nodes wrote but their data: logs and audit logs."""
+    return [path for path in folder.rglob("*") if path.is_file() and "data" not in path.parts]
+
+
+def test_a_cluster_is_closed_used_and_opened_again(
+    kv_cluster: ClusterFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: Captured
+) -> None:
+    cluster = kv_cluster(3)
+    kv = Kv(cluster.endpoints, monkeypatch, capfdbinary)
+    seen: list[str] = []
+
+    def run(*arguments: str, stdin: str = "", code: int = 0) -> str:
+        seen.append(kv(*arguments, stdin=stdin, code=code))
+        return seen[-1]
+
+    assert "disabled" in run("auth", "status")
+    run("put", "other/1", "theirs")
+    run("auth", "enable", "--keep-password", code=4)
+    run("auth", "enable", "--new-password-file", "-", stdin=f"{ROOT_PASSWORD}\n")
+    run("get", "other/1", code=6)
+    monkeypatch.setenv("KV_USER", "root")
+    run("get", "other/1", "--password-file", "-", stdin="a wrong one\n", code=6)
+    monkeypatch.setenv("KV_PASSWORD", ROOT_PASSWORD)
+    assert run("get", "other/1") == "theirs"
+    run("user", "add", "app", "--new-password-file", "-", stdin=f"{APP_PASSWORD}\n")
+    run("role", "add", "apps")
+    run("role", "grant", "apps", "read,write,delete,watch,lease", "--prefix", "app/")
+    run("user", "grant", "app", "apps")
+    assert "prefix app/" in run("role", "show", "apps")
+    assert json.loads(run("user", "list", "-o", "json"))["users"][0] == {
+        "name": "app",
+        "password": True,
+        "roles": ["apps"],
+    }
+    monkeypatch.delenv("KV_USER")
+    monkeypatch.delenv("KV_PASSWORD")
+    token = kv("token", "--user", "app", "--password-file", "-", stdin=f"{APP_PASSWORD}\n").strip()
+    monkeypatch.setenv("KV_TOKEN", token)
+    run("put", "app/1", "mine")
+    run("put", "other/1", "mine", code=6)
+    run("get", "--prefix", "", code=6)
+    assert "you are app" in run("auth", "status")
+    run("user", "list", code=6)
+
+    # Each node by itself: the same answer. A user whom one node has forgotten is forgotten on all.
+    with Client(cluster.endpoints, user="root", password=ROOT_PASSWORD) as root:
+        for node in cluster.topology.nodes:
+            with Client([node.http], token=token) as app:
+                assert app.get_value(b"app/1") == b"mine"
+                app.put(b"app/2", node.name.encode())
+                with pytest.raises(Forbidden, match="read is not allowed on the key 'other/1'"):
+                    app.get(b"other/1")
+                with app.lease(ttl_seconds=10), app.lock("app/lock"):
+                    pass
+        # The token outlives every process; the leader's successor knows it.
+        cluster.restart(cluster.topology.names[0])
+        with Client([cluster.topology.nodes[0].http], token=token, timeout_s=20.0) as app:
+            assert app.get_value(b"app/1") == b"mine"
+        root.revoke_role("app", "apps")
+        for node in cluster.topology.nodes:
+            with Client([node.http], token=token) as app:
+                with pytest.raises(Forbidden):
+                    app.get(b"app/1")
+                with pytest.raises(Forbidden):
+                    app.put(b"app/1", b"late")
+        root.set_password("app", "yet another one")
+        for node in cluster.topology.nodes:
+            with Client([node.http], token=token) as app, pytest.raises(Unauthenticated):
+                app.get(b"app/1")
+        assert root.get_value(b"app/1") == b"mine"
+        digests = {view.digest["value"] for view in root.cluster().members if view.digest}
+        assert len(digests) == 1
+        root.disable_auth()
+    run("get", "other/1")
+
+    signing = token.rpartition(".")[2]
+    files = written(cluster.topology.directory)
+    assert sum(path.name == "log" for path in files) == 3
+    for path in files:
+        found = path.read_bytes()
+        for marker in ("MARKER", token, signing, APP_PASSWORD, ROOT_PASSWORD):
+            assert marker.encode() not in found, (path, marker)
+    for said in seen:
+        assert "MARKER" not in said
+        assert signing not in said
+
+
+async def test_a_revocation_is_not_outrun_by_writes_at_any_node(kv_cluster: ClusterFactory) -> None:
+    """Writers at every node write as fast as they can; once the revocation is acknowledged, nothing of theirs is
+    applied above the revision that the store had then.
+    """
+    cluster = kv_cluster(3)
+    async with AsyncClient(cluster.endpoints) as client:
+        await client.enable_auth(ROOT_PASSWORD)
+    async with AsyncClient(cluster.endpoints, user="root", password=ROOT_PASSWORD) as root:
+        await root.add_role("writers")
+        await root.grant_permission("writers", ["write"], prefix=b"w/")
+        await root.add_user("w", APP_PASSWORD)
+        await root.grant_role("w", "writers")
+        token, _ = await root.get_token("w", APP_PASSWORD)
+        writers = [asyncio.create_task(write(cluster, number, token)) for number in range(3)]
+        async with asyncio.timeout(30):
+            while (await root.range(prefix=b"w/")).count < 60:
+                await asyncio.sleep(0.02)
+        await root.revoke_role("w", "writers")
+        mark = await root.put(b"mark", b"")
+        assert mark.revision is not None
+        acknowledged = await asyncio.gather(*writers)
+        assert all(acknowledged)
+        assert max(revision for revisions in acknowledged for revision in revisions) < mark.revision
+        newest = max([record.mod_revision async for _, record in root.scan(prefix=b"w/")])
+        assert newest < mark.revision
+
+
+async def write(cluster: Cluster, number: int, token: str) -> list[int]:
+    """The revisions that were acknowledged, until it is forbidden."""
+    revisions: list[int] = []
+    async with AsyncClient([cluster.topology.nodes[number].http], token=token, timeout_s=10.0) as client:
+        for count in range(100_000):
+            try:
+                written = await client.put(b"w/%d/%d" % (number, count), b"x")
+            except Forbidden:
+                return revisions
+            except KvError as failed:
+                if failed.outcome != "not_applied":
+                    raise
+                continue
+            assert written.revision is not None
+            revisions.append(written.revision)
+    raise AssertionError("it was never forbidden")
