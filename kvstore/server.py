@@ -137,7 +137,7 @@ class Server:
         await door.start()
         redis: RedisServer | None = None
         if config.listen_redis is not None:
-            redis = RedisServer(node, metrics, listen=(config.listen_redis.host, config.listen_redis.port))
+            redis = RedisServer(node, metrics, listen=(config.listen_redis.host, config.listen_redis.port), gate=gate)
         # The first to close: what they have taken in is still answered.
         self._closers.append(lambda: asyncio.gather(*(each.close() for each in (door, redis) if each is not None)))
         if redis is not None:

@@ -21,6 +21,8 @@ class GuardedWatch:
         self._watch = watch
         self._gate = gate
         self._check = check
+        self.forbidden = False
+        """Whether it ended because of that."""
         gate.streams.add(self)
 
     @property
@@ -42,9 +44,9 @@ class GuardedWatch:
     def _allowed(self) -> bool:
         try:
             self._check()
-        except KvError:
-            return False
-        return True
+        except Exception:  # each door has words of its own for it
+            self.forbidden = True
+        return not self.forbidden
 
     def _ended(self, told: int) -> Ended:
         self.close()

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 import structlog
 
 from kvstore import limits
-from kvstore.errors import InternalError, KvError
+from kvstore.errors import AuthChanged, InternalError, KvError
 from kvstore.model import commands, transactions
 from kvstore.model.commands import NO_LEASE, OP_DELETE, OP_PUT, Op
 from kvstore.model.levels import Level
@@ -71,6 +71,8 @@ class Changes:
     async def read(self, call: Call, level: Level, keys: Sequence[bytes]) -> Reply:
         """The reply of a call that only reads `keys`. Raises KvError, CommandError."""
         await self.fresh(level, keys)
+        if call.check is not None:
+            call.check()
         return call.function(View(self._reader(level)), call.arguments)
 
     def _reader(self, level: Level) -> Callable[[bytes], Record | None]:
@@ -138,12 +140,16 @@ class Changes:
                     view, replies = self._compute(calls, level, watched)
                     if not view.writes:
                         return replies
+                at = self._lane.auth_revision if all(call.check is not None for call in calls) else 0
                 await self._leases.granted(view.writes, granted)
                 held = self._leases.held(view.writes)
-                if await self._write(view, level, watched, granted):
-                    self._leases.written(view.writes, granted, held)
-                    granted.clear()
-                    return replies
+                try:
+                    if await self._write(view, level, watched, granted, at):
+                        self._leases.written(view.writes, granted, held)
+                        granted.clear()
+                        return replies
+                except AuthChanged:
+                    await self._lane.auth_changed(at)
                 if self._loop.time() >= until:
                     break
                 await self._lane.freshened(Level.QUORUM)
@@ -165,17 +171,22 @@ class Changes:
         replies: list[Reply] = []
         for call in calls:
             try:
+                if call.check is not None:
+                    call.check()
                 replies.append(call.function(view, call.arguments))
             except CommandError as refused:
                 replies.append(refused.reply)
         return view, replies
 
     async def _write(
-        self, view: View, level: Level, watched: Mapping[bytes, int], granted: Mapping[bytes, tuple[int, int]]
+        self, view: View, level: Level, watched: Mapping[bytes, int], granted: Mapping[bytes, tuple[int, int]], at: int
     ) -> bool:
-        """Whether it was written; not if a comparison did not hold. Raises KvError, CommandError."""
+        """Whether it was written; not if a comparison did not hold. `at`: the auth revision at which it was allowed, 0
+        if nobody has checked it. Raises KvError, CommandError.
+        """
         op = _operation(view.writes, {**watched, **view.reads}, granted)
-        result = await self._lane.one(level, op, commands.op_bytes(op))
+        size = commands.op_bytes(op)
+        result = await self._lane.one(level, op if level is Level.ONE else commands.checked(op, at), size)
         return op[0] == OP_PUT or transactions.unpacked(result.detail)[0]
 
 

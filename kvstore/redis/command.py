@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from kvstore.guard.rules import Need
 from kvstore.redis.replies import Reply
-from kvstore.redis.view import Function
+from kvstore.redis.view import Call, Function
 
 if TYPE_CHECKING:
     from kvstore.redis.services import Services
@@ -32,6 +33,12 @@ class Client(Protocol):
     def push(self, reply: Reply) -> None:
         """Sends something that is no answer to a command, or an answer before the last one of it."""
 
+    def call(self, command: Command, arguments: list[bytes]) -> Call:
+        """`command`, which has a pure form, to be carried out for this client, and checked each time."""
+
+    def permit(self, need: Need) -> None:
+        """Raises CommandError unless the client may do it (NOAUTH, NOPERM)."""
+
     async def writable(self) -> bool:
         """Waits until the client has read enough of what was sent. False if it has gone."""
 
@@ -47,7 +54,7 @@ class Command(NamedTuple):
     """`arity`: how many arguments there are, the name among them; -n for n at least. `keys`: the first, the last
     (negative from the end) and the step between arguments that are keys; (0, 0, 0) for none. `differs`: what is not as
     in Redis. `subscribed`: whether it may be sent in RESP2 by who has subscribed. `at_one`: a write that level ONE
-    takes by itself.
+    takes by itself. `needs`: what it asks of who sends it, see kvstore.redis.permissions.
     """
 
     name: str
@@ -63,6 +70,7 @@ class Command(NamedTuple):
     served: Served | None = None
     subscribed: bool = False
     at_one: bool = False
+    needs: str = ""
 
     @property
     def writes(self) -> bool:

@@ -11,20 +11,25 @@ carried out; who does not read for REDIS_WRITE_S_MAX is cut off.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, cast
 
 import structlog
 
 from kvstore import limits
-from kvstore.errors import InternalError, KvError
-from kvstore.model.commands import OP_PUT, Op
+from kvstore.errors import InternalError, KvError, Unauthenticated
+from kvstore.guard import rules
+from kvstore.guard.rules import Need
+from kvstore.model.commands import OP_PUT, Op, plain
 from kvstore.model.levels import Level
+from kvstore.model.permissions import READ, WRITE
 from kvstore.model.results import WriteAnswer
 from kvstore.redis.command import Command
 from kvstore.redis.commands import BY_NAME, find
 from kvstore.redis.commands.arguments import check_key
 from kvstore.redis.commands.unsupported import UNSUPPORTED
 from kvstore.redis.lane import Fate
+from kvstore.redis.permissions import need_of
 from kvstore.redis.problems import CommandError, prefix_of, told, too_large
 from kvstore.redis.replies import (
     NIL_BYTES,
@@ -53,6 +58,7 @@ _OP_OVERHEAD_BYTES: Final = 32
 _OUT_REPLIES_MAX: Final = 64
 # A value above this is sent as it is, rather than copied into one piece with others.
 _LARGE_BYTES: Final = 16 << 10
+_NOAUTH: Final = error("NOAUTH", "Authentication required.")
 _CONTROL: Final = frozenset(("EXEC", "DISCARD", "MULTI", "WATCH", "QUIT", "RESET"))
 
 
@@ -82,6 +88,7 @@ class Connection(asyncio.Protocol):
         self._lost = False
         self._run_keys: list[bytes] = []
         self._run_ops: list[Op] = []
+        self._run_at = 0
         self._run_leases: dict[bytes, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -169,6 +176,39 @@ class Connection(asyncio.Protocol):
         self._transport.close()
         self._cut_off_later()
 
+    def call(self, command: Command, arguments: list[bytes]) -> Call:
+        assert command.pure is not None
+        if not self.services.gate.enabled:
+            return Call(command.pure, arguments)
+        return Call(command.pure, arguments, partial(self.permit, need_of(command, arguments)))
+
+    def permit(self, need: Need) -> None:
+        refused = self._refusal(need)
+        if refused is not None:
+            raise CommandError(refused.partition(b" ")[2].decode(), refused.partition(b" ")[0].decode())
+
+    def _refusal(self, need: Need) -> Error | None:
+        gate, caller = self.services.gate, self.session.caller
+        if not gate.enabled:
+            return None
+        if caller is None:
+            return _NOAUTH
+        try:
+            need(gate.rights(caller))
+        except Unauthenticated as void:
+            return error("NOAUTH", void.detail)
+        except KvError as forbidden:
+            gate.denied_total += 1
+            return told(forbidden, read=True)
+        return None
+
+    def _may(self, verb: int, item: list[bytes]) -> bool:
+        """Whether a GET or SET goes the short way. Else the long one tells what is wrong with it."""
+        key = item[1]
+        if not 0 < len(key) <= limits.KEY_BYTES_MAX:
+            return False
+        return not self.services.gate.enabled or self._refusal(rules.on_key(verb, key)) is None
+
     # -- for the door
 
     @property
@@ -210,10 +250,10 @@ class Connection(asyncio.Protocol):
                 continue
             command = BY_NAME.get(item[0]) or find(item[0])
             if session.plain and not self.services.draining:
-                if command is _GET and len(item) == 2 and session.read_level is not Level.ALL and _fits(item[1]):
+                if command is _GET and len(item) == 2 and session.read_level is not Level.ALL and self._may(READ, item):
                     self._read_run(session.read_level)
                     break
-                if command is _SET and len(item) == 3 and _fits(item[1]):
+                if command is _SET and len(item) == 3 and self._may(WRITE, item):
                     self._write_run(session.write_level)
                     break
             queue.popleft()
@@ -258,13 +298,14 @@ class Connection(asyncio.Protocol):
         keys.clear()
         while queue and len(keys) < limits.REDIS_RUN_COMMANDS_MAX:
             item = queue[0]
-            if type(item) is not list or len(item) != 2 or item[0] not in (b"GET", b"get") or not _fits(item[1]):
+            if type(item) is not list or len(item) != 2 or item[0] not in (b"GET", b"get") or not self._may(READ, item):
                 if not keys and type(item) is list:  # spelt in another way
                     keys.append(queue.popleft()[1])  # type: ignore[index]
                 break
             keys.append(item[1])
             queue.popleft()
         self._busy = True
+        self._run_at = self.services.lane.auth_revision
         self.services.lane.fresh(level, self._read_done)
 
     def _read_done(self, failed: KvError | None) -> None:
@@ -277,7 +318,11 @@ class Connection(asyncio.Protocol):
         else:
             read, level = self.services.store.record_now, self.session.read_level
             nil = NIL_BYTES[self.session.protocol]
+            again = self.services.lane.auth_revision != self._run_at
             for key in keys:
+                if again and (refused := self._refusal(rules.on_key(READ, key))) is not None:
+                    out.append(encode(refused, self.session.protocol))
+                    continue
                 record = read(key, level)
                 if record is None:
                     out.append(nil)
@@ -299,7 +344,7 @@ class Connection(asyncio.Protocol):
         size = 0
         while queue and len(ops) < limits.REDIS_RUN_COMMANDS_MAX:
             item = queue[0]
-            if type(item) is not list or len(item) != 3 or not _fits(item[1]):
+            if type(item) is not list or len(item) != 3 or not self._may(WRITE, item):
                 break
             name, key, value = item
             if name not in (b"SET", b"set") and (ops or find(name) is not _SET):
@@ -307,11 +352,11 @@ class Connection(asyncio.Protocol):
             op_size = _OP_OVERHEAD_BYTES + len(key) + len(value)
             if ops and size + op_size > limits.REDIS_RUN_BYTES_MAX:
                 break
-            ops.append((OP_PUT, key, value, None))
+            ops.append(self.services.lane.checked(level, (OP_PUT, key, value, None)))
             size += op_size
             queue.popleft()
         self._busy = True
-        self._run_leases = self.services.leases.held(op[1] for op in ops)
+        self._run_leases = self.services.leases.held(plain(op)[1] for op in ops)
         self._run_ops = ops
         self.services.lane.write(level, ops, size, self._write_done)
 
@@ -332,7 +377,7 @@ class Connection(asyncio.Protocol):
             meter.done(_WAS_SET, len(fates) - failed)
         if self._run_leases:
             made = {
-                op[1]
+                plain(op)[1]
                 for op, fate in zip(self._run_ops, fates, strict=True)
                 if not isinstance(fate, KvError | WriteAnswer)
             }
@@ -380,6 +425,8 @@ class Connection(asyncio.Protocol):
     def _check(self, command: Command | None, arguments: list[bytes]) -> None:
         """Raises CommandError for what is refused before it is begun or queued."""
         session = self.session
+        if self.services.gate.enabled and (command is None or command.needs != "open"):
+            self.permit(rules.known)
         if command is None:
             raise _unknown(arguments)
         if not command.fits(len(arguments)):
@@ -391,6 +438,8 @@ class Connection(asyncio.Protocol):
             )
         for key in command.keys_of(arguments):
             check_key(key)
+        if self.services.gate.enabled and command.needs != "open":
+            self.permit(need_of(command, arguments))
         queued = session.queue is not None and command.name not in _CONTROL
         if session.write_level is Level.ONE and command.writes and (queued or not command.at_one):
             raise CommandError(
@@ -417,7 +466,12 @@ class Connection(asyncio.Protocol):
 
     async def _serve(self, command: Command, arguments: list[bytes]) -> None:
         try:
+            if self.services.gate.enabled and command.needs != "open":  # it may be another turn of the loop by now
+                self.permit(need_of(command, arguments))
+            seen = self.services.lane.auth_revision
             reply = await self._carried_out(command, arguments)
+            if command.only_reads and command.needs != "open" and self.services.lane.auth_revision != seen:
+                self.permit(need_of(command, arguments))
         except CommandError as refused:
             reply = refused.reply
         except KvError as failed:
@@ -436,7 +490,7 @@ class Connection(asyncio.Protocol):
         if command.served is not None:
             return await command.served(self, arguments)
         assert command.pure is not None
-        call, keys = Call(command.pure, arguments), command.keys_of(arguments)
+        call, keys = self.call(command, arguments), command.keys_of(arguments)
         if not command.writes:
             return await changes.read(call, session.read_level, keys)
         if len(keys) == 1:
@@ -449,10 +503,6 @@ class Connection(asyncio.Protocol):
         if type(reply) is Error:
             outcome = reply.split(b" ", 1)[0].decode("ascii", "replace")
         self.services.meter.done((name, outcome))
-
-
-def _fits(key: bytes) -> bool:
-    return 0 < len(key) <= limits.KEY_BYTES_MAX
 
 
 def _unknown(arguments: list[bytes]) -> CommandError:

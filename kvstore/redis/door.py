@@ -6,12 +6,13 @@ from collections.abc import Collection
 from typing import Final, cast
 
 from kvstore import limits
+from kvstore.guard.gate import Gate
 from kvstore.redis.commands import COMMANDS
 from kvstore.redis.connection import Connection
 from kvstore.redis.replies import RESP2, encode, error
 from kvstore.redis.services import Services
 from kvstore.redis.session import Session
-from kvstore.redis.store import Store
+from kvstore.redis.store import NodeStore
 from kvstore.refusal import Refusal
 from kvstore.telemetry.metrics import Metrics, RedisMeter
 
@@ -23,14 +24,16 @@ class RedisServer:
 
     def __init__(
         self,
-        store: Store,
+        store: NodeStore,
         metrics: Metrics,
         *,
         listen: tuple[str, int],
+        gate: Gate | None = None,
         shutdown_s: float = limits.REDIS_SHUTDOWN_S_MAX,
         drain_s: float = limits.REDIS_DRAIN_S_MAX,
     ) -> None:
         self._store = store
+        self._gate = gate or Gate(store)
         self._meter = RedisMeter(metrics)
         self._listen = listen
         self._shutdown_s = shutdown_s
@@ -58,7 +61,7 @@ class RedisServer:
         """Listens. Raises OSError when the address cannot be had."""
         loop = asyncio.get_running_loop()
         table = {command.name: command for command in COMMANDS}
-        self._services = Services(self._store, loop, self._meter, table, self)
+        self._services = Services(self._store, loop, self._meter, table, self, self._gate)
         host, port = self._listen
         self._listener = await loop.create_server(self._accept, host, port, backlog=limits.REDIS_BACKLOG_CONNECTIONS)
         self._services.port = self.address[1]

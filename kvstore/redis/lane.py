@@ -17,8 +17,9 @@ import structlog
 
 from kvstore import limits
 from kvstore.errors import InternalError, KvError
+from kvstore.guard.gate import Gate
 from kvstore.model.batches import BatchOp
-from kvstore.model.commands import OP_PUT, Op
+from kvstore.model.commands import OP_PUT, Op, checked
 from kvstore.model.levels import Level
 from kvstore.model.results import OpResult, WriteAnswer
 from kvstore.redis.store import Store, Written
@@ -42,14 +43,34 @@ class _Run(NamedTuple):
 class Lane:
     """Reads and writes of all connections, to the node and back. Bounded by those who hand over: one run each."""
 
-    def __init__(self, store: Store, loop: asyncio.AbstractEventLoop, meter: RedisMeter) -> None:
+    def __init__(self, store: Store, loop: asyncio.AbstractEventLoop, meter: RedisMeter, gate: Gate) -> None:
         self._store = store
+        self._gate = gate
         self._loop = loop
         self._meter = meter
         self._reads: dict[Level, list[Fresh]] = {}
         self._writes: dict[Level, list[_Run]] = {}
         self._flights: set[asyncio.Task[None]] = set()
         self._leaving = False
+
+    @property
+    def auth_revision(self) -> int:
+        """The present one; 0 while auth is not enabled."""
+        return self._gate.store.auth.revision if self._gate.enabled else 0
+
+    async def auth_changed(self, seen: int) -> None:
+        """Waits until this node has applied another auth revision than `seen`. Raises KvError."""
+        if self.auth_revision == seen:
+            await self._gate.store.auth_reached(
+                self._gate.store.auth.revision + 1, timeout_s=limits.REDIS_COMMAND_S_MAX
+            )
+
+    def checked(self, level: Level, op: Op) -> Op:
+        """`op` with the present auth revision, for what was checked in this very turn of the loop, or is the door's
+        own. At level ONE the check is that of the node which takes it in.
+        """
+        gate = self._gate
+        return checked(op, gate.store.auth.revision) if gate.enabled and level is not Level.ONE else op
 
     def fresh(self, level: Level, done: Fresh) -> None:
         """Calls `done(None)` once the state is as fresh as `level`, ONE or QUORUM, asks, else with the error."""

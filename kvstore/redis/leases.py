@@ -50,7 +50,7 @@ class KeyLeases:
         ]
         if not wanted:
             return
-        ops = [commands.grant(ttl_ms) for _, ttl_ms in wanted]
+        ops = [self._lane.checked(Level.QUORUM, commands.grant(ttl_ms)) for _, ttl_ms in wanted]
         size = sum(map(commands.op_bytes, ops))
         failed: KvError | None = None
         for (key, ttl_ms), fate in zip(wanted, await self._lane.written(Level.QUORUM, ops, size), strict=True):
@@ -111,7 +111,7 @@ class KeyLeases:
             while self._unneeded:
                 some = self._unneeded[: limits.REDIS_RUN_COMMANDS_MAX]
                 del self._unneeded[: len(some)]
-                ops = [commands.revoke(lease) for lease in some]
+                ops = [self._lane.checked(Level.QUORUM, commands.revoke(lease)) for lease in some]
                 await self._lane.written(Level.QUORUM, ops, sum(map(commands.op_bytes, ops)))
         finally:
             self._revoking = None

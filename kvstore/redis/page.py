@@ -8,10 +8,12 @@ from kvstore.redis.problems import MEANINGS
 def commands_table() -> str:
     """What there is."""
     rows = [
-        f"| `{each.name}` | {each.summary} | {'yes' if each.pure is not None else 'no'} | {each.differs} |"
+        f"| `{each.name}` | {each.summary} | {'yes' if each.pure is not None else 'no'} | {each.needs} | {each.differs} |"
         for each in COMMANDS
     ]
-    return "\n".join(["| command | meaning | in `MULTI` | differs from Redis |", "|---|---|---|---|", *rows])
+    return "\n".join(
+        ["| command | meaning | in `MULTI` | needs | differs from Redis |", "|---|---|---|---|---|", *rows]
+    )
 
 
 def unsupported_table() -> str:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 
 from kvstore import limits
+from kvstore.guard.gate import Gate
 from kvstore.redis.changes import Changes
 from kvstore.redis.command import Command, Peers
 from kvstore.redis.cursors import Cursors
@@ -24,13 +25,15 @@ class Services:
         meter: RedisMeter,
         commands: Mapping[str, Command],
         peers: Peers,
+        gate: Gate,
     ) -> None:
         self.store = store
         self.loop = loop
         self.meter = meter
         self.commands = commands
         self.peers = peers
-        self.lane = Lane(store, loop, meter)
+        self.gate = gate
+        self.lane = Lane(store, loop, meter, gate)
         self.leases = KeyLeases(loop, self.lane)
         self.changes = Changes(store, loop, self.lane, self.leases)
         self.cursors = Cursors()

@@ -4,6 +4,7 @@ import itertools
 import time
 from typing import Final, Protocol
 
+from kvstore.guard.gate import Caller
 from kvstore.model.levels import Level
 from kvstore.redis.command import Command
 from kvstore.redis.replies import RESP2
@@ -43,6 +44,8 @@ class Session:
         self.subscriptions: dict[tuple[str, bytes], Subscription] = {}
         """(subscribe or psubscribe, channel or pattern) -> what listens."""
         self.plain = True
+        self.caller: Caller | None = None
+        """Who has said so by AUTH."""
 
     @property
     def listens_only(self) -> bool:
@@ -66,6 +69,7 @@ class Session:
         self.end_subscriptions()
         self.end_transaction()
         self.name = b""
+        self.caller = None
         self.protocol = RESP2
         self.read_level = self.write_level = Level.QUORUM
         self.settle()

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
 from kvstore.errors import KvError
+from kvstore.guard.gate import AuthStore
 from kvstore.model.batches import BatchOp
 from kvstore.model.commands import Once, Op
 from kvstore.model.levels import Level
@@ -123,3 +124,7 @@ class Store(Protocol):
 
     def end_watches(self) -> None:
         """This node is about to stop: every watch ends."""
+
+
+class NodeStore(Store, AuthStore, Protocol):
+    """The store as the door gets it."""

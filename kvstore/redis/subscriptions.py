@@ -14,12 +14,12 @@ import structlog
 
 from kvstore import limits
 from kvstore.errors import KvError
+from kvstore.guard.streams import GuardedWatch
 from kvstore.model.results import Change
 from kvstore.redis.command import Client
 from kvstore.redis.glob import Glob
 from kvstore.redis.problems import CommandError, told, too_large
 from kvstore.redis.replies import Error, Push, error
-from kvstore.redis.store import Watch
 
 _log = structlog.get_logger("kvstore.redis")
 
@@ -27,6 +27,8 @@ SPACE: Final = b"__keyspace@0__:"
 EVENT: Final = b"__keyevent@0__:"
 SET: Final = b"set"
 DEL: Final = b"del"
+
+_FORBIDDEN: Final = error("NOPERM", "watch is not allowed any more on what was subscribed to")
 
 Messages = Callable[[Change], Iterator[Push]]
 
@@ -95,7 +97,7 @@ def by_pattern(pattern: bytes) -> Messages:
 class Listener:
     """One subscription of one connection: tells what its watch tells, until one of both ends."""
 
-    def __init__(self, client: Client, watch: Watch, messages: Messages) -> None:
+    def __init__(self, client: Client, watch: GuardedWatch, messages: Messages) -> None:
         self._client = client
         self._watch = watch
         self._messages = messages
@@ -114,7 +116,7 @@ class Listener:
             while True:
                 changes = await self._watch.changes(loop.time() + limits.WATCH_PROGRESS_S)
                 if not isinstance(changes, list):
-                    client.end(_ended(changes.why))
+                    client.end(_FORBIDDEN if self._watch.forbidden else _ended(changes.why))
                     return
                 if not changes and store.ready() is not None:
                     # Cut off from the leader, this node would seem to tell for ever that nothing happens.

@@ -38,10 +38,13 @@ Function = Callable[["View", list[bytes]], Reply]
 
 
 class Call(NamedTuple):
-    """A command and its arguments."""
+    """A command and its arguments. `check`: raises CommandError if it is not allowed (any more); None while auth is not
+    enabled.
+    """
 
     function: Function
     arguments: list[bytes]
+    check: Callable[[], None] | None = None
 
 
 class View:

@@ -6,6 +6,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kvstore.guard import Gate
 from kvstore.model.levels import Level
 from kvstore.redis.changes import Changes
 from kvstore.redis.commands import find
@@ -61,7 +62,7 @@ class House:
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
         self.store = MemoryStore()
-        lane = Lane(self.store, loop, RedisMeter(Metrics()))
+        lane = Lane(self.store, loop, RedisMeter(Metrics()), Gate(self.store))
         self.leases = KeyLeases(loop, lane)
         self.changes = Changes(self.store, loop, lane, self.leases)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -51,7 +52,8 @@ class Node:
 
 def house() -> tuple[Node, Lane]:
     node = Node()
-    return node, Lane(node, asyncio.get_running_loop(), RedisMeter(Metrics()))  # type: ignore[arg-type]
+    gate = SimpleNamespace(enabled=False)
+    return node, Lane(node, asyncio.get_running_loop(), RedisMeter(Metrics()), gate)  # type: ignore[arg-type]
 
 
 def puts(*keys: bytes) -> list[Op]:

@@ -21,6 +21,9 @@ class Granting:
         self.next = 1
         self.revoked: list[int] = []
 
+    def checked(self, level: Level, op: Op) -> Op:
+        return op
+
     async def written(self, level: Level, ops: Sequence[Op], size: int) -> list[Any]:
         results = []
         for op in ops:

@@ -4,17 +4,21 @@ import time
 from typing import Final
 
 from kvstore import __version__, limits
+from kvstore.errors import Unauthenticated
+from kvstore.guard import rules
 from kvstore.redis.command import Client, Command
 from kvstore.redis.commands.arguments import integer, options, upper, value_of
 from kvstore.redis.problems import CommandError, syntax_error, too_large
 from kvstore.redis.replies import NO_REPLY, OK, RESP2, RESP3, Reply, Simple
 from kvstore.redis.session import Session
 from kvstore.redis.view import View
+from kvstore.security import tokens
 
 _NO_PASSWORD: Final = (
     "AUTH <password> called without any password configured for the default user. Are you sure your configuration is "
     "correct?"
 )
+_WRONG: Final = "invalid username-password pair or user is disabled."
 _PONG: Final = Simple(b"PONG")
 
 
@@ -42,11 +46,35 @@ def pure_echo(view: View, arguments: list[bytes]) -> Reply:
     return arguments[1]
 
 
-def auth(client: Client, arguments: list[bytes]) -> Reply:
-    """AUTH [username] password"""
+async def auth(client: Client, arguments: list[bytes]) -> Reply:
+    """AUTH [username] password, or AUTH [username] token"""
     if len(arguments) > 3:
         raise syntax_error()
-    raise CommandError(_NO_PASSWORD)
+    await _says_who_it_is(client, arguments[1] if len(arguments) == 3 else None, arguments[-1])
+    return OK
+
+
+async def _says_who_it_is(client: Client, user: bytes | None, secret: bytes) -> None:
+    """Raises CommandError (WRONGPASS), or Overloaded for too many tries."""
+    gate, session = client.services.gate, client.session
+    if not gate.enabled:
+        raise CommandError(_NO_PASSWORD)
+    try:
+        name, text = None if user is None else user.decode(), secret.decode()
+    except UnicodeDecodeError:
+        raise CommandError(_WRONG, "WRONGPASS") from None
+    try:
+        # Many programs know only of users with passwords: a token may stand in the place of one.
+        if name is None or text.startswith(tokens.PREFIX):
+            caller = gate.of_token(text)
+            if name is not None and name != caller.user:
+                raise CommandError(_WRONG, "WRONGPASS")
+        else:
+            caller = await gate.of_password(name, text, session.address.rpartition(":")[0])
+    except Unauthenticated:
+        gate.denied_total += 1
+        raise CommandError(_WRONG, "WRONGPASS") from None
+    session.caller = caller
 
 
 def select(client: Client, arguments: list[bytes]) -> Reply:
@@ -56,7 +84,7 @@ def select(client: Client, arguments: list[bytes]) -> Reply:
     return OK
 
 
-def hello(client: Client, arguments: list[bytes]) -> Reply:
+async def hello(client: Client, arguments: list[bytes]) -> Reply:
     """HELLO [protover [AUTH username password] [SETNAME clientname]]"""
     session = client.session
     protocol, name = session.protocol, session.name
@@ -66,10 +94,12 @@ def hello(client: Client, arguments: list[bytes]) -> Reply:
         protocol = RESP2 if arguments[1] == b"2" else RESP3
     for option, rest in options(arguments, 2):
         if option == "AUTH":
-            raise CommandError(_NO_PASSWORD)
+            await _says_who_it_is(client, value_of(rest), value_of(rest))
+            continue
         if option != "SETNAME":
             raise CommandError(f"Syntax error in HELLO option '{option.lower()}'")
         name = _checked_name(value_of(rest))
+    client.permit(rules.known)
     session.protocol, session.name = protocol, name
     session.settle()
     return {
@@ -190,9 +220,23 @@ _FAST: Final = ("noscript", "loading", "stale", "fast")
 
 COMMANDS: Final = (
     Command(
-        "PING", -1, _NONE, ("fast",), "connection", "1.0.0", "PONG, or the message.", "", pure_ping, ping, None, True
+        "PING",
+        -1,
+        _NONE,
+        ("fast",),
+        "connection",
+        "1.0.0",
+        "PONG, or the message.",
+        "",
+        pure_ping,
+        ping,
+        None,
+        True,
+        needs="known",
     ),
-    Command("ECHO", 2, _NONE, ("fast",), "connection", "1.0.0", "The message.", pure=pure_echo, local=echo),
+    Command(
+        "ECHO", 2, _NONE, ("fast",), "connection", "1.0.0", "The message.", pure=pure_echo, local=echo, needs="known"
+    ),
     Command(
         "HELLO",
         -1,
@@ -201,8 +245,9 @@ COMMANDS: Final = (
         "connection",
         "6.0.0",
         "Chooses RESP2 or RESP3, and tells who is there.",
-        "AUTH is refused: there are no passwords.",
-        local=hello,
+        "AUTH is refused while auth is not enabled.",
+        served=hello,
+        needs="open",
     ),
     Command(
         "AUTH",
@@ -211,12 +256,38 @@ COMMANDS: Final = (
         _FAST,
         "connection",
         "1.0.0",
-        "Refused as Redis refuses it without a password.",
-        "There are no passwords.",
-        local=auth,
+        "Says who sends what follows, by a password or a token.",
+        "A token alone, or in the place of the password. Refused while auth is not enabled.",
+        served=auth,
+        needs="open",
     ),
-    Command("SELECT", 2, _NONE, _FAST, "connection", "1.0.0", "Database 0.", "There is no other one.", local=select),
-    Command("QUIT", -1, _NONE, _FAST, "connection", "1.0.0", "Closes the connection.", "", None, quit_, None, True),
+    Command(
+        "SELECT",
+        2,
+        _NONE,
+        _FAST,
+        "connection",
+        "1.0.0",
+        "Database 0.",
+        "There is no other one.",
+        local=select,
+        needs="known",
+    ),
+    Command(
+        "QUIT",
+        -1,
+        _NONE,
+        _FAST,
+        "connection",
+        "1.0.0",
+        "Closes the connection.",
+        "",
+        None,
+        quit_,
+        None,
+        True,
+        needs="open",
+    ),
     Command(
         "RESET",
         1,
@@ -230,6 +301,7 @@ COMMANDS: Final = (
         reset,
         None,
         True,
+        needs="open",
     ),
     Command(
         "CLIENT",
@@ -241,5 +313,6 @@ COMMANDS: Final = (
         "ID, GETNAME, SETNAME, SETINFO, INFO, LIST, NO-EVICT, NO-TOUCH.",
         "No other ones. NO-EVICT and NO-TOUCH change nothing.",
         local=client_,
+        needs="known",
     ),
 )

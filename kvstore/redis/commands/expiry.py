@@ -97,9 +97,35 @@ _DIFFERS: Final = "GT and LT are not supported. Times to live: see below."
 _ASKS: Final = "Asks the leader, at every level; not between MULTI and EXEC."
 
 COMMANDS: Final = (
-    Command("EXPIRE", -3, _ONE, _WRITE, "generic", "1.0.0", "Sets a time to live. NX, XX.", _DIFFERS, pure=expire),
-    Command("PEXPIRE", -3, _ONE, _WRITE, "generic", "2.6.0", "In milliseconds.", _DIFFERS, pure=pexpire),
-    Command("TTL", 2, _ONE, _READ, "generic", "1.0.0", "What is left of it, in seconds.", _ASKS, served=ttl),
-    Command("PTTL", 2, _ONE, _READ, "generic", "2.6.0", "What is left of it, in milliseconds.", _ASKS, served=pttl),
-    Command("PERSIST", 2, _ONE, _WRITE, "generic", "2.2.0", "Takes the time to live off a key.", pure=persist),
+    Command(
+        "EXPIRE",
+        -3,
+        _ONE,
+        _WRITE,
+        "generic",
+        "1.0.0",
+        "Sets a time to live. NX, XX.",
+        _DIFFERS,
+        pure=expire,
+        needs="write",
+    ),
+    Command("PEXPIRE", -3, _ONE, _WRITE, "generic", "2.6.0", "In milliseconds.", _DIFFERS, pure=pexpire, needs="write"),
+    Command(
+        "TTL", 2, _ONE, _READ, "generic", "1.0.0", "What is left of it, in seconds.", _ASKS, served=ttl, needs="read"
+    ),
+    Command(
+        "PTTL",
+        2,
+        _ONE,
+        _READ,
+        "generic",
+        "2.6.0",
+        "What is left of it, in milliseconds.",
+        _ASKS,
+        served=pttl,
+        needs="read",
+    ),
+    Command(
+        "PERSIST", 2, _ONE, _WRITE, "generic", "2.2.0", "Takes the time to live off a key.", pure=persist, needs="write"
+    ),
 )

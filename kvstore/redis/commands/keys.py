@@ -4,10 +4,12 @@ from typing import Final
 
 from kvstore import limits
 from kvstore.errors import KvError, NotFound
+from kvstore.guard import rules
 from kvstore.model import commands, transactions
 from kvstore.model.commands import OP_DELETE
 from kvstore.model.keys import prefix_end
 from kvstore.model.levels import Level
+from kvstore.model.permissions import READ
 from kvstore.model.results import RangeAnswer, WriteAnswer
 from kvstore.redis.command import Client, Command
 from kvstore.redis.commands.arguments import integer, options, value_of
@@ -53,7 +55,7 @@ async def serve_delete(client: Client, arguments: list[bytes]) -> Reply:
     if len(keys) == 1:
         op = commands.delete(keys[0])
         try:
-            await lane.one(level, op, commands.op_bytes(op))
+            await lane.one(level, lane.checked(level, op), commands.op_bytes(op))
         except NotFound:
             return 0
         leases.released(held)
@@ -61,7 +63,7 @@ async def serve_delete(client: Client, arguments: list[bytes]) -> Reply:
     if len(keys) > limits.TXN_OPS_MAX:
         raise too_large(f"{len(keys)} keys at one revision; at most {limits.TXN_OPS_MAX}")
     op = transactions.transaction((), [(OP_DELETE, key) for key in keys], ())
-    result = await lane.one(level, op, commands.op_bytes(op))
+    result = await lane.one(level, lane.checked(level, op), commands.op_bytes(op))
     leases.released(held)
     return sum(transactions.unpacked(result.detail)[1])
 
@@ -71,7 +73,9 @@ async def _page(client: Client, glob: Glob, after: bytes | None, limit: int, pag
     level = client.session.read_level
     if level is Level.ALL:
         raise CommandError("keys are walked over at level one or quorum", "ERR")
-    return await client.services.store.range(
+    need = rules.on_prefix(READ, glob.prefix)
+    client.permit(need)
+    found = await client.services.store.range(
         glob.prefix,
         prefix_end(glob.prefix),
         level=level,
@@ -82,6 +86,8 @@ async def _page(client: Client, glob: Glob, after: bytes | None, limit: int, pag
         count=None if page is None else page.count,
         timeout_s=limits.REDIS_COMMAND_S_MAX,
     )
+    client.permit(need)
+    return found
 
 
 def _glob(pattern: bytes) -> Glob:
@@ -155,6 +161,7 @@ COMMANDS: Final = (
         pure=delete,
         served=serve_delete,
         at_one=True,
+        needs="delete",
     ),
     Command(
         "UNLINK",
@@ -168,9 +175,12 @@ COMMANDS: Final = (
         pure=delete,
         served=serve_delete,
         at_one=True,
+        needs="delete",
     ),
-    Command("EXISTS", -2, _MANY, _READ, "generic", "1.0.0", "How many of the keys are there.", pure=exists),
-    Command("TYPE", 2, _ONE, _READ, "generic", "1.0.0", "string, or none.", pure=type_),
+    Command(
+        "EXISTS", -2, _MANY, _READ, "generic", "1.0.0", "How many of the keys are there.", pure=exists, needs="read"
+    ),
+    Command("TYPE", 2, _ONE, _READ, "generic", "1.0.0", "string, or none.", pure=type_, needs="read"),
     Command(
         "SCAN",
         -2,
@@ -182,6 +192,7 @@ COMMANDS: Final = (
         f"A cursor is known to the node that gave it, which keeps the last {limits.REDIS_SCAN_CURSORS_MAX:,}. COUNT is "
         f"{limits.REDIS_SCAN_COUNT_MAX:,} at most. Not at level `all`.",
         served=scan,
+        needs="keys",
     ),
     Command(
         "KEYS",
@@ -193,6 +204,7 @@ COMMANDS: Final = (
         "All keys that match a pattern, at one revision.",
         f"{limits.REDIS_KEYS_MAX:,} keys at most. Not at level `all`.",
         served=keys,
+        needs="keys",
     ),
     Command(
         "DBSIZE",
@@ -204,5 +216,6 @@ COMMANDS: Final = (
         "How many keys there are.",
         "Not at level `all`.",
         served=dbsize,
+        needs="keys",
     ),
 )

@@ -102,8 +102,19 @@ COMMANDS: Final = (
         "Reads at level `one` from now on: from this node, at once.",
         "Without a Redis cluster, too.",
         local=readonly,
+        needs="known",
     ),
-    Command("READWRITE", 1, _NONE, _FAST, "cluster", "3.0.0", "Reads at level `quorum` from now on.", local=readwrite),
+    Command(
+        "READWRITE",
+        1,
+        _NONE,
+        _FAST,
+        "cluster",
+        "3.0.0",
+        "Reads at level `quorum` from now on.",
+        local=readwrite,
+        needs="known",
+    ),
     Command(
         "KV.LEVEL",
         -1,
@@ -114,6 +125,7 @@ COMMANDS: Final = (
         "The level of writes and that of reads; with `one`, `quorum` or `all`: both are that from now on.",
         "Not in Redis.",
         local=level,
+        needs="known",
     ),
     Command(
         "KV.RECEIPT",
@@ -125,6 +137,7 @@ COMMANDS: Final = (
         "The receipt of the last write at level `one`; with a receipt: what became of it.",
         "Not in Redis.",
         served=receipt,
+        needs="known",
     ),
     Command(
         "WAIT",
@@ -137,5 +150,6 @@ COMMANDS: Final = (
         "Every voter counts, the leader and this node among them: all of three nodes is 3. Not above "
         f"{limits.TIMEOUT_MS_MAX // 1_000} s, which timeout 0 means, too.",
         served=wait,
+        needs="known",
     ),
 )

@@ -1,9 +1,12 @@
 """Subscribing to changes of keys (`kvstore.redis.subscriptions`)."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final
 
 from kvstore import limits
+from kvstore.guard import rules
+from kvstore.guard.streams import GuardedWatch
 from kvstore.redis import subscriptions
 from kvstore.redis.command import Client, Command
 from kvstore.redis.problems import CommandError, too_large
@@ -26,11 +29,14 @@ async def _subscribe(
     new = [name for name, _ in wanted if (kind, name) not in session.subscriptions]
     if len(session.subscriptions) + len(new) > limits.REDIS_SUBSCRIPTIONS_MAX:
         raise too_large(f"a connection has {limits.REDIS_SUBSCRIPTIONS_MAX} subscriptions at most")
-    for name, (key, prefix) in wanted:
+    needs = [rules.watched(key, prefix=prefix) for _, (key, prefix) in wanted]
+    client.permit(rules.both(*needs))
+    for (name, (key, prefix)), need in zip(wanted, needs, strict=True):
         if name in new:
             watch = await store.watch(key, prefix=prefix, start=None, timeout_s=limits.REDIS_COMMAND_S_MAX)
             # The listener runs once this is done: behind the confirmation.
-            session.subscriptions[kind, name] = Listener(client, watch, messages(name))
+            guarded = GuardedWatch(watch, client.services.gate, partial(client.permit, need))
+            session.subscriptions[kind, name] = Listener(client, guarded, messages(name))
         session.settle()
         client.push(Push([kind.encode(), name, len(session.subscriptions)]))
     return NO_REPLY
@@ -97,6 +103,7 @@ COMMANDS: Final = (
         None,
         subscribe,
         True,
+        needs="channels",
     ),
     Command(
         "PSUBSCRIBE",
@@ -111,8 +118,37 @@ COMMANDS: Final = (
         None,
         psubscribe,
         True,
+        needs="channels",
     ),
-    Command("UNSUBSCRIBE", -1, _NONE, _FLAGS, "pubsub", "2.0.0", "Ends it.", "", None, unsubscribe, None, True),
-    Command("PUNSUBSCRIBE", -1, _NONE, _FLAGS, "pubsub", "2.0.0", "Ends it.", "", None, punsubscribe, None, True),
-    Command("PUBLISH", 3, _NONE, _FLAGS, "pubsub", "2.0.0", "Refused.", "Refused.", local=publish),
+    Command(
+        "UNSUBSCRIBE",
+        -1,
+        _NONE,
+        _FLAGS,
+        "pubsub",
+        "2.0.0",
+        "Ends it.",
+        "",
+        None,
+        unsubscribe,
+        None,
+        True,
+        needs="known",
+    ),
+    Command(
+        "PUNSUBSCRIBE",
+        -1,
+        _NONE,
+        _FLAGS,
+        "pubsub",
+        "2.0.0",
+        "Ends it.",
+        "",
+        None,
+        punsubscribe,
+        None,
+        True,
+        needs="known",
+    ),
+    Command("PUBLISH", 3, _NONE, _FLAGS, "pubsub", "2.0.0", "Refused.", "Refused.", local=publish, needs="known"),
 )

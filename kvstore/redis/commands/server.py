@@ -191,7 +191,17 @@ _NONE: Final = (0, 0, 0)
 _STALE: Final = ("loading", "stale")
 
 COMMANDS: Final = (
-    Command("TIME", 1, _NONE, ("loading", "stale", "fast"), "server", "2.6.0", "This node's clock.", local=time_),
+    Command(
+        "TIME",
+        1,
+        _NONE,
+        ("loading", "stale", "fast"),
+        "server",
+        "2.6.0",
+        "This node's clock.",
+        local=time_,
+        needs="known",
+    ),
     Command(
         "COMMAND",
         -1,
@@ -202,6 +212,7 @@ COMMANDS: Final = (
         "This table. COUNT, LIST, INFO, DOCS.",
         "No other ones.",
         local=command,
+        needs="known",
     ),
     Command(
         "CONFIG",
@@ -213,6 +224,7 @@ COMMANDS: Final = (
         "GET: a few values, as they are here.",
         "SET is refused: see configuration.md.",
         local=config,
+        needs="known",
     ),
     Command(
         "INFO",
@@ -224,5 +236,6 @@ COMMANDS: Final = (
         "Server, clients, stats, replication, keyspace.",
         f"Short. `redis_version` ({REDIS_VERSION}) says whose commands' forms are followed.",
         served=info,
+        needs="known",
     ),
 )

@@ -8,7 +8,7 @@ from kvstore.redis.commands.arguments import INTEGER_MAX, INTEGER_MIN, integer, 
 from kvstore.redis.leases import ttl_ms_of
 from kvstore.redis.problems import CommandError, syntax_error
 from kvstore.redis.replies import OK, Reply
-from kvstore.redis.view import Call, Lease, NewLease, View
+from kvstore.redis.view import Lease, NewLease, View
 
 
 def get(view: View, arguments: list[bytes]) -> Reply:
@@ -128,7 +128,9 @@ async def serve_mset(client: Client, arguments: list[bytes]) -> Reply:
     """The same by itself: nothing is compared, so nobody's turn need be waited for."""
     _pairs(arguments)
     changes = client.services.changes
-    (reply,) = await changes.carry_out([Call(mset, arguments)], client.session.write_level, {})
+    (reply,) = await changes.carry_out(
+        [client.call(client.services.commands["MSET"], arguments)], client.session.write_level, {}
+    )
     return reply
 
 
@@ -189,7 +191,7 @@ _MODIFY: Final = ("write", "denyoom")
 _TTL: Final = "Times to live: see below."
 
 COMMANDS: Final = (
-    Command("GET", 2, _ONE, _READ, "string", "1.0.0", "The value of a key.", pure=get),
+    Command("GET", 2, _ONE, _READ, "string", "1.0.0", "The value of a key.", pure=get, needs="read"),
     Command(
         "SET",
         -3,
@@ -200,12 +202,39 @@ COMMANDS: Final = (
         "Gives a key a value. Options: NX, XX, GET, EX, PX, KEEPTTL.",
         "EXAT and PXAT are not supported. At level `one` it takes no options.",
         pure=set_,
+        needs="write",
     ),
-    Command("SETNX", 3, _ONE, _WRITE, "string", "1.0.0", "Gives a key a value if it is absent.", pure=setnx),
-    Command("SETEX", 4, _ONE, _MODIFY, "string", "2.0.0", "A value and a time to live.", _TTL, pure=setex),
-    Command("PSETEX", 4, _ONE, _MODIFY, "string", "2.6.0", "The same in milliseconds.", _TTL, pure=psetex),
-    Command("GETSET", 3, _ONE, _WRITE, "string", "1.0.0", "Gives a key a value; its old one.", pure=getset),
-    Command("GETDEL", 2, _ONE, ("write", "fast"), "string", "6.2.0", "Deletes a key; its value.", pure=getdel),
+    Command(
+        "SETNX", 3, _ONE, _WRITE, "string", "1.0.0", "Gives a key a value if it is absent.", pure=setnx, needs="write"
+    ),
+    Command(
+        "SETEX", 4, _ONE, _MODIFY, "string", "2.0.0", "A value and a time to live.", _TTL, pure=setex, needs="write"
+    ),
+    Command(
+        "PSETEX", 4, _ONE, _MODIFY, "string", "2.6.0", "The same in milliseconds.", _TTL, pure=psetex, needs="write"
+    ),
+    Command(
+        "GETSET",
+        3,
+        _ONE,
+        _WRITE,
+        "string",
+        "1.0.0",
+        "Gives a key a value; its old one.",
+        pure=getset,
+        needs="read write",
+    ),
+    Command(
+        "GETDEL",
+        2,
+        _ONE,
+        ("write", "fast"),
+        "string",
+        "6.2.0",
+        "Deletes a key; its value.",
+        pure=getdel,
+        needs="read delete",
+    ),
     Command(
         "MGET",
         -2,
@@ -215,6 +244,7 @@ COMMANDS: Final = (
         "1.0.0",
         "The values of many keys, all at one revision.",
         pure=mget,
+        needs="read",
     ),
     Command(
         "MSET",
@@ -227,6 +257,7 @@ COMMANDS: Final = (
         "128 keys at most.",
         pure=mset,
         served=serve_mset,
+        needs="write",
     ),
     Command(
         "MSETNX",
@@ -238,11 +269,24 @@ COMMANDS: Final = (
         "The same if all of them are absent.",
         "64 keys at most.",
         pure=msetnx,
+        needs="write",
     ),
-    Command("STRLEN", 2, _ONE, _READ, "string", "2.2.0", "The length of a value in bytes.", pure=strlen),
-    Command("APPEND", 3, _ONE, _WRITE, "string", "2.0.0", "Puts bytes behind a value; its new length.", pure=append),
-    Command("INCR", 2, _ONE, _WRITE, "string", "1.0.0", "Adds one to a number of 64 bits.", pure=incr),
-    Command("INCRBY", 3, _ONE, _WRITE, "string", "1.0.0", "Adds to a number.", pure=incrby),
-    Command("DECR", 2, _ONE, _WRITE, "string", "1.0.0", "Takes one off a number.", pure=decr),
-    Command("DECRBY", 3, _ONE, _WRITE, "string", "1.0.0", "Takes off a number.", pure=decrby),
+    Command("STRLEN", 2, _ONE, _READ, "string", "2.2.0", "The length of a value in bytes.", pure=strlen, needs="read"),
+    Command(
+        "APPEND",
+        3,
+        _ONE,
+        _WRITE,
+        "string",
+        "2.0.0",
+        "Puts bytes behind a value; its new length.",
+        pure=append,
+        needs="read write",
+    ),
+    Command(
+        "INCR", 2, _ONE, _WRITE, "string", "1.0.0", "Adds one to a number of 64 bits.", pure=incr, needs="read write"
+    ),
+    Command("INCRBY", 3, _ONE, _WRITE, "string", "1.0.0", "Adds to a number.", pure=incrby, needs="read write"),
+    Command("DECR", 2, _ONE, _WRITE, "string", "1.0.0", "Takes one off a number.", pure=decr, needs="read write"),
+    Command("DECRBY", 3, _ONE, _WRITE, "string", "1.0.0", "Takes off a number.", pure=decrby, needs="read write"),
 )

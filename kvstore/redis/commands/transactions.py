@@ -6,12 +6,13 @@ WATCH remembers the mod_revision of keys; EXEC compares it in the same transacti
 from typing import Final
 
 from kvstore import limits
+from kvstore.guard import rules
 from kvstore.model.levels import Level
+from kvstore.model.permissions import READ
 from kvstore.redis.changes import WatchLost
 from kvstore.redis.command import Client, Command
 from kvstore.redis.problems import CommandError, too_large
 from kvstore.redis.replies import NIL_ARRAY, OK, Reply
-from kvstore.redis.view import Call
 
 
 def multi(client: Client, arguments: list[bytes]) -> Reply:
@@ -41,7 +42,7 @@ async def exec_(client: Client, arguments: list[bytes]) -> Reply:
     session.end_transaction()
     if aborted:
         raise CommandError("Transaction discarded because of previous errors.", "EXECABORT")
-    calls = [Call(command.pure, given) for command, given in queue if command.pure is not None]
+    calls = [client.call(command, given) for command, given in queue if command.pure is not None]
     assert len(calls) == len(queue)
     try:
         if not any(command.writes for command, _ in queue):
@@ -61,6 +62,7 @@ async def watch(client: Client, arguments: list[bytes]) -> Reply:
     if len(session.watched) + len(keys) > limits.REDIS_WATCHED_KEYS_MAX:
         raise too_large(f"{limits.REDIS_WATCHED_KEYS_MAX} keys at most are watched")
     await services.changes.fresh(Level.QUORUM, keys)
+    client.permit(rules.both(*(rules.on_key(READ, key) for key in keys)))
     for key in keys:
         record = services.store.record_now(key, Level.QUORUM)
         session.watched[key] = 0 if record is None else record.mod_revision
@@ -77,7 +79,7 @@ _NONE: Final = (0, 0, 0)
 _FLAGS: Final = ("noscript", "loading", "stale", "fast")
 
 COMMANDS: Final = (
-    Command("MULTI", 1, _NONE, _FLAGS, "transactions", "1.2.0", "Begins a transaction.", local=multi),
+    Command("MULTI", 1, _NONE, _FLAGS, "transactions", "1.2.0", "Begins a transaction.", local=multi, needs="known"),
     Command(
         "EXEC",
         1,
@@ -88,8 +90,11 @@ COMMANDS: Final = (
         "Carries out what was queued, at one revision.",
         "See below for what may be queued.",
         served=exec_,
+        needs="each",
     ),
-    Command("DISCARD", 1, _NONE, _FLAGS, "transactions", "2.0.0", "Gives the transaction up.", local=discard),
+    Command(
+        "DISCARD", 1, _NONE, _FLAGS, "transactions", "2.0.0", "Gives the transaction up.", local=discard, needs="known"
+    ),
     Command(
         "WATCH",
         -2,
@@ -100,6 +105,9 @@ COMMANDS: Final = (
         "EXEC answers nothing if one of the keys has changed.",
         f"{limits.REDIS_WATCHED_KEYS_MAX} keys at most, together with those that are written.",
         served=watch,
+        needs="read",
     ),
-    Command("UNWATCH", 1, _NONE, _FLAGS, "transactions", "2.2.0", "Watches no key any more.", local=unwatch),
+    Command(
+        "UNWATCH", 1, _NONE, _FLAGS, "transactions", "2.2.0", "Watches no key any more.", local=unwatch, needs="known"
+    ),
 )
