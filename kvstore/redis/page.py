@@ -8,7 +8,7 @@ from kvstore.redis.problems import MEANINGS
 def commands_table() -> str:
     """What there is."""
     rows = [
-        f"| `{each.name}` | {each.summary} | {'yes' if each.pure is not None else 'no'} | {each.needs} | {each.differs} |"
+        f"| `{each.name}` | {each.summary} | {'no' if each.pure is None else 'yes'} | {each.needs} | {each.differs} |"
         for each in COMMANDS
     ]
     return "\n".join(

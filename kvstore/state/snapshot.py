@@ -258,7 +258,10 @@ class SnapshotLoader:
             contents.tombstones.put(key, tombstone)
         told = header.get("auth")
         if told is not None:
-            contents.auth.loaded(enabled=told["enabled"], revision=told["revision"])
+            try:
+                contents.auth.loaded(enabled=told["enabled"], revision=told["revision"])
+            except ValueError as wrong:
+                raise CorruptSnapshot(f"auth: {wrong}") from wrong
         contents.digest = (self._digest + contents.auth.digest) & DIGEST_MASK
         for lease, key in self._attached:
             _check(lease in contents.leases, f"lease {lease}, which a key is attached to, but which is not there")

@@ -144,8 +144,12 @@ def test_every_command_declares_what_it_needs() -> None:
             assert {"write", "delete"} & set(words), command.name
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
-async def test_every_role_gets_exactly_what_it_may(house: House, command: Any) -> None:
+async def test_every_role_gets_exactly_what_it_may(house: House) -> None:
+    for command in COMMANDS:
+        await walk(house, command)
+
+
+async def walk(house: House, command: Any) -> None:
     asked = [command.name, *arguments(command)]
     needed = set(command.needs.split())
     if command.needs == "keys":

@@ -13,7 +13,18 @@ from kvstore.state.settings import default_settings
 
 _NAMES = dict(
     enumerate(
-        ("header", "records", "tombstones", "sessions", "idempotency_keys", "origins", "runs", "leases", "history")
+        (
+            "header",
+            "records",
+            "tombstones",
+            "sessions",
+            "idempotency_keys",
+            "origins",
+            "runs",
+            "leases",
+            "history",
+            "auth",
+        )
     )
 )
 
