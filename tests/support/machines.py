@@ -11,22 +11,8 @@ from kvstore.model.stamp import Stamp
 from kvstore.state.machine import Machine
 from kvstore.state.settings import default_settings
 
-_NAMES = dict(
-    enumerate(
-        (
-            "header",
-            "records",
-            "tombstones",
-            "sessions",
-            "idempotency_keys",
-            "origins",
-            "runs",
-            "leases",
-            "history",
-            "auth",
-        )
-    )
-)
+_SECTIONS = "header records tombstones sessions idempotency_keys origins runs leases history auth"
+_NAMES = dict(enumerate(_SECTIONS.split()))
 
 
 def load(frames: Iterable[bytes]) -> Machine:

@@ -25,7 +25,6 @@ from kvstore.model.commands import Op, UnknownCommand, checked, compact, expire,
 from kvstore.model.features import FEATURE_LEVEL, LEVEL, needed
 from kvstore.model.permissions import ADMIN, READ, WRITE
 from kvstore.model.results import APPLIED, AUTH_NOT_FOUND, AUTH_OLD, AUTH_REFUSED, OpResult
-from kvstore.node.service import ApplyFailed
 from kvstore.state.machine import Machine
 from kvstore.state.snapshot import CorruptSnapshot
 from tests.support.machines import apply, contents_of, header_of, load, with_header, with_settings
@@ -188,9 +187,8 @@ def test_two_signing_keys_are_kept_at_most_and_their_numbers_rise() -> None:
 
 
 def test_bounds_are_replicated_settings() -> None:
-    machine = with_settings(
-        guarded(), auth_users_max=2, auth_roles_max=1, auth_user_roles_max=1, auth_role_ranges_max=1
-    )
+    bounds = {"auth_users_max": 2, "auth_roles_max": 1, "auth_user_roles_max": 1, "auth_role_ranges_max": 1}
+    machine = with_settings(guarded(), **bounds)
     assert change(machine, USER_ADD, "third", b"").status == AUTH_REFUSED
     assert change(machine, ROLE_ADD, "second").status == AUTH_REFUSED
     assert change(machine, ROLE_GRANT, "apps", READ, b"x", None).status == AUTH_REFUSED
@@ -269,7 +267,6 @@ def test_a_new_cluster_keeps_users_but_not_the_keys_and_can_be_opened() -> None:
         (12, USER_ADD, ("app",)),
         (12, USER_ADD, ("app", "text")),
         (12, USER_ADD, ("a b", b"")),
-        (12, USER_ADD, ["app", b""]),
         (12, ROLE_GRANT, ("r", 0, b"", None)),
         (12, ROLE_GRANT, ("r", 64, b"", None)),
         (12, ROLE_GRANT, ("r", 1, b"b", b"a")),
@@ -312,4 +309,3 @@ def test_no_message_shows_a_secret() -> None:
         apply(Machine(), (12, KEY_ADD, (marker, 7)))
     assert "MARKER" not in str(refused.value)
     assert "poison" in commands.shown_command(commands.encode([put(b"k", b"poison")], Machine().last_stamp))
-    assert ApplyFailed is not None
