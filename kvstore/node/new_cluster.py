@@ -100,12 +100,14 @@ def verify(disk: Disk, path: str) -> tuple[Backup, Machine]:
         return _described(info, loader), machine
 
 
-def restore(disk: Disk, path: str, directory: str, bootstrap: Bootstrap, rng: random.Random) -> Identity:
-    """Make `directory` that of a member of a new cluster with the state of the backup at `path`. Raises CorruptData,
-    and NotEmpty if there is something in the directory.
+def restore(
+    disk: Disk, path: str, directory: str, bootstrap: Bootstrap, rng: random.Random, *, without_auth: bool = False
+) -> Identity:
+    """Make `directory` that of a member of a new cluster with the state of the backup at `path`; `without_auth`: auth
+    is not enabled in it. Raises CorruptData, and NotEmpty if there is something in the directory.
     """
     backup, machine = verify(disk, path)
-    machine.begin_anew()
+    machine.begin_anew(opened=without_auth)
     cluster_id = cluster_id_of(bootstrap, rng)
     if len(bootstrap.members) > 1:
         # Of the same members and token may be the old cluster.
@@ -131,14 +133,17 @@ def examine(disk: Disk, directory: str, bootstrap: Bootstrap, rng: random.Random
     )
 
 
-def recover(disk: Disk, directory: str, into: str, bootstrap: Bootstrap, rng: random.Random) -> Identity:
+def recover(
+    disk: Disk, directory: str, into: str, bootstrap: Bootstrap, rng: random.Random, *, without_auth: bool = False
+) -> Identity:
     """Make `into` the directory of the only member of a new cluster, with everything that the member of the old
-    `directory` has. Raises CorruptData, and NotEmpty if there is something in `into`.
+    `directory` has; `without_auth`: auth is not enabled in it. Raises CorruptData, and NotEmpty if there is something
+    in `into`.
     """
     opened = _open(disk, directory, bootstrap, rng)
     try:
         _apply_all(opened)
-        opened.machine.begin_anew()
+        opened.machine.begin_anew(opened=without_auth)
         identity = opened.identity._replace(
             cluster_id=f"{rng.getrandbits(64):016x}", identity=f"{rng.getrandbits(64):016x}"
         )

@@ -89,7 +89,33 @@ def test_every_route(kv_cluster: ClusterFactory, tmp_path: Path) -> None:
     assert ask("GET", "/openapi.json")["openapi"].startswith("3.1")
     assert ask("GET", "/docs").startswith(b"<!doctype html>")
     assert b"kv_raft_term" in ask("GET", "/metrics")
+    guard(ask)
     assert {(route.method, route.path) for route in ROUTES} - ask.seen == set()
+
+
+def guard(ask: Http) -> None:
+    """Users and roles; in the end auth is not enabled any more."""
+    assert not ask("GET", "/v1/auth")["enabled"]
+    assert ask("POST", "/v1/auth/roles", {"name": "r"})["auth_revision"] == 1
+    ask("POST", "/v1/auth/roles/r/grant", {"verbs": ["read"], "prefix": "a"})
+    assert ask("GET", "/v1/auth/roles/r")["permissions"] == [{"verbs": ["read"], "start": "a", "end": "b"}]
+    ask("POST", "/v1/auth/roles/r/revoke", {"verbs": ["read"], "prefix": "a"})
+    assert ask("GET", "/v1/auth/roles")["roles"] == [{"name": "r", "permissions": []}]
+    ask("POST", "/v1/auth/users", {"name": "u"})
+    ask("POST", "/v1/auth/users/u/grant", {"role": "r"})
+    assert ask("GET", "/v1/auth/users/u")["roles"] == ["r"]
+    ask("POST", "/v1/auth/users/u/revoke", {"role": "r"})
+    ask("PUT", "/v1/auth/users/u/password", {"password": "long enough"})
+    ask("DELETE", "/v1/auth/roles/r")
+    ask("POST", "/v1/auth/enable", {"password": "long enough"})
+    ask("GET", "/v1/kv/a", code=401)
+    token = ask("POST", "/v1/auth/token", {"user": "root", "password": "long enough"})["token"]
+    root = {"Authorization": f"Bearer {token}"}
+    assert ask("GET", "/v1/auth", **root)["user"] == "root"
+    assert len(ask("GET", "/v1/auth/users", **root)["users"]) == 2
+    ask("POST", "/v1/auth/keys", {}, **root)
+    ask("DELETE", "/v1/auth/users/u", **root)
+    ask("POST", "/v1/auth/disable", **root)
 
 
 def test_every_command(
@@ -124,6 +150,24 @@ def test_every_command(
     run("snapshot", "save", str(tmp_path / "b"))
     run("settings", "set", "leases_max", "5000")
     run("doctor")
+    run("role", "add", "r")
+    run("role", "grant", "r", "read,write", "--key", "a")
+    assert run("role", "list", shape=True)["roles"][0]["permissions"][0]["verbs"] == ["read", "write"]
+    run("role", "revoke", "r", "read", "--key", "a")
+    run("user", "add", "u", "--no-password")
+    run("user", "grant", "u", "r")
+    assert run("user", "list", shape=True)["users"][0]["roles"] == ["r"]
+    run("user", "revoke", "u", "r")
+    run("user", "passwd", "u", "--new-password-file", "-", stdin="long enough\n")
+    run("user", "delete", "u")
+    run("role", "delete", "r")
+    run("auth", "enable", "--new-password-file", "-", stdin="long enough\n")
+    monkeypatch.setenv("KV_PASSWORD", "long enough")
+    monkeypatch.setenv("KV_TOKEN", run("token", "--user", "root").strip())
+    run("auth", "rotate")
+    assert run("auth", "status", shape=True)["user"] == "root"
+    run("doctor")
+    run("auth", "disable")
     assert run("bench", "put", "--count", "20", "--keys", "5", "--warmup", "0", shape=True)["operations"] == 20
     assert set(COMMANDS) - NOT_ABOUT_DATA - used == set()
 
@@ -176,6 +220,25 @@ def test_every_method_of_the_blocking_client(kv_cluster: ClusterFactory) -> None
         client.add_member("n4", f"{HOST}:{free_ports(1)[0]}")
         assert client.remove_member("n4", force=True) == 0
         assert client.transfer_leader().leader
+        client.add_role("r")
+        client.grant_permission("r", ["read"], start=b"a", end=b"b")
+        assert client.role("r") == client.roles()[0]
+        client.revoke_permission("r", ["read"], start=b"a", end=b"b")
+        client.add_user("u", "long enough")
+        client.grant_role("u", "r")
+        assert client.user("u") == client.users()[0]
+        client.revoke_role("u", "r")
+        client.set_password("u", "longer than that")
+        client.delete_role("r")
+        client.rotate_keys()
+        client.enable_auth("long enough")
+        assert client.get_token("root", "long enough")[1] == 900
+        with Client(cluster.endpoints, user="root", password="long enough") as root:
+            assert root.auth_status()["user"] == "root"
+            root.delete_user("u")
+            root.disable_auth()
+        assert not client.auth_status()["enabled"]
+        client.names |= {"delete_user", "disable_auth"}
         assert len(client.endpoints) == 3
         assert client.retries >= 0
         client.close()
@@ -214,6 +277,25 @@ async def test_every_method_of_the_asynchronous_client(kv_cluster: ClusterFactor
         await client.add_member("n4", f"{HOST}:{free_ports(1)[0]}")
         assert await client.remove_member("n4", force=True) == 0
         assert (await client.transfer_leader()).leader
+        await client.add_role("r")
+        await client.grant_permission("r", ["read"], start=b"a", end=b"b")
+        assert await client.role("r") == (await client.roles())[0]
+        await client.revoke_permission("r", ["read"], start=b"a", end=b"b")
+        await client.add_user("u", "long enough")
+        await client.grant_role("u", "r")
+        assert await client.user("u") == (await client.users())[0]
+        await client.revoke_role("u", "r")
+        await client.set_password("u", "longer than that")
+        await client.delete_role("r")
+        await client.rotate_keys()
+        await client.enable_auth("long enough")
+        assert (await client.get_token("root", "long enough"))[1] == 900
+        async with AsyncClient(cluster.endpoints, user="root", password="long enough") as root:
+            assert (await root.auth_status())["user"] == "root"
+            await root.delete_user("u")
+            await root.disable_auth()
+        assert not (await client.auth_status())["enabled"]
+        client.names |= {"delete_user", "disable_auth"}
         assert len(client.endpoints) == 3
         assert client.retries >= 0
         await client.close()

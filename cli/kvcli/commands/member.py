@@ -99,9 +99,14 @@ def transfer(name: str | None) -> None:
 @member.command("recover", short_help="Begin a new cluster with what one member has left.")
 @click.argument("old", metavar="OLD_DIR", type=click.Path(exists=True, file_okay=False))
 @setting_flags(("name", "data_dir", "listen_peer", "insecure_bind"))
+@click.option(
+    "--without-auth",
+    is_flag=True,
+    help="Auth is not enabled in the new cluster, and users and roles stay: for who has lost root's password.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @global_options
-def recover(old: str, yes: bool, config_path: str | None, **flags: Any) -> int:
+def recover(old: str, yes: bool, without_auth: bool, config_path: str | None, **flags: Any) -> int:
     """Make --data-dir that of the only member of a new cluster, with everything that is in OLD_DIR, the data directory
     of member --name of a cluster that has lost its majority for good.
 
@@ -123,7 +128,7 @@ def recover(old: str, yes: bool, config_path: str | None, **flags: Any) -> int:
         if not yes and not click.confirm("kv: begin a new cluster with this?", err=True):
             output.message("nothing was changed")
             return Exit.REFUSED
-        identity = new_cluster.recover(OsDisk(), old, config.data_dir, alone, rng)
+        identity = new_cluster.recover(OsDisk(), old, config.data_dir, alone, rng, without_auth=without_auth)
     output.message(
         f"{config.data_dir} is that of {identity.name}, the only member of the new cluster {identity.cluster_id}"
     )

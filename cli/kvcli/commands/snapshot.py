@@ -65,8 +65,13 @@ def verify(file: str) -> None:
 @snapshot.command("restore", short_help="Make a data directory from a backup.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 @setting_flags(_MEMBER)
+@click.option(
+    "--without-auth",
+    is_flag=True,
+    help="Auth is not enabled in the new cluster, and users and roles stay: for who has lost root's password.",
+)
 @global_options
-def restore(file: str, config_path: str | None, **flags: Any) -> None:
+def restore(file: str, without_auth: bool, config_path: str | None, **flags: Any) -> None:
     """Make --data-dir that of a member of a new cluster with what is in FILE. Nothing may be in it.
 
     Do it once for each member, with the same FILE and token and the settings that the member is then started with (kv
@@ -79,7 +84,10 @@ def restore(file: str, config_path: str | None, **flags: Any) -> None:
     from kvstore.node.boot import bootstrap_of
 
     config = load(flags, os.environ, config_path)
-    identity = new_cluster.restore(OsDisk(), file, config.data_dir, bootstrap_of(config), random.SystemRandom())
+    rng = random.SystemRandom()
+    identity = new_cluster.restore(
+        OsDisk(), file, config.data_dir, bootstrap_of(config), rng, without_auth=without_auth
+    )
     if settings().output is Mode.JSON:
         output.write_json({"cluster_id": identity.cluster_id, "name": identity.name, "data_dir": config.data_dir})
         return
