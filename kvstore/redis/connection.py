@@ -11,15 +11,13 @@ carried out; who does not read for REDIS_WRITE_S_MAX is cut off.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Final, cast
 
 import structlog
 
 from kvstore import limits
-from kvstore.errors import InternalError, KvError, Unauthenticated
+from kvstore.errors import InternalError, KvError
 from kvstore.guard import rules
-from kvstore.guard.rules import Need
 from kvstore.model.commands import OP_PUT, Op, plain
 from kvstore.model.levels import Level
 from kvstore.model.permissions import READ, WRITE
@@ -30,6 +28,7 @@ from kvstore.redis.commands.arguments import check_key
 from kvstore.redis.commands.unsupported import UNSUPPORTED
 from kvstore.redis.lane import Fate
 from kvstore.redis.permissions import need_of
+from kvstore.redis.permits import Permits
 from kvstore.redis.problems import CommandError, prefix_of, told, too_large
 from kvstore.redis.replies import (
     NIL_BYTES,
@@ -45,7 +44,6 @@ from kvstore.redis.replies import (
 from kvstore.redis.requests import Broken, Item, Refused, Requests
 from kvstore.redis.services import Services
 from kvstore.redis.session import Session
-from kvstore.redis.view import Call
 
 _log = structlog.get_logger("kvstore.redis")
 
@@ -58,7 +56,6 @@ _OP_OVERHEAD_BYTES: Final = 32
 _OUT_REPLIES_MAX: Final = 64
 # A value above this is sent as it is, rather than copied into one piece with others.
 _LARGE_BYTES: Final = 16 << 10
-_NOAUTH: Final = error("NOAUTH", "Authentication required.")
 _CONTROL: Final = frozenset(("EXEC", "DISCARD", "MULTI", "WATCH", "QUIT", "RESET"))
 
 
@@ -69,7 +66,7 @@ class _HungUp:
 _HUNG_UP: Final = _HungUp()
 
 
-class Connection(asyncio.Protocol):
+class Connection(Permits, asyncio.Protocol):
     """One client's connection (kvstore.redis.command.Client). `gone` is told when it has ended."""
 
     def __init__(self, services: Services, gone: "Callable[[Connection], None]") -> None:
@@ -175,39 +172,6 @@ class Connection(asyncio.Protocol):
         self._queue.clear()
         self._transport.close()
         self._cut_off_later()
-
-    def call(self, command: Command, arguments: list[bytes]) -> Call:
-        assert command.pure is not None
-        if not self.services.gate.enabled:
-            return Call(command.pure, arguments)
-        return Call(command.pure, arguments, partial(self.permit, need_of(command, arguments)))
-
-    def permit(self, need: Need) -> None:
-        refused = self._refusal(need)
-        if refused is not None:
-            raise CommandError(refused.partition(b" ")[2].decode(), refused.partition(b" ")[0].decode())
-
-    def _refusal(self, need: Need) -> Error | None:
-        gate, caller = self.services.gate, self.session.caller
-        if not gate.enabled:
-            return None
-        if caller is None:
-            return _NOAUTH
-        try:
-            need(gate.rights(caller))
-        except Unauthenticated as void:
-            return error("NOAUTH", void.detail)
-        except KvError as forbidden:
-            gate.denied_total += 1
-            return told(forbidden, read=True)
-        return None
-
-    def _may(self, verb: int, item: list[bytes]) -> bool:
-        """Whether a GET or SET goes the short way. Else the long one tells what is wrong with it."""
-        key = item[1]
-        if not 0 < len(key) <= limits.KEY_BYTES_MAX:
-            return False
-        return not self.services.gate.enabled or self._refusal(rules.on_key(verb, key)) is None
 
     # -- for the door
 

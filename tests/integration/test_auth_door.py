@@ -11,7 +11,7 @@ from kvstore.guard import Gate
 from kvstore.http import HttpServer
 from kvstore.http.routes import ROUTES
 from kvstore.model import commands
-from kvstore.model.auth_commands import AUTH_ENABLE, ROLE_ADD, ROLE_GRANT, USER_ADD, USER_GRANT, USER_REVOKE
+from kvstore.model.auth_commands import AUTH_ENABLE, ROLE_ADD, ROLE_GRANT, ROOT, USER_ADD, USER_GRANT, USER_REVOKE
 from kvstore.model.keys import prefix_end
 from kvstore.model.permissions import ADMIN, DELETE, LEASE, READ, VERBS, WATCH, WRITE
 from kvstore.security import passwords, tokens
@@ -236,7 +236,7 @@ async def test_a_password_is_exchanged_for_a_token_and_a_new_one_makes_it_void(h
     assert (told["user"], told["expires_seconds"]) == ("root", 900)
     line = f"Authorization: Bearer {told['token']}"
     assert (await house.ask("GET", "/v1/kv/b/1", line)).body == b"theirs"
-    changed = await house.ask("PUT", "/v1/auth/users/root/password", line, body=body(password="another one"))
+    changed = await house.ask("PUT", f"/v1/auth/users/{ROOT}/password", line, body=body(password="another one"))
     assert changed.status == 200
     assert (await house.ask("GET", "/v1/kv/b/1", line)).status == 401
     assert (await house.ask("POST", "/v1/auth/token", body=body(user="root", password="another one"))).status == 200
@@ -253,7 +253,7 @@ async def test_whoever_tries_passwords_is_slowed_down(house: Guarded) -> None:
 async def test_everybody_may_change_the_own_password_only(house: Guarded) -> None:
     new = body(password="long enough")
     assert (await house.of("nobody", "PUT", "/v1/auth/users/nobody/password", body=new)).status == 200
-    assert (await house.of("nobody", "PUT", "/v1/auth/users/root/password", body=new)).status == 403
+    assert (await house.of("nobody", "PUT", f"/v1/auth/users/{ROOT}/password", body=new)).status == 403
     assert (await house.of("nobody", "PUT", "/v1/auth/users/nobody/password", body=body(password=None))).status == 403
     assert (await house.of("r-admin", "PUT", "/v1/auth/users/nobody/password", body=body(password=None))).status == 200
 

@@ -1,0 +1,58 @@
+"""What one connection may do, while auth is enabled."""
+
+from functools import partial
+from typing import Final
+
+from kvstore import limits
+from kvstore.errors import KvError, Unauthenticated
+from kvstore.guard import rules
+from kvstore.guard.rules import Need
+from kvstore.redis.command import Command
+from kvstore.redis.permissions import need_of
+from kvstore.redis.problems import CommandError, told
+from kvstore.redis.replies import Error, error
+from kvstore.redis.services import Services
+from kvstore.redis.session import Session
+from kvstore.redis.view import Call
+
+_NOAUTH: Final = error("NOAUTH", "Authentication required.")
+
+
+class Permits:
+    """The part of a connection that asks; see kvstore.redis.command.Client."""
+
+    services: Services
+    session: Session
+
+    def call(self, command: Command, arguments: list[bytes]) -> Call:
+        assert command.pure is not None
+        if not self.services.gate.enabled:
+            return Call(command.pure, arguments)
+        return Call(command.pure, arguments, partial(self.permit, need_of(command, arguments)))
+
+    def permit(self, need: Need) -> None:
+        refused = self._refusal(need)
+        if refused is not None:
+            raise CommandError(refused.partition(b" ")[2].decode(), refused.partition(b" ")[0].decode())
+
+    def _refusal(self, need: Need) -> Error | None:
+        gate, caller = self.services.gate, self.session.caller
+        if not gate.enabled:
+            return None
+        if caller is None:
+            return _NOAUTH
+        try:
+            need(gate.rights(caller))
+        except Unauthenticated as void:
+            return error("NOAUTH", void.detail)
+        except KvError as forbidden:
+            gate.denied_total += 1
+            return told(forbidden, read=True)
+        return None
+
+    def _may(self, verb: int, item: list[bytes]) -> bool:
+        """Whether a GET or SET goes the short way. Else the long one tells what is wrong with it."""
+        key = item[1]
+        if not 0 < len(key) <= limits.KEY_BYTES_MAX:
+            return False
+        return not self.services.gate.enabled or self._refusal(rules.on_key(verb, key)) is None
