@@ -38,6 +38,7 @@ from kvstore.open_files import raise_limit
 from kvstore.redis import RedisServer
 from kvstore.security import jwt_tokens
 from kvstore.security.key_file import KeyFile
+from kvstore.telemetry.audit import AuditLog
 from kvstore.telemetry.logging import set_up as set_up_logging
 from kvstore.telemetry.metrics import Metrics
 
@@ -131,9 +132,14 @@ class Server:
         )
         self._node = node
         self._closers.append(node.close)
-        gate = _gate(config, node)
+        audit: AuditLog | None = None
+        if config.audit_log:
+            audit = AuditLog(config.audit_log, config.audit_kinds, config.name)
+            self._closers.append(audit.close)
+            _watch_audit(metrics, audit)
+        gate = _gate(config, node, audit)
         self._closers.append(gate.close)
-        door = HttpServer(node, metrics, listen=(config.listen.host, config.listen.port), gate=gate)
+        door = HttpServer(node, metrics, listen=(config.listen.host, config.listen.port), gate=gate, audit=audit)
         await door.start()
         redis: RedisServer | None = None
         if config.listen_redis is not None:
@@ -235,7 +241,12 @@ async def _bootstrap(config: ServerConfig, *, joining: bool = False) -> Bootstra
     return alone._replace(members=alone.members | others, joins=view.cluster_id)
 
 
-def _gate(config: ServerConfig, node: Node) -> Gate:
+def _watch_audit(metrics: Metrics, audit: AuditLog) -> None:
+    metrics.watch("kv_audit_entries", "Entries of the audit log.", lambda: audit.written_total, kind="counter")
+    metrics.watch("kv_audit_lost", "Entries that had no room, or no disk.", lambda: audit.lost_total, kind="counter")
+
+
+def _gate(config: ServerConfig, node: Node, audit: AuditLog | None) -> Gate:
     """Who knows callers. Raises LocalError for keys that cannot be used."""
     if config.jwt_keys and not jwt_tokens.installed():
         raise ConfigError("jwt_keys: PyJWT is not installed; pip install 'kvstore[auth]'")
@@ -247,6 +258,7 @@ def _gate(config: ServerConfig, node: Node) -> Gate:
         token_s=config.token_seconds,
         metrics_private=config.metrics_private,
         clock=clock,
+        audit=audit,
     )
 
 

@@ -41,6 +41,8 @@ class ServerConfig:
     jwt_keys: str
     jwt_audience: str
     metrics_private: bool
+    audit_log: str
+    audit_kinds: tuple[str, ...]
     heartbeat_ms: int
     election_ms_min: int
     election_ms_max: int

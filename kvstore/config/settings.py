@@ -62,6 +62,9 @@ def _bytes(name: str, default: int, low: int, help: str) -> Setting:
     return _setting(name, "SIZE", default, values.whole("bytes", low, limits.LOG_BYTES_MAX), help, unit="bytes")
 
 
+# As kvstore.telemetry.audit has them; a test holds both together.
+AUDIT_KINDS: Final = ("read", "write", "delete", "watch", "lease", "admin", "auth", "refused")
+AUDIT_DEFAULT: Final = ("write", "delete", "lease", "admin", "auth", "refused")
 _LEVELS = ("debug", "info", "warning", "error")
 _FORMATS = ("auto", "json", "console")
 
@@ -167,6 +170,21 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         values.switch,
         "Ask for a token at `/metrics`, too, while auth is enabled. Without it they are open: they hold neither keys "
         "nor values nor users, and whoever watches the cluster must not go blind with its token.",
+    ),
+    _setting(
+        "audit_log",
+        "FILE",
+        "",
+        values.file_or_none,
+        "File for the audit log (docs/security.md); none without it. It is turned over at "
+        f"{limits.AUDIT_FILE_BYTES_MAX >> 20} MiB, and {limits.AUDIT_FILES_MAX} files are kept.",
+    ),
+    _setting(
+        "audit_kinds",
+        "KIND,...",
+        ",".join(AUDIT_DEFAULT),
+        values.words(AUDIT_KINDS),
+        f"What is written there: {', '.join(AUDIT_KINDS)}.",
     ),
     _ms(
         "heartbeat_ms",

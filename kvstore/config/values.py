@@ -6,7 +6,7 @@ what is expected; who calls it adds the setting and its source.
 
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -138,6 +138,21 @@ def token(value: Any) -> str:
 def file_or_none(value: Any) -> str:
     """A path of a file, or nothing at all."""
     return directory(value) if value else ""
+
+
+def words(known: Sequence[str]) -> Callable[[Any], tuple[str, ...]]:
+    """Some of `known`, in a list or between commas; none is allowed."""
+
+    def parse(value: Any) -> tuple[str, ...]:
+        given = [each.strip() for each in value.split(",")] if isinstance(value, str) else value
+        if not isinstance(given, list | tuple):
+            raise ValueError(f"{value!r} is not a list of words")
+        found = tuple(each for each in given if each)
+        if wrong := [each for each in found if each not in known]:
+            raise ValueError(f"{wrong[0]!r} is none of {', '.join(known)}")
+        return found
+
+    return parse
 
 
 def audience(value: Any) -> str:

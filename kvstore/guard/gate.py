@@ -14,7 +14,7 @@ from kvstore import limits
 from kvstore.clock import Clock, SystemClock
 from kvstore.errors import AuthChanged, AuthRefused, KvError, Unauthenticated
 from kvstore.guard.secrets import signing_key
-from kvstore.model.auth_commands import KEY_ADD
+from kvstore.model.auth_commands import KEY_ADD, is_name
 from kvstore.model.permissions import Rights
 from kvstore.node.checked import checked_at
 from kvstore.security import jwt_tokens, tokens
@@ -24,6 +24,7 @@ from kvstore.security.passwords import Passwords
 from kvstore.security.tokens import BadToken, ShortToken
 from kvstore.security.tries import Tries
 from kvstore.state.auth import Auth
+from kvstore.telemetry.audit import AuditLog
 
 _SCHEME: Final = "bearer "
 _FOREVER: Final = float("inf")
@@ -74,6 +75,7 @@ class Gate:
         token_s: float = 900.0,
         metrics_private: bool = False,
         clock: Clock | None = None,
+        audit: AuditLog | None = None,
     ) -> None:
         self.store = store
         self.enabled = store.auth.enabled
@@ -82,6 +84,7 @@ class Gate:
         self.passwords = Passwords()
         self.streams: WeakSet[Any] = WeakSet()
         self.denied_total = 0
+        self.audit = audit
         self._keys = keys
         self._audience = audience
         self._token_s = token_s
@@ -160,6 +163,22 @@ class Gate:
 
     async def of_password(self, user: str, password: str, address: str) -> Caller:
         """Who has this password. Raises Unauthenticated, TooManyTries, Overloaded."""
+        try:
+            caller = await self._of_password(user, password, address)
+        except KvError as refused:
+            self._told(user, address, refused.code)
+            raise
+        self._told(user, address, None)
+        return caller
+
+    def _told(self, user: str, address: str, code: str | None) -> None:
+        """The audit log hears of every password that was tried, whoever's door it came by."""
+        if self.audit is not None and self.audit.wants("auth", refused=code is not None):
+            # What is no name of a user may be anything, a password in the wrong place even.
+            shown = user if is_name(user) else None
+            self.audit.note(user=shown, source="password", address=address, kind="auth", what="login", code=code)
+
+    async def _of_password(self, user: str, password: str, address: str) -> Caller:
         self._tries.take(user, address)
         record, since = self._record(user)
         good = await self.passwords.is_of(record, password)

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.http import HttpVersion10
@@ -31,7 +31,7 @@ _JOIN_BYTES_MAX: Final = 64 << 10
 class Answer:
     """A whole answer. `headers` are complete lines, each ending in CR LF, Content-Type among them."""
 
-    __slots__ = ("body", "headers", "keep_alive", "level", "request_id", "status")
+    __slots__ = ("about", "body", "headers", "keep_alive", "level", "request_id", "status")
 
     def __init__(self, status: int, headers: bytes, body: bytes, level: str = "") -> None:
         self.status = status
@@ -40,6 +40,8 @@ class Answer:
         self.level = level
         self.request_id = b""
         self.keep_alive = False
+        self.about: dict[str, Any] | None = None
+        """What the audit log is to be told that the request's address does not say: `keys`, and those `refused`."""
 
     def head(self, *, told: bool = True) -> bytes:
         """Everything before the body. `told`: say whether the connection stays open, where that is not the default."""

@@ -16,9 +16,10 @@ from aiohttp.http_exceptions import LineTooLong
 
 from kvstore import limits
 from kvstore.errors import BadRequest, InternalError, KeyTooLong, KvError, MethodNotAllowed, Overloaded, RouteNotFound
-from kvstore.guard import Gate, GuardedStore
+from kvstore.guard import Caller, Gate, GuardedStore
 from kvstore.http import openapi, parse, reference
 from kvstore.http.answer import Answer
+from kvstore.http.auditing import Auditor
 from kvstore.http.bodies import Bodies
 from kvstore.http.connections import Connections
 from kvstore.http.kv import Door, stamp_line
@@ -26,6 +27,7 @@ from kvstore.http.problems import Refused, problem
 from kvstore.http.routes import GIVEN, Route, by_path
 from kvstore.http.store import NodeStore
 from kvstore.http.waiting import Waiting
+from kvstore.telemetry.audit import AuditLog
 from kvstore.telemetry.metrics import HttpMeter, Metrics
 
 _log = structlog.get_logger("kvstore.http")
@@ -44,12 +46,23 @@ class HttpServer:
         *,
         listen: tuple[str, int],
         gate: Gate | None = None,
+        audit: AuditLog | None = None,
         shutdown_s: float = limits.HTTP_SHUTDOWN_S_MAX,
         drain_s: float = limits.HTTP_DRAIN_S_MAX,
     ) -> None:
         self._store = store
         self._gate = gate or Gate(store)
-        self._door = Door(store, metrics, Bodies(), openapi.encoded, reference.encoded, Waiting(), self._gate)
+        self._auditor = None if audit is None else Auditor(audit)
+        self._door = Door(
+            store,
+            metrics,
+            Bodies(),
+            openapi.encoded,
+            reference.encoded,
+            Waiting(),
+            self._gate,
+            audited=audit is not None,
+        )
         self._listen = listen
         self._shutdown_s = shutdown_s
         self._drain_s = drain_s
@@ -115,13 +128,18 @@ class HttpServer:
             self._finish(request, answer, request_id, ok=False)
         else:
             route, meter = found
+            door = self._door
             try:
-                door = self._admitted(route, request) if self._gate.enabled else self._door
+                if self._gate.enabled:
+                    door = self._admitted(route, request)
                 answer = await route.handler(door, request, raw_key, query)
                 self._finish(request, answer, request_id, ok=True)
             except Exception as failed:
                 answer = self._failed(failed, route, query, request_id)
                 self._finish(request, answer, request_id, ok=False)
+            if self._auditor is not None:
+                who = door.caller or self._caller(request)
+                self._auditor.answered(route, request, raw_key, query, answer, who, request_id)
         meter.done(answer.status, answer.level, time.perf_counter() - started)
         return answer
 
@@ -149,7 +167,18 @@ class HttpServer:
             plain.waiting,
             gate,
             caller,
+            plain.audited,
         )
+
+    def _caller(self, request: web.BaseRequest) -> Caller | None:
+        """Who sent what was refused before it came to a handler, if that is known."""
+        authorization = request.headers.get(hdrs.AUTHORIZATION)
+        if not self._gate.enabled or authorization is None:
+            return None
+        try:
+            return self._gate.caller(authorization)
+        except KvError:
+            return None
 
     def _methods(self, path: str) -> tuple[dict[str, tuple[Route, HttpMeter]] | None, str]:
         """What the path takes, and what is given in it; None for no such path."""

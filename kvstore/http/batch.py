@@ -14,7 +14,7 @@ from aiohttp import hdrs, web
 from msgspec import UNSET, Meta, UnsetType
 
 from kvstore import limits
-from kvstore.errors import BadRequest, KeyTooLong, KvError, TooLarge
+from kvstore.errors import BadRequest, Forbidden, KeyTooLong, KvError, TooLarge
 from kvstore.http import parse
 from kvstore.http.answer import JSON, MSGPACK, Answer, content_type
 from kvstore.http.asked import media_type, plain_bytes
@@ -135,7 +135,11 @@ async def post_batch(door: Door, request: web.BaseRequest, raw_key: str, query: 
     told = BatchAnswerBody(
         [_told(asked, result, level) for asked, result in zip(batch.ops, results, strict=True)],
     )
-    return Answer(200, _TYPE[offer] + stamp_line(door.store.stamp()), encode(told, offer), level.value)
+    answered = Answer(200, _TYPE[offer] + stamp_line(door.store.stamp()), encode(told, offer), level.value)
+    if door.audited:
+        refused = [op.key for op, each in zip(ops, answers, strict=True) if isinstance(each, Forbidden)]
+        answered.about = {"keys": [op.key for op in ops], "refused": refused}
+    return answered
 
 
 _NOT_YET: Final = KvError("not carried out yet")

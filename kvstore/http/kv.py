@@ -38,7 +38,8 @@ _READ_TYPE: Final = {offer: content_type(offer) + b"Vary: Accept\r\n" for offer 
 @dataclass(frozen=True, slots=True)
 class Door:
     """What every handler may use. `described`, `explained`: the API as a document, and as a page. `caller`: who asks,
-    if auth is enabled and the route is not open; `store` is then that of this caller.
+    if auth is enabled and the route is not open; `store` is then that of this caller. `audited`: whether answers are to
+    say what they are about.
     """
 
     store: Store
@@ -49,6 +50,7 @@ class Door:
     waiting: Waiting
     gate: Gate
     caller: Caller | None = None
+    audited: bool = False
 
 
 async def put(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:

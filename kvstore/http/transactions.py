@@ -164,7 +164,11 @@ async def transact(door: Door, request: web.BaseRequest, raw_key: str, query: st
         raise BadRequest(str(wrong)) from wrong
     op = transactions.transaction(comparisons, then, otherwise, once)
     answer = await door.store.transactions.transact(op, level=level, timeout_s=timeout_s - took_s)
-    return shaped(door, request, 200, _told(answer, then if answer.succeeded else otherwise))
+    taken = then if answer.succeeded else otherwise
+    answered = shaped(door, request, 200, _told(answer, taken))
+    if door.audited:
+        answered.about = {"keys": _changed(taken)}
+    return answered
 
 
 async def delete_range(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
@@ -196,6 +200,17 @@ async def compact(door: Door, request: web.BaseRequest, raw_key: str, query: str
     body, took_s = await asked(door, request, CompactBody, timeout_s=timeout_s)
     await door.store.transactions.compact(body.revision, timeout_s=timeout_s - took_s)
     return shaped(door, request, 200, body)
+
+
+def _changed(steps: tuple[Step, ...]) -> list[bytes]:
+    """The keys that steps change, and the first one of each range."""
+    changed: list[bytes] = []
+    for step in steps:
+        if step[0] == OP_TXN:
+            changed += _changed((*step[2], *step[3]))
+        elif step[0] in (OP_PUT, OP_DELETE, OP_DELETE_RANGE):
+            changed.append(step[1])
+    return changed
 
 
 # -- what was asked, as the model has it

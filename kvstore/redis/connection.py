@@ -280,6 +280,9 @@ class Connection(Permits, asyncio.Protocol):
             out += [encode(told(failed), self.session.protocol)] * len(keys)
             meter.done(("GET", prefix_of(failed)), len(keys))
         else:
+            if self.services.gate.audit is not None:
+                for key in keys:
+                    self._audit(_GET, [b"GET", key], None)
             read, level = self.services.store.record_now, self.session.read_level
             nil = NIL_BYTES[self.session.protocol]
             again = self.services.lane.auth_revision != self._run_at
@@ -337,6 +340,10 @@ class Connection(Permits, asyncio.Protocol):
             if type(fate) is WriteAnswer:
                 self.session.receipt = fate.receipt
             out.append(OK_BYTES)
+        if self.services.gate.audit is not None:
+            for op, fate in zip(self._run_ops, fates, strict=True):
+                reply = told(fate) if isinstance(fate, KvError) else None
+                self._audit(_SET, [b"SET", plain(op)[1]], reply)
         if failed < len(fates):
             meter.done(_WAS_SET, len(fates) - failed)
         if self._run_leases:
@@ -368,6 +375,7 @@ class Connection(Permits, asyncio.Protocol):
             if session.queue is not None:
                 session.aborted = True
             self._count(_STRAY if command is None else command.name, refused.reply)
+            self._audit(command, arguments, refused.reply)
             return refused.reply
         assert command is not None
         if session.queue is not None and command.name not in _CONTROL:
@@ -433,7 +441,11 @@ class Connection(Permits, asyncio.Protocol):
             if self.services.gate.enabled and command.needs != "open":  # it may be another turn of the loop by now
                 self.permit(need_of(command, arguments))
             seen = self.services.lane.auth_revision
+            queued = self.session.queue if command.name == "EXEC" else None
             reply = await self._carried_out(command, arguments)
+            if queued is not None:
+                for each, answer in zip(queued, reply if type(reply) is list else (), strict=False):
+                    self._audit(*each, answer)
             if command.only_reads and command.needs != "open" and self.services.lane.auth_revision != seen:
                 self.permit(need_of(command, arguments))
         except CommandError as refused:
@@ -443,6 +455,7 @@ class Connection(Permits, asyncio.Protocol):
         except Exception as fault:
             reply = _fault(command, fault)
         self._count(command.name, reply)
+        self._audit(command, arguments, reply)
         if self._lost:
             self.session.end_subscriptions()  # what began while it was lost
         if reply is not NO_REPLY:
