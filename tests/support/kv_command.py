@@ -26,6 +26,8 @@ class Kv:
         self._env = {**clean, "PYTHONPATH": path, "KV_ENDPOINTS": ",".join(endpoints), "KV_TIMEOUT": "20"}
         for name in ("KV_ENDPOINTS", "KV_TIMEOUT"):
             monkeypatch.setenv(name, self._env[name])
+        self.said: list[bytes] = []
+        """Everything that the command has printed, messages included."""
         self._monkeypatch = monkeypatch
         self._captured = captured
 
@@ -33,6 +35,7 @@ class Kv:
         self._monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
         returned = run(arguments)
         shown = self._captured.readouterr()
+        self.said += [shown.out, shown.err]
         assert returned == code, (arguments, shown)
         return shown.out.decode()
 
