@@ -14,7 +14,7 @@ from kvstore import limits
 from kvstore.clock import Clock, SystemClock
 from kvstore.errors import AuthChanged, AuthRefused, KvError, Unauthenticated
 from kvstore.guard.secrets import signing_key
-from kvstore.model.auth_commands import KEY_ADD, is_name
+from kvstore.model.auth_commands import KEY_ADD
 from kvstore.model.permissions import Rights
 from kvstore.node.checked import checked_at
 from kvstore.security import jwt_tokens, tokens
@@ -174,8 +174,8 @@ class Gate:
     def _told(self, user: str, address: str, code: str | None) -> None:
         """The audit log hears of every password that was tried, whoever's door it came by."""
         if self.audit is not None and self.audit.wants("auth", refused=code is not None):
-            # What is no name of a user may be anything, a password in the wrong place even.
-            shown = user if is_name(user) else None
+            # What is nobody's name may be anything, a password in the wrong place even.
+            shown = user if user in self.store.auth.users else None
             self.audit.note(user=shown, source="password", address=address, kind="auth", what="login", code=code)
 
     async def _of_password(self, user: str, password: str, address: str) -> Caller:

@@ -87,7 +87,7 @@ class StreamAnswer(Answer):
     begun would not notice.
     """
 
-    __slots__ = ("_close", "_length", "_parts")
+    __slots__ = ("_close", "_length", "_parts", "stopped")
 
     def __init__(
         self,
@@ -101,6 +101,8 @@ class StreamAnswer(Answer):
     ) -> None:
         super().__init__(status, headers, b"", level)
         self._parts = parts
+        self.stopped: Callable[[], bool] | None = None
+        """Whether nothing more of it may be told."""
         self._length = length
         self._close = close
 
@@ -111,6 +113,11 @@ class StreamAnswer(Answer):
         finally:
             if self._close is not None:
                 self._close()
+
+    def abandon(self) -> None:
+        """It is not sent at all."""
+        if self._close is not None:
+            self._close()
 
     async def _send(self, request: web.BaseRequest, parts: AsyncGenerator[bytes, None]) -> None:
         transport = _transport(request)
@@ -128,6 +135,8 @@ class StreamAnswer(Answer):
         if request.method == "HEAD":
             return
         async for part in parts:
+            if self.stopped is not None and self.stopped():
+                raise ConnectionAbortedError("nothing more of it may be told")
             if part:
                 _transport(request).write(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
                 await _drained(request, transport)

@@ -15,10 +15,19 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import LineTooLong
 
 from kvstore import limits
-from kvstore.errors import BadRequest, InternalError, KeyTooLong, KvError, MethodNotAllowed, Overloaded, RouteNotFound
+from kvstore.errors import (
+    AuthChanged,
+    BadRequest,
+    InternalError,
+    KeyTooLong,
+    KvError,
+    MethodNotAllowed,
+    Overloaded,
+    RouteNotFound,
+)
 from kvstore.guard import Caller, Gate, GuardedStore
 from kvstore.http import openapi, parse, reference
-from kvstore.http.answer import Answer
+from kvstore.http.answer import Answer, StreamAnswer
 from kvstore.http.auditing import Auditor
 from kvstore.http.bodies import Bodies
 from kvstore.http.connections import Connections
@@ -52,6 +61,8 @@ class HttpServer:
     ) -> None:
         self._store = store
         self._gate = gate or Gate(store)
+        self._asks = self._gate.enabled
+        store.on_auth_changed(self._auth_changed)
         self._auditor = None if audit is None else Auditor(audit)
         self._door = Door(
             store,
@@ -133,6 +144,8 @@ class HttpServer:
                 if self._gate.enabled:
                     door = self._admitted(route, request)
                 answer = await route.handler(door, request, raw_key, query)
+                if door is self._door and (self._gate.enabled or type(answer) is StreamAnswer):
+                    self._hold_back(route, answer)
                 self._finish(request, answer, request_id, ok=True)
             except Exception as failed:
                 answer = self._failed(failed, route, query, request_id)
@@ -169,6 +182,34 @@ class HttpServer:
             caller,
             plain.audited,
         )
+
+    def _hold_back(self, route: Route, answer: Answer) -> None:
+        """What was begun while auth was not enabled here is not told to nobody once it is: this node may have been
+        behind, and caught up for this very read. A write was carried out before, or refused (rule A3 of
+        kvstore.state.auth), and may be told. Raises AuthChanged.
+        """
+        of = route.permission.of
+        if of == "open" or (of == "metrics" and not self._gate.metrics_private):
+            return
+        if self._gate.enabled:
+            if isinstance(answer, StreamAnswer):
+                answer.abandon()
+            if route.read:
+                raise AuthChanged("auth is enabled now: say who you are", read=True)
+            if route.permission.of == "each" or isinstance(answer, StreamAnswer):
+                # It may hold what was read, beside what was written.
+                raise AuthChanged("auth is enabled now, and what was done before is not told", outcome="unknown")
+        elif isinstance(answer, StreamAnswer):
+            answer.stopped = self._enabled
+
+    def _enabled(self) -> bool:
+        return self._gate.enabled
+
+    def _auth_changed(self) -> None:
+        """Watches that nobody was asked for end when everybody is."""
+        if self._gate.enabled and not self._asks:
+            self._store.end_watches()
+        self._asks = self._gate.enabled
 
     def _caller(self, request: web.BaseRequest) -> Caller | None:
         """Who sent what was refused before it came to a handler, if that is known."""

@@ -5,7 +5,7 @@ variable, so that nothing on a way of a write has to hand it on; a write that wa
 while auth is enabled.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
@@ -29,3 +29,9 @@ def as_checked(op: Op) -> Op:
     """`op`, with the auth revision at which it was checked, if it was."""
     at = _AT.get()
     return checked(op, at) if at else op
+
+
+def all_checked(ops: Sequence[Op]) -> Sequence[Op]:
+    """The same for many."""
+    at = _AT.get()
+    return [checked(op, at) for op in ops] if at else ops

@@ -33,7 +33,7 @@ from kvstore.model.stamp import Stamp
 from kvstore.node.all_reads import AllReads
 from kvstore.node.batched_writes import BatchedWrites
 from kvstore.node.batches import carry_out
-from kvstore.node.checked import as_checked
+from kvstore.node.checked import all_checked, as_checked
 from kvstore.node.deadlines import Expired
 from kvstore.node.freshness import Freshness
 from kvstore.node.hybrid_clock import HybridClock
@@ -357,8 +357,7 @@ class Requests:
     async def write_batch(self, ops: Sequence[Op], level: Level, at: float) -> list[Written | KvError]:
         """Write at QUORUM or ALL, by loop time `at`; each with its result, or why it was refused."""
         told: list[Written | KvError] = []
-        checked = [as_checked(op) for op in ops]
-        for op, written in zip(ops, await self._batched_writes.write(checked, level, at), strict=True):
+        for op, written in zip(ops, await self._batched_writes.write(all_checked(ops), level, at), strict=True):
             refused: KvError | None = None
             if isinstance(written, Written):
                 refused = refusal(written.result, level, self._site.engine.leader)

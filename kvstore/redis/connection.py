@@ -446,7 +446,8 @@ class Connection(Permits, asyncio.Protocol):
             if queued is not None:
                 for each, answer in zip(queued, reply if type(reply) is list else (), strict=False):
                     self._audit(*each, answer)
-            if command.only_reads and command.needs != "open" and self.services.lane.auth_revision != seen:
+            reads = command.only_reads if queued is None else not any(each.writes for each, _ in queued)
+            if reads and command.needs != "open" and self.services.lane.auth_revision != seen:
                 self.permit(need_of(command, arguments))
         except CommandError as refused:
             reply = refused.reply

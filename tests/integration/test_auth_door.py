@@ -377,6 +377,49 @@ async def test_a_write_of_nobody_that_meets_the_enabling_is_not_applied() -> Non
     await house.server.close()
 
 
+async def test_what_nobody_asked_before_the_enabling_is_not_told_behind_it() -> None:
+    """A node that was behind: it catches up while it answers, and so learns that auth is enabled."""
+    asked: list[tuple[str, str, bytes | None]] = [
+        ("GET", "/v1/kv/a", None),
+        ("GET", "/v1/kv?prefix=", None),
+        ("GET", "/v1/watch?prefix=", None),
+        ("GET", "/v1/snapshot", None),
+        ("POST", "/v1/batch", body(ops=[{"op": "get", "key": "a"}])),
+    ]
+    for method, target, data in asked:
+        house = House()
+        await house.server.start()
+        house.store._apply(commands.put(b"a", b"MARKER"))
+        house.store.backup_bytes = b"MARKER" * 1_000
+        house.store.gate = asyncio.Event()
+        reading = asyncio.create_task(house.ask(method, target, body=data))
+        await house.store.entered.wait()
+        assert house.store._apply(commands.auth(AUTH_ENABLE, KEY, RECORD)).status == 0
+        house.store.gate.set()
+        got = await reading
+        assert (got.status, got.json["code"]) == (503, "auth_changed"), target
+        assert got.json["outcome"] == (None if method == "GET" else "unknown")
+        assert b"MARKER" not in got.body
+        assert not [backup for backup in house.store.backups if backup.open]
+        for wire in house.wires:
+            wire.writer.close()
+        await house.server.close()
+
+
+async def test_streams_that_nobody_opened_end_with_the_enabling() -> None:
+    house = House()
+    await house.server.start()
+    wire = await house.wire()
+    await wire.send(b"GET /v1/watch?prefix= HTTP/1.1\r\nHost: x\r\n\r\n")
+    await wire.reader.readuntil(b"on\n\n")
+    assert house.store._apply(commands.auth(AUTH_ENABLE, KEY, RECORD)).status == 0
+    op = commands.checked(commands.put(b"secret", b"x"), house.store.auth.revision)
+    assert house.store._apply(op).status == 0
+    assert b"secret" not in await asyncio.wait_for(wire.reader.read(), 8)
+    wire.writer.close()
+    await house.server.close()
+
+
 async def test_it_is_enabled_with_roots_password_and_disabled_by_who_may_admin() -> None:
     house = House()
     await house.server.start()
