@@ -6,5 +6,5 @@ do; that is in `kvstore.state.auth`, and asked by `kvstore.guard`.
     tokens.py        the short tokens that this cluster signs
     jwt_tokens.py    tokens of somebody else's making (JWT); the one file that knows PyJWT
     key_file.py      the keys for those, read anew when their file changes
-    certificates.py  the user that a client certificate names
+    peer_names.py    the user that a client certificate names
 """

@@ -28,7 +28,7 @@ from kvstore.model.commands import Command, checked, put
 from kvstore.model.permissions import ALL_VERBS, READ, VERBS, Rights
 from kvstore.model.results import APPLIED, AUTH_OLD
 from kvstore.security import jwt_tokens, key_file, tokens
-from kvstore.security.certificates import user_of
+from kvstore.security.peer_names import user_of
 from kvstore.security.tokens import ShortToken
 from kvstore.state.machine import Machine
 from tests.support.machines import load

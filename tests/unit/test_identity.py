@@ -19,7 +19,7 @@ from kvstore.model import commands
 from kvstore.model.auth_commands import AUTH_ENABLE, USER_ADD, USER_DELETE, USER_PASSWORD
 from kvstore.model.commands import checked
 from kvstore.security import jwt_tokens, tokens
-from kvstore.security.certificates import user_of
+from kvstore.security.peer_names import user_of
 from kvstore.security.key_file import BadKeyFile, KeyFile, parse
 from kvstore.security.tokens import BadToken, ShortToken
 from kvstore.security.tries import Tries
