@@ -14,6 +14,7 @@ from kvstore.client.sessions import Sessions
 from kvstore.client.stamps import StampedTransport
 from kvstore.client.wire import Reply, Request, Transport
 from kvstore.errors import BadRequest
+from kvstore.security.client import Tls
 
 JSON: Final = {"Accept": "application/json"}
 
@@ -31,6 +32,7 @@ class Calls:
         balance: str | Balancer | None = None,
         weights: Mapping[str, int] | None = None,
         address: str | None = None,
+        tls: Tls | None = None,
         transport: Transport | None = None,
         pacing: Pacing | None = None,
     ) -> None:
@@ -38,7 +40,7 @@ class Calls:
         if transport is None:
             from kvstore.client.http_transport import HttpTransport
 
-            transport = HttpTransport()
+            transport = HttpTransport(tls)
         self._transport = StampedTransport(transport) if stamps else transport
         self._pacing = pacing or Pacing()
         choice = Choice(parse_endpoints(endpoints), balance, weights, address)

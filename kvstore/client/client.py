@@ -23,13 +23,14 @@ from kvstore.client.transaction_calls import TransactionCalls
 from kvstore.client.wire import Request, Transport
 from kvstore.errors import BadRequest, KvError, LocalError, NotFound, TooLarge, Unavailable
 from kvstore.model.results import Receipt, Record
+from kvstore.security.client import Tls
 
 _BYTES = {"Accept": "application/octet-stream"}
 _NO_HEADERS: dict[str, str] = {}
 
 
 class AsyncClient(TransactionCalls, LeaseCalls, LockCalls, ClusterCalls, SnapshotCalls):
-    """Talks to any of `endpoints` (`http://host:port`); use it as an async context manager, in one event loop.
+    """Talks to any of `endpoints` (`http://host:port` or `https://...`); an async context manager, for one event loop.
 
     Every method takes `timeout_s`, the whole time it may take, retries included (default: that of the client). Every
     method raises a KvError for what a node answered, CannotConnect when no endpoint accepted a connection, and a write
@@ -51,6 +52,7 @@ class AsyncClient(TransactionCalls, LeaseCalls, LockCalls, ClusterCalls, Snapsho
         weights: Mapping[str, int] | None = None,
         address: str | None = None,
         batching: bool = False,
+        tls: Tls | None = None,
         transport: Transport | None = None,
         pacing: Pacing | None = None,
     ) -> None:
@@ -65,6 +67,9 @@ class AsyncClient(TransactionCalls, LeaseCalls, LockCalls, ClusterCalls, Snapsho
         With `batching`, puts, deletes and gets that are begun in one turn of the loop travel as one batch. Each keeps
         its own deadline, retries and outcome (see batching.py).
 
+        `tls`: what is trusted and shown at endpoints that are `https://`; without it the CAs of the system are trusted
+        and nothing is shown. Its files are read again when they change.
+
         Raises ValueError for an endpoint that is no address, an algorithm or weight that is none. `transport` and
         `pacing` are for tests.
         """
@@ -76,6 +81,7 @@ class AsyncClient(TransactionCalls, LeaseCalls, LockCalls, ClusterCalls, Snapsho
             balance=balance,
             weights=weights,
             address=address,
+            tls=tls,
             transport=transport,
             pacing=pacing,
         )

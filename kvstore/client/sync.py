@@ -23,6 +23,7 @@ from kvstore.client.sync_calls import SyncCalls
 from kvstore.client.sync_parts import each
 from kvstore.client.wire import Transport
 from kvstore.model.results import Receipt, Record
+from kvstore.security.client import Tls
 
 
 class Client(SyncCalls):
@@ -42,6 +43,7 @@ class Client(SyncCalls):
         weights: Mapping[str, int] | None = None,
         address: str | None = None,
         batching: bool = False,
+        tls: Tls | None = None,
         transport: Transport | None = None,
     ) -> None:
         """See AsyncClient."""
@@ -54,6 +56,7 @@ class Client(SyncCalls):
             weights=weights,
             address=address,
             batching=batching,
+            tls=tls,
             transport=transport,
         )
         self._thread = LoopThread()

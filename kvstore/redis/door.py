@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final, cast
 
 from kvstore import limits
@@ -13,13 +13,16 @@ from kvstore.redis.services import Services
 from kvstore.redis.session import Session
 from kvstore.redis.store import Store
 from kvstore.refusal import Refusal
+from kvstore.security.gate import Gate
+from kvstore.security.keeper import Keeper
 from kvstore.telemetry.metrics import Metrics, RedisMeter
 
 _FULL: Final = encode(error("OVERLOADED", f"{limits.REDIS_CONNECTIONS_MAX} connections are open already"), RESP2)
+_NOT_TLS: Final = encode(error("ERR", "this port speaks TLS and nothing else"), RESP2)
 
 
 class RedisServer:
-    """Serves `store` at `listen`, a host and a port (0 for a free one)."""
+    """Serves `store` at `listen`, a host and a port (0 for a free one); by TLS and nothing else, if there is `tls`."""
 
     def __init__(
         self,
@@ -27,12 +30,15 @@ class RedisServer:
         metrics: Metrics,
         *,
         listen: tuple[str, int],
+        tls: Keeper | None = None,
         shutdown_s: float = limits.REDIS_SHUTDOWN_S_MAX,
         drain_s: float = limits.REDIS_DRAIN_S_MAX,
     ) -> None:
         self._store = store
         self._meter = RedisMeter(metrics)
         self._listen = listen
+        self._tls = tls
+        self._gate: Gate | None = None
         self._shutdown_s = shutdown_s
         self._drain_s = drain_s
         self._services: Services | None = None
@@ -59,8 +65,11 @@ class RedisServer:
         loop = asyncio.get_running_loop()
         table = {command.name: command for command in COMMANDS}
         self._services = Services(self._store, loop, self._meter, table, self)
+        accept: Callable[[], asyncio.BaseProtocol] = self._accept
+        if self._tls is not None:
+            accept = self._gate = Gate("redis", self._tls.doors, accept, self._tls.counts, lambda: _NOT_TLS)
         host, port = self._listen
-        self._listener = await loop.create_server(self._accept, host, port, backlog=limits.REDIS_BACKLOG_CONNECTIONS)
+        self._listener = await loop.create_server(accept, host, port, backlog=limits.REDIS_BACKLOG_CONNECTIONS)
         self._services.port = self.address[1]
 
     def _accept(self) -> asyncio.Protocol:
@@ -83,6 +92,8 @@ class RedisServer:
             return
         services.draining = True
         listener.close()
+        if self._gate is not None:
+            await self._gate.close()
         for connection in list(self._connections):
             if connection.session.subscriptions:
                 connection.end(error("SHUTTINGDOWN", "this node stops: subscribe at another one"))

@@ -48,7 +48,7 @@ class FanOut(Run):
             # Each stays with its node as long as that serves it.
             clients = [
                 await stack.enter_async_context(
-                    AsyncClient(endpoints[turn:] + endpoints[:turn], timeout_s=self.plan.timeout_s)
+                    AsyncClient(endpoints[turn:] + endpoints[:turn], timeout_s=self.plan.timeout_s, tls=self.plan.tls)
                 )
                 for turn in range(len(endpoints))
             ]

@@ -45,7 +45,7 @@ class Run:
         Raises KvError or LocalError when looking or preparing fails; what fails while it is measured is counted.
         """
         plan = self.plan
-        async with AsyncClient(plan.endpoints, timeout_s=plan.timeout_s) as client:
+        async with AsyncClient(plan.endpoints, timeout_s=plan.timeout_s, tls=plan.tls) as client:
             view = await _looked_at(client)
             self.nodes, self.leader = len(view.members), view.leader
             try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from kvstore import limits
+from kvstore.client import Tls
 
 Workload = Literal["put", "get", "mixed", "batch", "watch"]
 Operation = Literal["put", "get"]
@@ -39,6 +40,7 @@ class Plan:
     keep: bool = False
     timeout_s: float = 5.0
     redis_endpoints: tuple[str, ...] = ()
+    tls: Tls | None = None
     stem: str = field(default_factory=lambda: f"bench/{secrets.token_hex(4)}/")
 
     @property

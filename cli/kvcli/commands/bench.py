@@ -236,8 +236,9 @@ def _measure(workload: str, **options: Any) -> int:
 
     chosen = settings()
     options["redis_endpoints"] = _addresses(options["redis_endpoints"]) if options["door"] == "redis" else ()
+    chosen.check()
     seconds = options.pop("seconds") or (5.0 if options["count"] is None else limits.BENCH_S_MAX)
-    plan = Plan(workload, chosen.endpoints, seconds=seconds, timeout_s=chosen.timeout_s, **options)  # type: ignore[arg-type]
+    plan = Plan(workload, chosen.endpoints, seconds=seconds, timeout_s=chosen.timeout_s, tls=chosen.tls, **options)  # type: ignore[arg-type]
     if plan.door == "http" and plan.clients > limits.CLIENT_CONNECTIONS_MAX:
         raise click.UsageError(f"--clients: at most {limits.CLIENT_CONNECTIONS_MAX} with --door http")
     if plan.door == "redis" and plan.batch * plan.size_bytes > limits.BENCH_PIPELINE_BYTES_MAX:
