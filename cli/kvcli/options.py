@@ -63,18 +63,21 @@ def global_options(command: F) -> F:
     for option in (
         click.option(
             "--key",
+            "client_key_path",
             metavar="FILE",
             help="Key of --cert, PEM. [env: KV_KEY]",
             **_stored("key", _path),
         ),
         click.option(
             "--cert",
+            "client_cert_path",
             metavar="FILE",
             help="Certificate to show to nodes that ask for one, PEM. [env: KV_CERT]",
             **_stored("cert", _path),
         ),
         click.option(
             "--cacert",
+            "cacert_path",
             metavar="FILE",
             help="CAs that vouch for nodes at https://, PEM. [env: KV_CACERT; default: those of the system]",
             **_stored("cacert", _path),

@@ -175,7 +175,7 @@ def _builder(
 ) -> "x509.CertificateBuilder":
     from cryptography import x509
 
-    now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    now = _now()
     ends = now + datetime.timedelta(days=days)
     if at_latest is not None:
         if at_latest <= now:
@@ -190,6 +190,10 @@ def _builder(
         .not_valid_before(now - _BEFORE)
         .not_valid_after(ends)
     )
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC).replace(microsecond=0)
 
 
 def _general_name(host: str) -> "x509.GeneralName":

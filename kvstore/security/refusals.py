@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 import structlog
 
 from kvstore import limits
+from kvstore.security.reasons import CLOSED
 
 _log = structlog.get_logger("kvstore.security")
 
@@ -45,6 +46,6 @@ class TlsCounts:
             return
         self._said_at[which] = now
         more = self._unsaid.pop(which, 0)
-        _log.warning(
-            "tls_refused", door=door, who=DOORS[door], reason=reason, detail=detail, unsaid_before=more, **about
-        )
+        # Whoever only looks whether the port is open ends the connection, too.
+        say = _log.info if reason == CLOSED else _log.warning
+        say("tls_refused", door=door, who=DOORS[door], reason=reason, detail=detail, unsaid_before=more, **about)

@@ -10,8 +10,9 @@ handshake, its deadline and its end are here, in the open:
 3. Whoever speaks no TLS at all gets `plain_answer`, a sentence in the language of the door.
 4. All that has come whole is handed up as one piece, as it would be without TLS: a request in two records is still one.
 5. What waits to be sent waits in the transport below, whose bounds and signals are passed on as they are.
-6. The end: our close_notify, then the end of the stream; the other side's is not waited for. An end without a
-   close_notify is an end too: every protocol here tells by itself whether a message came whole.
+6. The end: our close_notify, the other side's, the end of the stream. Theirs is waited for a moment only, but it is:
+   some clients (uvloop's) forget what they have not read yet when the stream ends. An end without a close_notify is an
+   end too: every protocol here tells by itself whether a message came whole.
 """
 
 import asyncio
@@ -82,11 +83,14 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
             self._shake()
 
     def data_received(self, data: bytes) -> None:
+        if self._over:
+            return
         if self._protocol is not None:
             self._in.write(data)
-            self._pump()
-            return
-        if self._over:
+            if self._closing:
+                self._throw_away()
+            else:
+                self._pump()
             return
         if self._server_side and not self._bytes and data[0] != _HANDSHAKE_RECORD:
             self._raw.write(self._plain_answer())
@@ -100,7 +104,7 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
         self._shake()
 
     def eof_received(self) -> bool:
-        if self._protocol is None:
+        if self._protocol is None or self._closing:
             return False
         self._end()
         return not self._closing
@@ -202,6 +206,20 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
         elif self._out.pending:  # an answer of TLS itself: to a change of keys
             self._flush()
 
+    def _throw_away(self) -> None:
+        """This side has closed; what counts of what comes is the end."""
+        try:
+            while self._in.pending or self._ssl.pending():
+                if not self._ssl.read(limits.TLS_RECORD_BYTES):
+                    break
+            else:
+                return
+        except ssl.SSLWantReadError:
+            return
+        except ssl.SSLError:
+            pass  # their close_notify; or there is nothing to understand any more
+        self._raw.close()
+
     def _end(self) -> None:
         """The other side sends no more."""
         if self._ended or self._protocol is None:
@@ -260,9 +278,13 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
         if self._closing:
             return
         self._closing = True
-        if self._protocol is not None:
+        if self._protocol is None or self._ended or self._error is not None:
             self._notify()
-        self._raw.close()
+            self._raw.close()
+            return
+        self._notify()
+        self._raw.resume_reading()
+        self._timer = self._loop.call_later(limits.TLS_CLOSE_S_MAX, self._raw.close)
 
     def abort(self) -> None:
         self._closing = self._over = True
