@@ -223,10 +223,9 @@ async def test_a_client_says_of_every_refusal_that_nothing_was_sent(tmp_path: Pa
             "certificate shown to it": Tls(str(pki.ca), *map(str, stranger.client())),
         }
         for words, tls in cases.items():
-            for write in (True, False):
-                async with AsyncClient([endpoint], tls=tls, timeout_s=0.5) as client:
-                    with pytest.raises(CannotConnect, match=words):
-                        await (client.put(b"k", b"v") if write else client.get(b"k"))
+            async with AsyncClient([endpoint], tls=tls, timeout_s=0.3) as client:
+                with pytest.raises(CannotConnect, match=words):
+                    await client.put(b"k", b"v")
     made = authority.make_node(pki.directory, "n1", ["kv.example"], force=True)
     files.show(made.cert, made.key)
     async with (
