@@ -18,7 +18,7 @@ PATIENCE_S = 120
 
 def test_the_commands_of_the_page_run_from_top_to_bottom(tmp_path: Path) -> None:
     blocks = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 6
+    assert len(blocks) == 8
     # The page names fixed ports, which may be taken here.
     named = sorted(set(re.findall(r"127\.0\.0\.1:(\d+)", PAGE)))
     ports = dict(zip(named, free_ports(len(named)), strict=True))
