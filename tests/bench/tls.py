@@ -15,6 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -149,16 +150,13 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3)
     options = parser.parse_args()
-    clusters: list[Cluster] = []
-    with tempfile.TemporaryDirectory() as name:
-        try:
-            for tls in (False, True):
-                clusters.append(bring_up(Path(name) / ("tls" if tls else "plain"), 3, tls=tls))
-            sides = {side: Side(cluster) for side, cluster in zip(("plain", "tls"), clusters, strict=True)}
-            told = uvloop.run(_run(sides, options.rounds, options.seconds))
-        finally:
-            for cluster in clusters:
-                cluster.down()
+    sides: dict[str, Side] = {}
+    with tempfile.TemporaryDirectory() as name, ExitStack() as ending:
+        for side in ("plain", "tls"):
+            cluster = bring_up(Path(name) / side, 3, tls=side == "tls")
+            ending.callback(cluster.down)
+            sides[side] = Side(cluster)
+        told = uvloop.run(_run(sides, options.rounds, options.seconds))
     print("\n".join(_table(*told)))
     return 0
 

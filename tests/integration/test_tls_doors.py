@@ -218,6 +218,23 @@ def test_whoever_is_slow_is_cut_and_a_crowd_of_them_keeps_nobody_out(
     run(main())
 
 
+@pytest.mark.parametrize("door", DOORS)
+def test_a_connection_too_many_is_told_so_by_tls(
+    door: str, run: Callable[[Any], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pki = Pki(tmp_path)
+    monkeypatch.setattr(limits, f"{door.upper()}_CONNECTIONS_MAX", 0)
+
+    async def main() -> None:
+        async with opened(door, pki.keeper("n1")) as address:
+            reader, writer = await asyncio.open_connection(*address, ssl=pki.context())
+            assert b" 429 " in await reader.readline() if door == "http" else b"OVERLOADED" in await reader.readline()
+            await reader.read()
+            writer.close()
+
+    run(main())
+
+
 def test_what_is_no_handshake_behind_its_first_byte_is_garbled(run: Callable[[Any], None], tmp_path: Path) -> None:
     pki = Pki(tmp_path)
 
