@@ -26,6 +26,7 @@ from kvstore.errors import CannotConnect
 from kvstore.security import authority
 from tests.e2e.test_cluster_commands import stop
 from tests.support.commands import kv
+from tests.support.joiners import Joiners
 from tests.support.pki import Pki
 
 PATIENCE_S = 20.0
@@ -122,6 +123,31 @@ def _knock(port: int, context: ssl.SSLContext | None) -> None:
     with suppress(ssl.SSLError), _dial(port, context) as there:
         there.sendall(b"PING\r\n")
         raise AssertionError(there.recv(1))
+
+
+@pytest.mark.long
+async def test_a_node_joins_a_cluster_with_tls_by_its_own_certificate(
+    kv_cluster: ClusterFactory, tmp_path: Path
+) -> None:
+    cluster = kv_cluster(2, tls=True, env={"KV_TLS_CLIENT_AUTH": "required"})
+    there = cluster.topology.tls
+    assert there is not None
+    made = authority.make_node(there.directory, "n9")
+    joiners = Joiners(tmp_path)
+    try:
+        async with AsyncClient(cluster.endpoints, tls=cluster.tls, timeout_s=20.0) as client:
+            await client.put(b"k", b"v")
+            await client.add_member("n9", joiners.choose("n9"))
+            flags = ("--tls-cert", str(made.cert), "--tls-key", str(made.key), "--tls-ca", str(there.ca))
+            joiners.start("n9", cluster.endpoints[0], None, *flags)
+            async with asyncio.timeout(PATIENCE_S):
+                while not any(m.name == "n9" and m.voter for m in (await client.cluster()).members):
+                    await asyncio.sleep(0.05)
+        own = joiners.http["n9"].replace("http:", "https:")
+        async with AsyncClient([own], tls=cluster.tls, timeout_s=20.0) as alone:
+            assert await alone.get_value(b"k", level="all") == b"v"
+    finally:
+        joiners.stop()
 
 
 async def test_the_ca_is_replaced_under_load_and_no_request_fails(

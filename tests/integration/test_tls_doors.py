@@ -173,6 +173,21 @@ def test_a_plain_connection_is_told_in_its_own_language_that_this_port_speaks_tl
     run(main())
 
 
+@pytest.mark.parametrize("door", DOORS)
+def test_an_older_version_is_spoken_where_it_is_allowed(door: str, run: Callable[[Any], None], tmp_path: Path) -> None:
+    pki = Pki(tmp_path)
+
+    async def main() -> None:
+        keeper = pki.keeper("n1", client_auth="required", version_min="1.2")
+        async with opened(door, keeper) as address:
+            for version_max in ("1.2", None):
+                assert await pinged(door, address, pki.context(pki.client(), version_max=version_max))
+            assert not await pinged(door, address, pki.context(version_max="1.2"))
+            await refused(keeper, door, "no_certificate")
+
+    run(main())
+
+
 def test_a_refusal_is_said_once_and_counted_every_time(run: Callable[[Any], None], tmp_path: Path) -> None:
     pki = Pki(tmp_path)
 

@@ -52,6 +52,7 @@ class Pki:
     def context(self, shown: tuple[Path, Path] | None = None, *, version_max: str | None = None) -> ssl.SSLContext:
         """For a client that trusts this CA and shows `shown`: the standard library's own, set up by nothing of ours."""
         context = ssl.create_default_context(cafile=str(self.ca))
+        context.verify_flags |= ssl.VERIFY_X509_STRICT  # as Python 3.13 does by itself
         if shown is not None:
             context.load_cert_chain(*map(str, shown))
         if version_max == "1.2":
