@@ -39,9 +39,9 @@ What must fit together:
 
 ## For clients
 
-The same file may say, under `[client]`, what every other command of `kv` takes: `endpoints` (a list), `output`, `timeout`
-in seconds, `cacert`, `cert` and `key`. The flag and the variable (`KV_ENDPOINTS`, `KV_OUTPUT`, `KV_TIMEOUT`, `KV_CACERT`,
-`KV_CERT`, `KV_KEY`) go before it.
+The same file may say, under `[client]`, what every other command of `kv` takes: `endpoints` (a list), `output`,
+`timeout` in seconds, `cacert`, `cert` and `key`. The flag and the variable (`KV_ENDPOINTS`, `KV_OUTPUT`, `KV_TIMEOUT`,
+`KV_CACERT`, `KV_CERT`, `KV_KEY`) go before it.
 
 ```toml
 [client]

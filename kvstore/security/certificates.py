@@ -99,6 +99,7 @@ def client_context(ca: str, cert: str, key: str, *, version_min: str = "1.3") ->
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = VERSIONS[version_min]
+    context.options |= ssl.OP_NO_RENEGOTIATION
     if ca:
         _trust(context, ca)
     else:

@@ -97,9 +97,6 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
             self.refuse(NOT_TLS)
             return
         self._bytes += len(data)
-        if self._bytes > limits.TLS_HANDSHAKE_BYTES_MAX:
-            self.refuse(GARBLED)
-            return
         self._in.write(data)
         self._shake()
 
@@ -138,6 +135,8 @@ class TlsStream(asyncio.Transport, asyncio.Protocol):
             self._ssl.do_handshake()
         except ssl.SSLWantReadError:
             self._flush()
+            if self._bytes > limits.TLS_HANDSHAKE_BYTES_MAX:
+                self.refuse(GARBLED)
             return
         except ssl.SSLError as wrong:
             self._flush()  # the alert

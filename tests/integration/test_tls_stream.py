@@ -2,11 +2,13 @@
 
 import asyncio
 import os
+import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from kvstore import limits
 from kvstore.security.gate import Dialing, Gate
 from kvstore.security.refusals import TlsCounts
 from tests.integration.test_transport import on_every_loop
@@ -176,6 +178,46 @@ async def test_two_streams_talk_and_either_may_stop_sending_first() -> None:
         assert near.seen[-1] == far.seen[-1] == "lost"
         server.close()
         await server.wait_closed()
+
+
+@on_every_loop
+async def test_what_comes_behind_the_last_of_a_handshake_does_not_count_as_a_part_of_it() -> None:
+    was, limits.TLS_HANDSHAKE_BYTES_MAX = limits.TLS_HANDSHAKE_BYTES_MAX, 2_000  # type: ignore[misc]
+    try:
+        with TemporaryDirectory() as directory:
+            pki = Pki(Path(directory))
+            keeper, above = pki.keeper("n1"), Recorded()
+            gate = Gate("http", keeper.doors, lambda: above, keeper.counts)
+            server = await asyncio.get_running_loop().create_server(gate, "127.0.0.1", 0)
+            address = server.sockets[0].getsockname()[:2]
+            reader, writer = await asyncio.open_connection(*address)
+            into, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+            client = pki.context().wrap_bio(into, out, server_hostname="localhost")
+            while True:
+                try:
+                    client.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    writer.write(out.read())
+                    into.write(await reader.read(65_536))
+            for start in range(0, 1 << 19, 1 << 14):
+                client.write(MUCH[start : start + (1 << 14)])
+            writer.write(out.read())  # the last of the handshake and half a MiB behind it, at once
+            await above.until(lambda: len(above.data) == 1 << 19)
+            assert above.data == MUCH[: 1 << 19]
+            writer.close()
+            await above.lost.wait()
+            # An endless handshake is none.
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(b"\x16\x03\x01\x3f\xff\x01\x00\xff\xff" + bytes(4_000))
+            assert await reader.read() == b""
+            assert keeper.counts.refused == {("http", "garbled"): 1}
+            writer.close()
+            server.close()
+            await server.wait_closed()
+            await gate.close()
+    finally:
+        limits.TLS_HANDSHAKE_BYTES_MAX = was  # type: ignore[misc]
 
 
 @on_every_loop
