@@ -12,8 +12,10 @@ import uvloop
 from structlog.testing import capture_logs
 
 from kvstore import limits
+from kvstore.errors import CannotConnect
 from kvstore.http import HttpServer
 from kvstore.redis import RedisServer
+from kvstore.redis.client import RedisClient
 from kvstore.security.keeper import Keeper
 from kvstore.telemetry.metrics import Metrics
 from tests.integration.memory_store import MemoryStore
@@ -184,6 +186,25 @@ def test_an_older_version_is_spoken_where_it_is_allowed(door: str, run: Callable
                 assert await pinged(door, address, pki.context(pki.client(), version_max=version_max))
             assert not await pinged(door, address, pki.context(version_max="1.2"))
             await refused(keeper, door, "no_certificate")
+
+    run(main())
+
+
+def test_the_redis_client_of_the_bench_speaks_tls_and_says_why_when_it_cannot(
+    run: Callable[[Any], None], tmp_path: Path
+) -> None:
+    pki, stranger = Pki(tmp_path / "a"), Pki(tmp_path / "b")
+
+    async def main() -> None:
+        async with opened("redis", pki.keeper("n1", client_auth="required")) as (host, port):
+            address, level = f"{host}:{port}", (b"KV.LEVEL", b"quorum")
+            async with RedisClient(address, level, tls=pki.tls("bench")) as client:
+                assert await client.one(b"SET", b"k", b"v", timeout_s=5) == b"OK"
+                assert await client.one(b"GET", b"k", timeout_s=5) == b"v"
+            for tls in (pki.tls(), stranger.tls("bench"), None):
+                async with RedisClient(address, level, tls=tls) as client:
+                    with pytest.raises(CannotConnect):
+                        await client.one(b"SET", b"k", b"w", timeout_s=5)
 
     run(main())
 
