@@ -52,7 +52,7 @@ def test_up_with_tls_makes_its_certificates_and_every_command_works_with_them(di
     status = json.loads(kv("cluster", "status", *where).stdout)
     assert sorted(node["role"] for node in status["nodes"]) == ["follower", "follower", "leader"]
     there = ["--endpoints", ",".join(document["endpoints"])]
-    assert kv("put", "a", "b", *there).returncode == 3  # it trusts nobody
+    assert kv("put", "a", "b", "--timeout", "0.5", *there).returncode == 3  # it trusts nobody
     there += [word for name, path in document["tls"].items() for word in (f"--{name}", path)]
     assert kv("put", "a", "b", *there).returncode == 0
     members = json.loads(kv("status", "-o", "json", *there).stdout)["members"]
