@@ -178,6 +178,22 @@ PEER_SILENCE_S_MAX: Final = 5
 INBOX_MESSAGES_MAX: Final = 8_192
 CALLS_SERVED_MAX: Final = 8_192
 
+# TLS: a handshake, those of one door that are under way, what comes before one is done; and files of certificates.
+TLS_HANDSHAKE_S_MAX: Final = 5.0
+TLS_HANDSHAKE_BYTES_MAX: Final = 256 << 10
+TLS_HANDSHAKES_PENDING_MAX: Final = 256
+TLS_REFUSAL_S_MAX: Final = 1.0
+TLS_CLOSE_S_MAX: Final = 1.0
+TLS_RECORD_BYTES: Final = 16 << 10
+TLS_FILE_BYTES_MAX: Final = 1 << 20
+TLS_FILES_CHECK_S: Final = 2.0
+TLS_FILES_SETTLE_S: Final = 0.5
+TLS_REFUSALS_LOG_S: Final = 10.0
+TLS_EXPIRY_WARNING_S: Final = 14 * 86_400.0
+# Certificates that `kv cert` makes.
+CERT_DAYS_MAX: Final = 3_650
+CERT_HOSTS_MAX: Final = 64
+
 # Membership.
 MEMBERS_MAX: Final = 15
 PEERS_MAX: Final = 4 * MEMBERS_MAX

@@ -17,7 +17,7 @@ import structlog
 import uvloop
 
 from kvstore import limits
-from kvstore.client import AsyncClient
+from kvstore.client import AsyncClient, Tls
 from kvstore.clock import SystemClock
 from kvstore.config import ConfigError, ServerConfig
 from kvstore.consensus.context import RaftSettings
@@ -37,7 +37,10 @@ from kvstore.node.service import Node
 from kvstore.open_files import raise_limit
 from kvstore.redis import RedisServer
 from kvstore.security import jwt_tokens
+from kvstore.security.certificates import ServerFiles
+from kvstore.security.keeper import Keeper
 from kvstore.security.key_file import KeyFile
+from kvstore.security.peers import PeerTls
 from kvstore.telemetry.audit import AuditLog
 from kvstore.telemetry.logging import set_up as set_up_logging
 from kvstore.telemetry.metrics import Metrics
@@ -55,6 +58,10 @@ GC_NEW_OBJECTS = 20_000
 JOIN_AGAIN_S = 0.5
 MISSING_AFTER_S = 2.0
 MISSING_EVERY_S = 10.0
+OPEN_ADVICE = (
+    "Other machines reach this node's doors, and whoever reaches them can read and change every key: give "
+    "--tls-client-auth required, unless something else says who may do what."
+)
 MISSING_ADVICE = (
     "This directory is empty, so it votes only once all first members of a new cluster have been heard from. Start "
     "them; if the cluster is new and one cannot come, start a majority with --bootstrap-incomplete. If this member has "
@@ -101,6 +108,7 @@ class Server:
         """Open the data directory, join the peers, listen. Raises CorruptData or OSError."""
         config, loop = self._config, asyncio.get_running_loop()
         rng = random.SystemRandom()
+        tls = _keeper(config)
         opened = open_directory(OsDisk(), config.data_dir, await _bootstrap(config), rng)
         metrics = Metrics()
         worker = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
@@ -139,17 +147,23 @@ class Server:
             _watch_audit(metrics, audit)
         gate = _gate(config, node, audit)
         self._closers.append(gate.close)
-        door = HttpServer(node, metrics, listen=(config.listen.host, config.listen.port), gate=gate, audit=audit)
+        if tls is not None:
+            _watch_tls(metrics, tls)
+            self._closers.append(tls.close)
+            tls.start()
+        http_at = (config.listen.host, config.listen.port)
+        door = HttpServer(node, metrics, listen=http_at, tls=tls, gate=gate, audit=audit)
         await door.start()
         redis: RedisServer | None = None
         if config.listen_redis is not None:
-            redis = RedisServer(node, metrics, listen=(config.listen_redis.host, config.listen_redis.port), gate=gate)
+            redis_at = (config.listen_redis.host, config.listen_redis.port)
+            redis = RedisServer(node, metrics, listen=redis_at, tls=tls, gate=gate)
         # The first to close: what they have taken in is still answered.
         self._closers.append(lambda: asyncio.gather(*(each.close() for each in (door, redis) if each is not None)))
         if redis is not None:
             await redis.start()
         host, port = door.address
-        http = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        http = f"{'http' if tls is None else 'https'}://{f'[{host}]' if ':' in host else host}:{port}"
         identity = opened.identity
         transport = PeerTransport(
             hello=Peer(identity.name, identity.identity, identity.incarnation, http, str(config.listen_peer)),
@@ -158,6 +172,7 @@ class Server:
             authorise=connections.authorise,
             stranger=connections.let_in,
             has_log=lambda: node.engine.has_log,
+            tls=None if tls is None else PeerTls(tls),
         )
         _watch(metrics, node, transport)
         _watch_gate(metrics, node, gate)
@@ -180,12 +195,17 @@ class Server:
             loop.add_signal_handler(number, self._stop, EXIT_OK)
         sys.setswitchinterval(SWITCH_S)
         gc.set_threshold(GC_NEW_OBJECTS, *gc.get_threshold()[1:])
+        if tls is not None:
+            loop.add_signal_handler(signal.SIGHUP, tls.look_now)
+            if config.open_to_all:
+                log.warning("clients_need_no_certificate", advice=OPEN_ADVICE)
         gc.freeze()  # what has been loaded by now stays; the collector need not walk over it
         log.info(
             "serving",
             node=node.name,
             cluster_id=identity.cluster_id,
             http=f"{host}:{port}",
+            tls=tls is not None,
             redis=None if redis is None else "{}:{}".format(*redis.address),
             applied_index=opened.machine.applied_index,
             keys=len(opened.machine),
@@ -235,7 +255,8 @@ async def _bootstrap(config: ServerConfig, *, joining: bool = False) -> Bootstra
     if config.join_token_file:
         with open(config.join_token_file, encoding="utf-8") as file:
             token = file.readline(limits.TOKEN_CHARS_MAX).strip()
-    async with AsyncClient([config.join], token=token) as client:
+    tls = Tls(config.tls_ca, config.tls_cert, config.tls_key, config.tls_version_min) if config.tls else None
+    async with AsyncClient([config.join], tls=tls, token=token) as client:
         view = await client.cluster()
     others = {member.name: member.peer for member in view.members if member.name != config.name}
     return alone._replace(members=alone.members | others, joins=view.cluster_id)
@@ -270,6 +291,21 @@ def _watch_gate(metrics: Metrics, node: Node, gate: Gate) -> None:
     )
 
 
+def _keeper(config: ServerConfig) -> Keeper | None:
+    """The certificates of this node, if it has some. Raises BadCertificates."""
+    if not config.tls:
+        return None
+    files = ServerFiles(
+        config.tls_cert,
+        config.tls_key,
+        config.tls_ca,
+        config.tls_client_ca,
+        config.tls_client_auth,
+        config.tls_version_min,
+    )
+    return Keeper(files, config.name)
+
+
 def _raft_settings(config: ServerConfig) -> RaftSettings:
     return RaftSettings(
         heartbeat_s=config.heartbeat_ms / 1000,
@@ -301,6 +337,22 @@ def _watch_backups(metrics: Metrics, scheduled: ScheduledBackups) -> None:
         "kv_backup_failures", "Scheduled backups that failed.", lambda: scheduled.failed_total, kind="counter"
     )
     metrics.watch("kv_backup_last_seconds", "Time of the last one, since 1970.", lambda: scheduled.last_s)
+
+
+def _watch_tls(metrics: Metrics, tls: Keeper) -> None:
+    counts = tls.counts
+    for name, text, read, label in (
+        ("kv_tls_handshakes", "TLS handshakes done.", lambda: counts.handshakes, ("door",)),
+        ("kv_tls_refused", "TLS connections refused.", lambda: counts.refused, ("door", "reason")),
+        ("kv_tls_reloads", "Certificates read anew after a change.", lambda: counts.reloads, ("outcome",)),
+    ):
+        metrics.watch(name, text, read, kind="counter", label=label)
+    metrics.watch("kv_tls_handshakes_pending", "TLS handshakes under way.", lambda: counts.pending, label="door")
+    metrics.watch(
+        "kv_tls_certificate_expires_seconds",
+        "When this node's certificate ends, since 1970.",
+        lambda: tls.contexts.expires_s,
+    )
 
 
 def _watch(metrics: Metrics, node: Node, transport: PeerTransport) -> None:
@@ -340,7 +392,9 @@ def _watch(metrics: Metrics, node: Node, transport: PeerTransport) -> None:
         ("kv_leases_expired", "Leases that this node let expire as leader.", lambda: node.leases.expired_total),
         ("kv_watches_lagged", "Watches that ended because their reader was slow.", lambda: node.watches.lagged_total),
         ("kv_peer_bad_frames", "Frames from peers that could not be read.", lambda: stats.bad_frames),
+        ("kv_peer_truncated_frames", "Connections of peers that ended within a frame.", lambda: stats.truncated_frames),
         ("kv_peer_refused_handshakes", "Handshakes refused.", lambda: stats.handshakes_refused),
+        ("kv_peer_late_handshakes", "Handshakes that took too long.", lambda: stats.handshakes_late),
         ("kv_peer_reconnects", "Connections to peers made again.", lambda: stats.reconnects),
     ):
         metrics.watch(name, text, read, kind="counter")

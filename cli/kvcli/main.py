@@ -52,6 +52,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "snapshot": Entry("kvcli.commands.snapshot:snapshot", "Save, verify and restore backups."),
     "doctor": Entry("kvcli.commands.doctor:doctor", "Look for what is wrong, and say what to do."),
     "bench": Entry("kvcli.commands.bench:bench", "Measure the speed of a running cluster."),
+    "cert": Entry("kvcli.commands.cert:cert", "Make certificates for nodes and clients."),
     "odds": Entry("kvcli.commands.odds:odds", "Tell how likely a cluster of n nodes serves."),
     "cluster": Entry("kvcli.commands.cluster:cluster", "Run a whole cluster on this machine."),
     "chaos": Entry("kvcli.commands.chaos:chaos", "Break things on purpose, and check the promises."),

@@ -1,7 +1,8 @@
-"""Options that every command has: `--endpoints`, `-o`, `--timeout`, before the command's name or after it.
+"""Options that every command has: `--endpoints`, `-o`, `--timeout`, `--cacert`, `--cert`, `--key`, before the command's
+name or after it.
 
-The one nearest to the command wins, then the variable `KV_*`, then the default. They are read with `settings()`; the
-decorated function gets no parameters for them.
+The one nearest to the command wins, then the variable `KV_*`, then the file (kvcli.profile), then the default. They are
+read with `settings()`; the decorated function gets no parameters for them.
 """
 
 import os
@@ -11,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from kvcli import profile
 from kvcli.credentials import Credentials, credentials
 from kvcli.output import Mode
 
 if TYPE_CHECKING:
-    from kvstore.client import AsyncClient
+    from kvstore.client import AsyncClient, Tls
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -33,6 +35,7 @@ class Settings:
     endpoints: tuple[str, ...]
     chosen_output: Mode | None
     timeout_s: float
+    tls: "Tls | None" = None
     user: str | None = None
     token_file: str | None = None
     password_file: str | None = None
@@ -41,6 +44,36 @@ class Settings:
     def output(self) -> Mode:
         """The output mode, simple unless another was chosen."""
         return self.chosen_output or Mode.SIMPLE
+
+    @property
+    def who(self) -> Credentials:
+        """Who asks. Raises click.UsageError."""
+        return credentials(self.user, self.token_file, self.password_file)
+
+    def client(
+        self,
+        endpoints: tuple[str, ...] | None = None,
+        *,
+        timeout_s: float | None = None,
+        who: Credentials | None = None,
+    ) -> "AsyncClient":
+        """A client of `endpoints`, the chosen ones by default, for `who`, by default whoever the options say. Raises
+        click.UsageError, BadCertificates.
+        """
+        from kvstore.client import AsyncClient
+
+        self.check()
+        says = (self.who if who is None else who)._asdict()
+        return AsyncClient(endpoints or self.endpoints, timeout_s=timeout_s or self.timeout_s, tls=self.tls, **says)
+
+    def check(self) -> None:
+        """Raises click.UsageError if certificates are given, and an endpoint would be spoken to in clear."""
+        clear = [endpoint for endpoint in self.endpoints if endpoint.startswith("http:")]
+        if self.tls is not None and clear:
+            raise click.UsageError(
+                f"certificates are given, but {clear[0]} is not TLS: write https:// in --endpoints or KV_ENDPOINTS, or "
+                "leave KV_CACERT, KV_CERT and KV_KEY away"
+            )
 
 
 def global_options(command: F) -> F:
@@ -61,6 +94,27 @@ def global_options(command: F) -> F:
         ),
         click.option(
             "--user", metavar="NAME", help="Who asks, where auth is enabled. [env: KV_USER]", **_stored("user", str)
+        ),
+        click.option(
+            "--key",
+            "client_key_path",
+            metavar="FILE",
+            help="Key of --cert, PEM. [env: KV_KEY]",
+            **_stored("key", _path),
+        ),
+        click.option(
+            "--cert",
+            "client_cert_path",
+            metavar="FILE",
+            help="Certificate to show to nodes that ask for one, PEM. [env: KV_CERT]",
+            **_stored("cert", _path),
+        ),
+        click.option(
+            "--cacert",
+            "cacert_path",
+            metavar="FILE",
+            help="CAs that vouch for nodes at https://, PEM. [env: KV_CACERT; default: those of the system]",
+            **_stored("cacert", _path),
         ),
         click.option(
             "--timeout",
@@ -89,10 +143,12 @@ def global_options(command: F) -> F:
 
 def settings() -> Settings:
     """The options of the command that runs now. Raises click.UsageError for a variable that cannot be used."""
+    tls = _tls()
     return Settings(
-        _resolve("endpoints", _endpoints, "http://127.0.0.1:8480"),
+        _resolve("endpoints", _endpoints, f"http{'' if tls is None else 's'}://127.0.0.1:8480"),
         _resolve("output", _mode, None),
         _resolve("timeout", _timeout, DEFAULT_TIMEOUT_S),
+        tls,
         _resolve("user", str, None),
         _resolve("token_file", str, None),
         _resolve("password_file", str, None),
@@ -110,23 +166,14 @@ def run_with_client(action: Callable[["AsyncClient"], Coroutine[Any, Any, T]], *
     """
     import asyncio
 
-    from kvstore.client import AsyncClient
-
     chosen = settings()
-    who = Credentials() if anonymous else given_credentials(chosen)
+    who = Credentials() if anonymous else chosen.who
 
     async def go() -> T:
-        async with AsyncClient(
-            chosen.endpoints, timeout_s=chosen.timeout_s, token=who.token, user=who.user, password=who.password
-        ) as client:
+        async with chosen.client(who=who) as client:
             return await action(client)
 
     return asyncio.run(go())
-
-
-def given_credentials(chosen: Settings) -> Credentials:
-    """Who asks, as the options say. Raises click.UsageError."""
-    return credentials(chosen.user, chosen.token_file, chosen.password_file)
 
 
 def key_bytes(argument: str) -> bytes:
@@ -154,16 +201,40 @@ def _resolve(name: str, parse: Callable[[str], Any], default: Any) -> Any:
     meta = click.get_current_context().meta
     if _META + name in meta:
         return meta[_META + name]
-    variable = f"KV_{name.upper()}"
+    source = f"KV_{name.upper()}"
+    text = os.environ.get(source)
+    if not text:
+        source, text = profile.lookup(name)
     try:
-        text = os.environ.get(variable) or default
-        return parse(text) if isinstance(text, str) else text
+        return parse(text) if text else parse(default) if isinstance(default, str) else default
     except ValueError as wrong:
-        raise click.UsageError(f"{variable}: {wrong}") from wrong
+        raise click.UsageError(f"{source}: {wrong}") from wrong
 
 
 def _named(name: str) -> bool:
-    return _META + name in click.get_current_context().meta or bool(os.environ.get(f"KV_{name.upper()}"))
+    return (
+        _META + name in click.get_current_context().meta
+        or bool(os.environ.get(f"KV_{name.upper()}"))
+        or profile.lookup(name)[1] is not None
+    )
+
+
+def _tls() -> "Tls | None":
+    cacert, cert, key = (_resolve(name, _path, None) for name in ("cacert", "cert", "key"))
+    if cacert is None and cert is None and key is None:
+        return None
+    from kvstore.client import Tls
+
+    try:
+        return Tls(cacert, cert, key)
+    except ValueError as wrong:
+        raise click.UsageError(f"{wrong} (--cert and --key, KV_CERT and KV_KEY)") from wrong
+
+
+def _path(text: str) -> str:
+    if not text or "\0" in text:
+        raise ValueError(f"{text!r} is not a file")
+    return text
 
 
 def _endpoints(text: str) -> tuple[str, ...]:

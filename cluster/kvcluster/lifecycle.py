@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import Final
 
 from kvcluster.supervisor import NO_ENV, PROGRAM, START_S_DEFAULT, Cluster, NodeEnded, Progress
-from kvcluster.topology import FILE_NAME, BadClusterDirectory, Topology, locked, port_is_free
+from kvcluster.topology import (
+    CLIENT,
+    FILE_NAME,
+    BadClusterDirectory,
+    Certificates,
+    Topology,
+    locked,
+    port_is_free,
+)
+from kvstore.security import authority
 
 NODES_DEFAULT: Final = 3
 _ATTEMPTS: Final = 3
@@ -21,18 +30,19 @@ def bring_up(
     *,
     proxy: bool = False,
     redis: bool = False,
+    tls: bool = False,
     program: str = PROGRAM,
 ) -> Cluster:
     """Start the cluster in `directory`, all of it ready on return; what was there before is started again as it was.
 
     `nodes` (3 if None) counts for a new cluster; for an old one it must be right or None. `proxy` gives a new cluster
-    link proxies, `redis` a Redis door for each of its nodes; an old one keeps what it has, and gets none. Raises
-    NotReady, NodeEnded, BadClusterDirectory. What runs when an error is raised goes on running. `env`: settings of the
-    nodes, as variables. `program`: see Cluster.
+    link proxies, `redis` a Redis door for each of its nodes, `tls` a CA and certificates; an old one keeps what it has,
+    and gets none. Raises NotReady, NodeEnded, BadClusterDirectory, CertError. What runs when an error is raised goes on
+    running. `env`: settings of the nodes, as variables. `program`: see Cluster.
     """
     directory.mkdir(parents=True, exist_ok=True)
     for _ in range(_ATTEMPTS - 1):
-        cluster, created = _open_or_create(directory, nodes, progress, env, program, proxy=proxy, redis=redis)
+        cluster, created = _open_or_create(directory, nodes, progress, env, program, proxy=proxy, redis=redis, tls=tls)
         try:
             cluster.up(timeout_s)
         except NodeEnded as ended:
@@ -43,7 +53,7 @@ def bring_up(
             _remove(cluster)
         else:
             return cluster
-    cluster, _ = _open_or_create(directory, nodes, progress, env, program, proxy=proxy, redis=redis)
+    cluster, _ = _open_or_create(directory, nodes, progress, env, program, proxy=proxy, redis=redis, tls=tls)
     cluster.up(timeout_s)
     return cluster
 
@@ -65,6 +75,7 @@ def _open_or_create(
     *,
     proxy: bool,
     redis: bool,
+    tls: bool,
 ) -> tuple[Cluster, bool]:
     """The cluster of `directory`, and whether it was made just now."""
     with locked(directory):
@@ -81,13 +92,26 @@ def _open_or_create(
                 raise BadClusterDirectory(
                     f"{directory} holds a cluster without Redis doors; they cannot be added later"
                 )
+            if tls and cluster.topology.tls is None:
+                raise BadClusterDirectory(f"{directory} holds a cluster without TLS; it cannot be added later")
             return cluster, False
-        topology = Topology.create(directory, NODES_DEFAULT if nodes is None else nodes, proxy=proxy, redis=redis)
+        count = NODES_DEFAULT if nodes is None else nodes
+        topology = Topology.create(directory, count, proxy=proxy, redis=redis, tls=tls)
         for name in topology.names:
             if topology.home(name).exists():
                 raise BadClusterDirectory(f"{directory} holds {name} but no {FILE_NAME}; move it away first")
+        if topology.tls is not None:
+            _make_certificates(topology.tls, topology.names)
         topology.save()
         return Cluster(topology, progress, env, program), True
+
+
+def _make_certificates(tls: Certificates, names: list[str]) -> None:
+    """A CA, and certificates of the nodes and of one client. What an attempt before has left is replaced."""
+    authority.make_ca(tls.directory, force=True)
+    for name in names:
+        authority.make_node(tls.directory, name, force=True)
+    authority.make_client(tls.directory, CLIENT, force=True)
 
 
 def _stolen_port(cluster: Cluster, name: str) -> int | None:
@@ -101,3 +125,5 @@ def _remove(cluster: Cluster) -> None:
         (cluster.topology.directory / FILE_NAME).unlink(missing_ok=True)
         for name in cluster.topology.processes:
             shutil.rmtree(cluster.topology.home(name), ignore_errors=True)
+        if cluster.topology.tls is not None:
+            shutil.rmtree(cluster.topology.tls.directory, ignore_errors=True)

@@ -6,6 +6,8 @@ from collections.abc import Collection
 from typing import Any, Final
 
 from kvcluster.topology import HOST, NodeSpec
+from kvstore.client import Tls
+from kvstore.errors import LocalError
 
 PROBE_S: Final = 1.0
 
@@ -59,10 +61,13 @@ def own_member(view: dict[str, Any] | None) -> dict[str, Any] | None:
 def _get(node: NodeSpec, path: str) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection(HOST, node.http_port, timeout=PROBE_S)
     try:
+        if node.tls is not None:
+            context = Tls(str(node.tls.ca), *map(str, node.tls.client)).context()
+            connection = http.client.HTTPSConnection(HOST, node.http_port, timeout=PROBE_S, context=context)
         connection.request("GET", path)
         answer = connection.getresponse()
         return answer.status, answer.read()
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, LocalError) as error:
         return 0, (str(error) or type(error).__name__).encode()
     finally:
         connection.close()

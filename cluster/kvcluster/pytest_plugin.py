@@ -27,8 +27,8 @@ _FAILED = pytest.StashKey[bool]()
 class ClusterFactory(Protocol):
     """Starts one more cluster and waits until it is ready; `env` are settings of its nodes, as `KV_*` variables.
 
-    `proxy`: with link proxies, see kvcluster.faults. `redis`: each node has a Redis door. `program`: see
-    kvcluster.supervisor.Cluster.
+    `proxy`: with link proxies, see kvcluster.faults. `redis`: each node has a Redis door. `tls`: every door
+    speaks TLS, see `Cluster.tls`. `program`: see kvcluster.supervisor.Cluster.
     """
 
     def __call__(
@@ -39,6 +39,7 @@ class ClusterFactory(Protocol):
         timeout_s: float = ...,
         proxy: bool = ...,
         redis: bool = ...,
+        tls: bool = ...,
         program: str = ...,
     ) -> Cluster: ...
 
@@ -63,12 +64,13 @@ def kv_cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Clust
         timeout_s: float = START_S_DEFAULT,
         proxy: bool = False,
         redis: bool = False,
+        tls: bool = False,
         program: str = PROGRAM,
     ) -> Cluster:
         directory = tmp_path / f"cluster-{len(started) + 1}"
         started[directory] = None
         started[directory] = cluster = bring_up(
-            directory, nodes, timeout_s, env=env, proxy=proxy, redis=redis, program=program
+            directory, nodes, timeout_s, env=env, proxy=proxy, redis=redis, tls=tls, program=program
         )
         return cluster
 

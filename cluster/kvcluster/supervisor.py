@@ -22,6 +22,7 @@ from typing import Any, Final
 from kvcluster import faults, probe, processes
 from kvcluster.processes import Process, State
 from kvcluster.topology import PROXIES, Topology, locked, port_is_free, write_atomically
+from kvstore.client import Tls
 from kvstore.errors import LocalError
 
 PROGRAM: Final = "kvcli"
@@ -101,6 +102,12 @@ class Cluster:
     def endpoints(self) -> list[str]:
         """What clients are given: the URL of every node."""
         return list(self.topology.endpoints)
+
+    @property
+    def tls(self) -> Tls | None:
+        """What clients are given beside them, if the cluster speaks TLS."""
+        there = self.topology.tls
+        return None if there is None else Tls(str(there.ca), *map(str, there.client))
 
     def process(self, name: str) -> Process | None:
         """The process recorded for `name`, alive or not."""
@@ -247,7 +254,15 @@ class Cluster:
             )
         cluster_id = next((view["cluster_id"] for view in views.values() if view is not None), None)
         directory = str(self.topology.directory)
-        return {"dir": directory, "cluster_id": cluster_id, "endpoints": self.topology.endpoints, "nodes": nodes}
+        told: dict[str, Any] = {
+            "dir": directory,
+            "cluster_id": cluster_id,
+            "endpoints": self.topology.endpoints,
+            "nodes": nodes,
+        }
+        if (tls := self.topology.tls) is not None:
+            told["tls"] = {"cacert": str(tls.ca), "cert": str(tls.client[0]), "key": str(tls.client[1])}
+        return told
 
     def views(self) -> dict[str, dict[str, Any] | None]:
         """What each running node says about the cluster, None where it does not answer."""
@@ -293,11 +308,13 @@ class Cluster:
         if name == PROXIES:
             return [sys.executable, "-m", "kvcluster.proxies", "--dir", str(self.topology.directory)]
         me = self.topology.node(name)
-        listen = me.http.removeprefix("http://")
         command = [sys.executable, "-m", self._program, "serve", "--name", name]
-        command += ["--data-dir", str(self.topology.data_dir(name)), "--listen", listen, "--listen-peer", me.peer]
+        command += ["--data-dir", str(self.topology.data_dir(name)), "--listen", me.listen, "--listen-peer", me.peer]
         if me.redis is not None:
             command += ["--listen-redis", me.redis]
+        if me.tls is not None:
+            cert, key = me.tls.node(name)
+            command += ["--tls-cert", str(cert), "--tls-key", str(key), "--tls-ca", str(me.tls.ca)]
         for node in self.topology.nodes:
             if node.name != name:
                 command += ["--peer", f"{node.name}={self.topology.dialed(name, node.name)}"]

@@ -4,6 +4,7 @@
     DIR/n1/data         data directory of node n1
     DIR/n1/log          what n1 said on stderr
     DIR/n1/pid          the process that runs n1, or ran it last
+    DIR/tls/            CA and certificates, in a cluster that speaks TLS
     DIR/proxies/        log, pid and control socket of the link proxies, in a cluster that has them
 
 Paths inside are relative, so that a stopped cluster can be moved.
@@ -31,6 +32,8 @@ PROXIES: Final = "proxies"
 HOST: Final = "127.0.0.1"
 
 _VERSION: Final = 1
+CLIENT: Final = "admin"
+_TLS_NAME: Final = "tls"
 _CONTROL_NAME: Final = "control"
 _EPHEMERAL: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _EPHEMERAL_DEFAULT: Final = (32_768, 60_999)
@@ -51,6 +54,27 @@ class UnknownNode(LocalError):
 
 
 @dataclass(frozen=True)
+class Certificates:
+    """Where the certificates of a cluster are: those of `kv cert`, a client called `admin` among them."""
+
+    directory: Path
+
+    @property
+    def ca(self) -> Path:
+        """What nodes and clients trust."""
+        return self.directory / "ca.pem"
+
+    @property
+    def client(self) -> tuple[Path, Path]:
+        """Certificate and key that clients may show."""
+        return self.directory / f"client-{CLIENT}.pem", self.directory / f"client-{CLIENT}-key.pem"
+
+    def node(self, name: str) -> tuple[Path, Path]:
+        """Certificate and key of the node called `name`."""
+        return self.directory / f"node-{name}.pem", self.directory / f"node-{name}-key.pem"
+
+
+@dataclass(frozen=True)
 class NodeSpec:
     """A node: its name and its ports on the loopback interface, that of its Redis door if it has one."""
 
@@ -58,11 +82,17 @@ class NodeSpec:
     http_port: int
     peer_port: int
     redis_port: int | None = None
+    tls: "Certificates | None" = None
+
+    @property
+    def listen(self) -> str:
+        """HOST:PORT of its HTTP door."""
+        return f"{HOST}:{self.http_port}"
 
     @property
     def http(self) -> str:
         """URL of its HTTP door."""
-        return f"http://{HOST}:{self.http_port}"
+        return f"http{'' if self.tls is None else 's'}://{self.listen}"
 
     @property
     def peer(self) -> str:
@@ -97,16 +127,21 @@ class Topology:
     links: tuple[LinkSpec, ...] = ()
 
     @classmethod
-    def create(cls, directory: Path, count: int, *, proxy: bool = False, redis: bool = False) -> "Topology":
+    def create(
+        cls, directory: Path, count: int, *, proxy: bool = False, redis: bool = False, tls: bool = False
+    ) -> "Topology":
         """Names and free ports for `count` new nodes (1..15) in `directory`; nothing is written yet. `redis`: each has
-        a Redis door.
+        a Redis door. `tls`: all doors speak TLS.
         """
         if not 1 <= count <= limits.MEMBERS_MAX:
             raise ValueError(f"a cluster has 1 to {limits.MEMBERS_MAX} nodes, not {count}")
         names = [f"n{i + 1}" for i in range(count)]
         pairs = list(itertools.permutations(names, 2)) if proxy else []
         ports = iter(free_ports((3 if redis else 2) * count + len(pairs)))
-        nodes = tuple(NodeSpec(name, next(ports), next(ports), next(ports) if redis else None) for name in names)
+        spoken = Certificates(directory.absolute() / _TLS_NAME) if tls else None
+        nodes = tuple(
+            NodeSpec(name, next(ports), next(ports), next(ports) if redis else None, spoken) for name in names
+        )
         links = tuple(LinkSpec(source, target, next(ports)) for source, target in pairs)
         return cls(directory.absolute(), secrets.token_hex(8), nodes, links)
 
@@ -120,7 +155,7 @@ class Topology:
             raise BadClusterDirectory(f"{directory} holds no cluster (no {FILE_NAME} in it)") from None
         except (OSError, ValueError) as broken:
             raise BadClusterDirectory(f"{path} cannot be read: {broken}") from broken
-        return cls(directory.absolute(), *_parse(document, path))
+        return cls(directory.absolute(), *_parse(document, path, directory.absolute() / _TLS_NAME))
 
     def save(self) -> None:
         """Write cluster.json so that it is either absent, or there and whole."""
@@ -130,9 +165,16 @@ class Topology:
             for n in self.nodes
         ]
         links = [{"from": link.source, "to": link.target, "port": link.port} for link in self.links]
-        document = {"version": _VERSION, "token": self.token, "nodes": nodes, "links": links}
+        document: dict[str, Any] = {"version": _VERSION, "token": self.token, "nodes": nodes, "links": links}
+        if self.tls is not None:
+            document["tls"] = True
         write_atomically(self.directory / FILE_NAME, json.dumps(document, indent=2) + "\n")
         claim((port for name in self.processes for port in self.ports(name)), self.directory / FILE_NAME)
+
+    @property
+    def tls(self) -> Certificates | None:
+        """The certificates, if all doors speak TLS."""
+        return self.nodes[0].tls
 
     def node(self, name: str) -> NodeSpec:
         """The node called `name`. Raises UnknownNode."""
@@ -281,18 +323,19 @@ def _candidates() -> list[int]:
     return random.SystemRandom().sample(pool, min(len(pool), 4 * limits.MEMBERS_MAX**2))
 
 
-def _node(told: Any) -> NodeSpec:
+def _node(told: Any, tls: Certificates | None) -> NodeSpec:
     redis = told.get("redis_port")
     return NodeSpec(
-        str(told["name"]), int(told["http_port"]), int(told["peer_port"]), None if redis is None else int(redis)
+        str(told["name"]), int(told["http_port"]), int(told["peer_port"]), None if redis is None else int(redis), tls
     )
 
 
-def _parse(document: Any, path: Path) -> tuple[str, tuple[NodeSpec, ...], tuple[LinkSpec, ...]]:
+def _parse(document: Any, path: Path, tls_dir: Path) -> tuple[str, tuple[NodeSpec, ...], tuple[LinkSpec, ...]]:
     try:
         if document["version"] != _VERSION:
             raise ValueError(f"version {document['version']!r} is not known to this build")
-        nodes = tuple(_node(n) for n in document["nodes"])
+        tls = Certificates(tls_dir) if document.get("tls") else None
+        nodes = tuple(_node(n, tls) for n in document["nodes"])
         if not nodes:
             raise ValueError("it names no node")
         links = tuple(LinkSpec(str(n["from"]), str(n["to"]), int(n["port"])) for n in document.get("links", []))

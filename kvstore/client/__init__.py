@@ -17,6 +17,7 @@ from kvstore.client.results import KeptAlive, LeaseView, RangeDeleted, RangePage
 from kvstore.client.sync import Client
 from kvstore.client.sync_parts import Election, Lease, Lock, Watch
 from kvstore.client.watching import AsyncWatch, WatchEvent
+from kvstore.security.client import Tls
 
 __all__ = [
     "DEFAULT_ENDPOINT",
@@ -39,6 +40,7 @@ __all__ = [
     "Put",
     "RangeDeleted",
     "RangePage",
+    "Tls",
     "Watch",
     "WatchEvent",
     "WriteResult",

@@ -15,6 +15,7 @@ from kvstore.client.sessions import Sessions
 from kvstore.client.stamps import StampedTransport
 from kvstore.client.wire import Reply, Request, Transport
 from kvstore.errors import BadRequest
+from kvstore.security.client import Tls
 
 JSON: Final = {"Accept": "application/json"}
 
@@ -35,6 +36,7 @@ class Calls:
         token: str | None = None,
         user: str | None = None,
         password: str | None = None,
+        tls: Tls | None = None,
         transport: Transport | None = None,
         pacing: Pacing | None = None,
     ) -> None:
@@ -42,7 +44,7 @@ class Calls:
         if transport is None:
             from kvstore.client.http_transport import HttpTransport
 
-            transport = HttpTransport()
+            transport = HttpTransport(tls)
         self._pacing = pacing or Pacing()
         if (user is None) != (password is None):
             raise ValueError("a user and a password go together")

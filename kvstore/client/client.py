@@ -24,13 +24,14 @@ from kvstore.client.transaction_calls import TransactionCalls
 from kvstore.client.wire import Request, Transport
 from kvstore.errors import BadRequest, KvError, LocalError, NotFound, TooLarge, Unavailable
 from kvstore.model.results import Receipt, Record
+from kvstore.security.client import Tls
 
 _BYTES = {"Accept": "application/octet-stream"}
 _NO_HEADERS: dict[str, str] = {}
 
 
 class AsyncClient(TransactionCalls, LeaseCalls, LockCalls, ClusterCalls, SnapshotCalls, AuthCalls):
-    """Talks to any of `endpoints` (`http://host:port`); use it as an async context manager, in one event loop.
+    """Talks to any of `endpoints` (`http://host:port` or `https://...`); an async context manager, for one event loop.
 
     Every method takes `timeout_s`, the whole time it may take, retries included (default: that of the client). Every
     method raises a KvError for what a node answered, CannotConnect when no endpoint accepted a connection, and a write
@@ -55,6 +56,7 @@ class AsyncClient(TransactionCalls, LeaseCalls, LockCalls, ClusterCalls, Snapsho
         token: str | None = None,
         user: str | None = None,
         password: str | None = None,
+        tls: Tls | None = None,
         transport: Transport | None = None,
         pacing: Pacing | None = None,
     ) -> None:
@@ -72,6 +74,9 @@ class AsyncClient(TransactionCalls, LeaseCalls, LockCalls, ClusterCalls, Snapsho
         Where auth is enabled: `token`, which is sent as it is, or `user` and `password`, for which the client gets
         tokens by itself, and renews them (see authorizing.py).
 
+        `tls`: what is trusted and shown at endpoints that are `https://`; without it the CAs of the system are trusted
+        and nothing is shown. Its files are read again when they change.
+
         Raises ValueError for an endpoint that is no address, an algorithm or weight that is none. `transport` and
         `pacing` are for tests.
         """
@@ -86,6 +91,7 @@ class AsyncClient(TransactionCalls, LeaseCalls, LockCalls, ClusterCalls, Snapsho
             token=token,
             user=user,
             password=password,
+            tls=tls,
             transport=transport,
             pacing=pacing,
         )

@@ -9,6 +9,7 @@ it was cancelled; asyncio's timer tells the two apart.
 
 import asyncio
 import os
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ from yarl import URL
 
 from kvstore import limits
 from kvstore.client.wire import Broken, NotSent, Reply, Request, Stream, TimedOut
+from kvstore.security.client import ClientContext, Tls
+from kvstore.security.reasons import NOT_TLS, REJECTED, is_rejection, reason_of, sentence
 
 if TYPE_CHECKING:
     from aiohttp.client import _RequestContextManager
@@ -26,7 +29,9 @@ if TYPE_CHECKING:
 class HttpTransport:
     """A pool of connections. It opens with the first request and belongs to that event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: Tls | None = None) -> None:
+        """`tls`: for endpoints that are https. Raises BadCertificates for files that cannot be used."""
+        self._tls = None if tls is None else ClientContext(tls)
         self._session: aiohttp.ClientSession | None = None
         # Streams stay open: in one pool with the rest they would use it up.
         self._streams: aiohttp.ClientSession | None = None
@@ -39,7 +44,7 @@ class HttpTransport:
         if self._session is None:
             self._session = _session(limits.CLIENT_CONNECTIONS_MAX)
         with _failures():
-            async with asyncio.timeout(total_s), _request(self._session, endpoint, request, timeout) as answer:
+            async with asyncio.timeout(total_s), self._request(self._session, endpoint, request, timeout) as answer:
                 return Reply(answer.status, answer.headers, await _bounded_body(answer))
 
     async def open(self, endpoint: str, request: Request, *, begin_s: float, idle_s: float) -> Stream:
@@ -51,7 +56,17 @@ class HttpTransport:
             self._streams = _session(limits.CLIENT_STREAMS_MAX)
         with _failures():
             async with asyncio.timeout(begin_s):
-                return _HttpStream(await _request(self._streams, endpoint, request, timeout))
+                return _HttpStream(await self._request(self._streams, endpoint, request, timeout))
+
+    def _request(
+        self, session: aiohttp.ClientSession, endpoint: str, request: Request, timeout: aiohttp.ClientTimeout
+    ) -> "_RequestContextManager":
+        if not endpoint.startswith("https:"):
+            return _request(session, endpoint, request, timeout, True)
+        if self._tls is None:
+            self._tls = ClientContext(Tls())
+        # Connections are kept by context, too: another one makes new connections, and the former ones are left to end.
+        return _request(session, endpoint, request, timeout, self._tls.now())
 
     async def close(self) -> None:
         """Ends every connection."""
@@ -97,7 +112,11 @@ def _session(connections_max: int) -> aiohttp.ClientSession:
 
 
 def _request(
-    session: aiohttp.ClientSession, endpoint: str, request: Request, timeout: aiohttp.ClientTimeout
+    session: aiohttp.ClientSession,
+    endpoint: str,
+    request: Request,
+    timeout: aiohttp.ClientTimeout,
+    context: ssl.SSLContext | bool,
 ) -> "_RequestContextManager":
     address = f"{endpoint}{request.path}?{request.query}" if request.query else endpoint + request.path
     return session.request(
@@ -106,6 +125,7 @@ def _request(
         headers=request.headers,
         data=request.body,
         timeout=timeout,
+        ssl=context,
         allow_redirects=False,
     )
 
@@ -115,6 +135,10 @@ def _failures() -> Iterator[None]:
     """Says of every failure what may have happened at the other end."""
     try:
         yield
+    except aiohttp.ClientConnectorCertificateError as stranger:
+        raise NotSent(_distrust(stranger.certificate_error)) from stranger
+    except aiohttp.ClientConnectorSSLError as wrong:
+        raise NotSent(_tls_words(wrong.os_error)) from wrong
     except aiohttp.ClientConnectorError as refused:
         raise NotSent(_words(refused.os_error)) from refused
     except aiohttp.ConnectionTimeoutError as slow:
@@ -124,6 +148,9 @@ def _failures() -> Iterator[None]:
     except TimeoutError as slow:
         raise TimedOut("no answer in time") from slow
     except (aiohttp.ClientError, OSError, ValueError) as lost:
+        if (cause := _rejection(lost)) is not None:
+            # In TLS 1.3 a server judges a certificate when the client's part is over; it has read nothing behind it.
+            raise NotSent(_tls_words(cause)) from lost
         raise Broken(_words(lost)) from lost
 
 
@@ -139,6 +166,30 @@ async def _bounded_body(answer: aiohttp.ClientResponse) -> bytes:
         if size > limits.CLIENT_ANSWER_BYTES_MAX:
             raise ValueError("the answer is longer than any answer of a node")
     return b"".join(parts)
+
+
+def _rejection(error: BaseException | None) -> ssl.SSLError | None:
+    """The alert by which the other side refused this side's certificate, if that is what lies below `error`."""
+    while error is not None:
+        if isinstance(error, ssl.SSLError) and is_rejection(error):
+            return error
+        error = error.__cause__
+    return None
+
+
+def _distrust(error: Exception) -> str:
+    return f"{_tls_words(error)}; name its CA with --cacert, KV_CACERT or Tls(cacert=...), or a host that it is for"
+
+
+def _tls_words(error: BaseException) -> str:
+    if not isinstance(error, ssl.SSLError):
+        return f"no TLS: {error}"
+    words = f"no TLS: {sentence(error)}"
+    if reason_of(error) == NOT_TLS:
+        return words + "; is this a port for http://?"
+    if reason_of(error) == REJECTED:
+        return words + "; show one that is trusted there: --cert and --key, KV_CERT and KV_KEY, Tls(cert=, key=)"
+    return words
 
 
 def _words(error: BaseException) -> str:

@@ -24,6 +24,7 @@ from kvstore.client.sync_calls import SyncCalls
 from kvstore.client.sync_parts import each
 from kvstore.client.wire import Transport
 from kvstore.model.results import Receipt, Record
+from kvstore.security.client import Tls
 
 
 class Client(SyncCalls, SyncAuthCalls):
@@ -46,6 +47,7 @@ class Client(SyncCalls, SyncAuthCalls):
         token: str | None = None,
         user: str | None = None,
         password: str | None = None,
+        tls: Tls | None = None,
         transport: Transport | None = None,
     ) -> None:
         """See AsyncClient."""
@@ -61,6 +63,7 @@ class Client(SyncCalls, SyncAuthCalls):
             token=token,
             user=user,
             password=password,
+            tls=tls,
             transport=transport,
         )
         self._thread = LoopThread()

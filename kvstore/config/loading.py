@@ -36,6 +36,12 @@ class ServerConfig:
     join_token_file: str
     bootstrap_incomplete: bool
     cluster_token: str = field(repr=False)
+    tls_cert: str
+    tls_key: str
+    tls_ca: str
+    tls_client_ca: str
+    tls_client_auth: Literal["optional", "required", "none"]
+    tls_version_min: Literal["1.3", "1.2"]
     insecure_bind: bool
     token_seconds: int
     jwt_keys: str
@@ -58,18 +64,42 @@ class ServerConfig:
         """Checks what a single setting cannot know. Raises ConfigError."""
         self._check_timing()
         self._check_peers()
-        if not self.insecure_bind:
-            for setting, address in (
-                ("listen", self.listen),
-                ("listen_redis", self.listen_redis),
-                ("listen_peer", self.listen_peer),
-            ):
-                if address is not None and not address.is_loopback:
-                    raise ConfigError(
-                        f"{setting}: {address} can be reached from other machines, and without TLS whoever reaches it "
-                        "can read and change every key. Use a loopback address, or set insecure_bind (--insecure-bind) "
-                        "on a network in which everyone is trusted"
-                    )
+        self._check_tls()
+        if self.tls or self.insecure_bind:
+            return
+        for setting, address in self._reachable():
+            raise ConfigError(
+                f"{setting}: {address} can be reached from other machines, and without TLS whoever reaches it can read "
+                "and change every key. Use a loopback address; or give the node a certificate (tls_cert, tls_key, "
+                "tls_ca; kv cert makes some); or set insecure_bind (--insecure-bind) on a network in which everyone is "
+                "trusted"
+            )
+
+    @property
+    def tls(self) -> bool:
+        """Whether every door speaks TLS."""
+        return bool(self.tls_cert)
+
+    @property
+    def open_to_all(self) -> bool:
+        """Whether clients of other machines get in without a certificate, although there is TLS."""
+        doors = [setting for setting, _ in self._reachable() if setting != "listen_peer"]
+        return self.tls and self.tls_client_auth != "required" and bool(doors)
+
+    def _reachable(self) -> list[tuple[str, Address]]:
+        """What other machines can reach."""
+        doors = (("listen", self.listen), ("listen_redis", self.listen_redis), ("listen_peer", self.listen_peer))
+        return [(setting, at) for setting, at in doors if at is not None and not at.is_loopback]
+
+    def _check_tls(self) -> None:
+        given = {"tls_cert": self.tls_cert, "tls_key": self.tls_key, "tls_ca": self.tls_ca}
+        missing = [setting for setting, path in given.items() if not path]
+        if 0 < len(missing) < len(given):
+            raise ConfigError(f"{missing[0]}: is missing; TLS takes all of {', '.join(given)}")
+        if missing and self.tls_client_ca:
+            raise ConfigError(f"tls_client_ca: says nothing without {', '.join(given)}")
+        if self.tls and self.join.startswith("http://"):
+            raise ConfigError(f"join: {self.join} is not TLS, and this node's cluster speaks nothing else: https://...")
 
     def _check_timing(self) -> None:
         if self.election_ms_min <= 3 * self.heartbeat_ms:

@@ -26,6 +26,8 @@ What must fit together:
 - `election_ms_min` is more than three times `heartbeat_ms`, and `election_ms_max` is above `election_ms_min`.
 - `peers` names the other nodes only, each with an address of its own, at most {peers_max} of them.
 - `listen`, `listen_redis` and the peer addresses are addresses of their own.
+- `tls_cert`, `tls_key` and `tls_ca` are given together or not at all. They are read again when their content changes,
+  and on SIGHUP ([security.md](security.md)).
 - Without TLS, `listen`, `listen_redis` and `listen_peer` are loopback addresses unless `insecure_bind` is true.
 
 ## As a file
@@ -33,6 +35,18 @@ What must fit together:
 ```toml
 [{table}]
 {example}
+```
+
+## For clients
+
+The same file may say, under `[client]`, what every other command of `kv` takes: `endpoints` (a list), `output`,
+`timeout` in seconds, `cacert`, `cert` and `key`. The flag and the variable (`KV_ENDPOINTS`, `KV_OUTPUT`, `KV_TIMEOUT`,
+`KV_CACERT`, `KV_CERT`, `KV_KEY`) go before it.
+
+```toml
+[client]
+endpoints = ["https://kv1.example:8480", "https://kv2.example:8480"]
+cacert = "/etc/kv/ca.pem"
 ```
 """
 

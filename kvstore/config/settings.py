@@ -67,6 +67,8 @@ AUDIT_KINDS: Final = ("read", "write", "delete", "watch", "lease", "admin", "aut
 AUDIT_DEFAULT: Final = ("write", "delete", "lease", "admin", "auth", "refused")
 _LEVELS = ("debug", "info", "warning", "error")
 _FORMATS = ("auto", "json", "console")
+_CLIENT_AUTH = ("optional", "required", "none")
+_TLS_VERSIONS = ("1.3", "1.2")
 
 SETTINGS: Final[tuple[Setting, ...]] = (
     _setting("name", "NAME", "n1", values.name, "This node's name, unique in its cluster."),
@@ -137,6 +139,40 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "Nodes with different tokens refuse each other, so that two clusters never mix. Not a password: it travels in "
         "clear.",
         secret=True,
+    ),
+    _setting(
+        "tls_cert",
+        "FILE",
+        "",
+        values.file_or_none,
+        "This node's certificate, PEM, with intermediate ones behind it. With it every door speaks TLS and nothing "
+        "else, and peers show each other theirs. Its DNS names hold the node's name, and the hosts by which clients "
+        "reach it (docs/security.md).",
+    ),
+    _setting("tls_key", "FILE", "", values.file_or_none, "The certificate's key, PEM, without a passphrase."),
+    _setting(
+        "tls_ca",
+        "FILE",
+        "",
+        values.file_or_none,
+        "CAs that are trusted, PEM, one or several: those of the other nodes, and of clients unless `tls_client_ca` "
+        "names others.",
+    ),
+    _setting("tls_client_ca", "FILE", "", values.file_or_none, "CAs of clients, if they are not those of `tls_ca`."),
+    _setting(
+        "tls_client_auth",
+        "|".join(_CLIENT_AUTH),
+        "optional",
+        values.one_of(*_CLIENT_AUTH),
+        "Whether clients show a certificate: `required` lets nobody in without one, `optional` checks those that are "
+        "shown, `none` asks for none. Peers always show theirs.",
+    ),
+    _setting(
+        "tls_version_min",
+        "|".join(_TLS_VERSIONS),
+        "1.3",
+        values.one_of(*_TLS_VERSIONS),
+        "The oldest version of TLS that is spoken.",
     ),
     _setting(
         "insecure_bind",

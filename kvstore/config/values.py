@@ -100,6 +100,14 @@ def directory_or_none(value: Any) -> str:
     return directory(value) if value else ""
 
 
+def file_or_none(value: Any) -> str:
+    """The path of a file, not yet looked at, or nothing at all."""
+    path = text(value)
+    if "\0" in path:
+        raise ValueError(f"{path!r} is not a file")
+    return path
+
+
 def name(value: Any) -> str:
     """A node's name."""
     return parse_name(text(value))
@@ -133,11 +141,6 @@ def token(value: Any) -> str:
     if len(text(value)) > limits.CLUSTER_TOKEN_CHARS_MAX or not value.isprintable():
         raise ValueError(f"is not at most {limits.CLUSTER_TOKEN_CHARS_MAX} printable characters")
     return text(value)
-
-
-def file_or_none(value: Any) -> str:
-    """A path of a file, or nothing at all."""
-    return directory(value) if value else ""
 
 
 def words(known: Sequence[str]) -> Callable[[Any], tuple[str, ...]]:

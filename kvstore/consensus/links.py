@@ -5,6 +5,10 @@
       | <------ Hello or Refusal --- |   the dialer judges the acceptor's Hello in the same way
       | -- message, message, ... --> |   nothing else ever goes the other way
 
+With TLS, both have shown a certificate before the first word, and the name that is dialed, or that says hello, must be
+in it (kvstore.security.peers). Without, nobody proves anything: then a peer port is for this machine alone, or for a
+network in which everyone is trusted.
+
 A link reports what happens to the Hub, which holds what the links of a node share and decides who is let in. Whatever
 goes wrong with the bytes of a link ends that link, and nothing else.
 """
@@ -22,6 +26,7 @@ from kvstore import limits
 from kvstore.consensus import wire
 from kvstore.consensus.engine import Peer, TransportEvents
 from kvstore.consensus.messages import BadMessage
+from kvstore.security.peers import PeerTls
 
 _LOG_EVERY: Final = 100
 
@@ -45,6 +50,7 @@ class TransportStats:
     bytes_in: int = 0
     bytes_out: int = 0
     bad_frames: int = 0
+    truncated_frames: int = 0
     handshakes_refused: int = 0
     handshakes_late: int = 0
     buffers_overrun: int = 0
@@ -96,10 +102,12 @@ class Hub:
     has_log: Callable[[], bool]
     call_later: CallLater
     log: RepeatLog
+    tls: PeerTls | None = None
     stats: TransportStats = field(default_factory=TransportStats)
     known: set[str] = field(default_factory=set)
     ready: dict[str, "Outgoing"] = field(default_factory=dict)
     incoming: dict[str, "Incoming"] = field(default_factory=dict)
+    newest: dict[str, tuple[str, int]] = field(default_factory=dict)  # identity and incarnation that was let in last
     links: dict["Link", None] = field(default_factory=dict)  # all that have a socket, oldest first
     closing: bool = False
     drained: asyncio.Event = field(default_factory=asyncio.Event)  # closing, and no link is left
@@ -120,14 +128,22 @@ class Hub:
             return f"{hello.name} is not a peer of {self.hello.name}"
         return self.authorise(peer_of(hello))
 
+    def misnamed(self, link: "Link", name: str, *, dialed: bool) -> str | None:
+        """Why the certificate of whoever is at the other end of `link` is not that of `name`, or None."""
+        return None if self.tls is None else self.tls.objection(link.transport, name, dialed=dialed)
+
     def take_over(self, link: "Incoming", peer: Peer) -> str | None:
         """Make `link` the incoming one of `peer`, ending a former one first. The reason if it may not be, or None."""
+        newest = self.newest.get(peer.name)
+        if newest is not None and newest[0] == peer.identity and peer.incarnation < newest[1]:
+            return f"{peer.name} has been started anew since this was said: a replay, or a copy of its directory"
         former = self.incoming.get(peer.name)
         if former is not None and not former.over:
             if former.peer is not None and former.peer.identity != peer.identity:
                 return f"{peer.name} is connected with another identity"
             former.cut()
         self.incoming[peer.name] = link
+        self.newest[peer.name] = (peer.identity, peer.incarnation)
         return None
 
     def refuse(self, hello: wire.Hello, reason: str) -> None:
@@ -201,6 +217,8 @@ class Link(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._in_time()
         unexpected, self.over = not self.over, True
+        if unexpected and self._decoder.pending:
+            self.hub.stats.truncated_frames += 1
         try:
             if not self.hub.closing:
                 self.lost(exc, unexpected)
@@ -273,7 +291,11 @@ class Incoming(Link):
             self.bad("a refusal where a hello was due")
             return
         peer = peer_of(greeting)
-        reason = self.hub.objection(greeting) or self.hub.take_over(self, peer)
+        reason = (
+            self.hub.misnamed(self, peer.name, dialed=False)
+            or self.hub.objection(greeting)
+            or self.hub.take_over(self, peer)
+        )
         if reason is None:
             self.say(self.hub.greeting())
             self.shaken(peer)
@@ -309,6 +331,10 @@ class Outgoing(Link):
         self._dialer.opened(self)
         if self._dialer.stopped:
             self.cut()
+        elif reason := self.hub.misnamed(self, self.name, dialed=True):
+            self.hub.stats.handshakes_refused += 1
+            self.hub.log.trouble("peer_handshake_refused", self.name, reason=reason)
+            self.cut()
         else:
             self.say(self.hub.greeting())
 
@@ -337,6 +363,8 @@ class Outgoing(Link):
 
     def lost(self, exc: Exception | None, unexpected: bool) -> None:
         self._not_ready()
+        if self.peer is None and self.hub.tls is not None and (reason := self.hub.tls.rejected(exc, self.name)):
+            self.hub.log.trouble("peer_refuses_us", self.name, reason=reason)
         if self.peer is not None:
             self.hub.log.change("peer_disconnected", self.name, problem=str(exc) if exc else None)
             self.hub.events.peer_disconnected(self.name)

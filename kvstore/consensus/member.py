@@ -20,7 +20,6 @@ A step runs on the event loop, is started by an arrival or a deadline, and is ne
 
 import random
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from kvstore import limits, outcomes
@@ -45,6 +44,7 @@ from kvstore.consensus.proposing import Proposing
 from kvstore.consensus.raft import LEADER, Core
 from kvstore.consensus.seats import Seats
 from kvstore.consensus.snapshots import SnapshotInfo, SnapshotStore
+from kvstore.consensus.syncing import Syncing
 from kvstore.errors import NoLeader, StorageFull
 
 
@@ -74,11 +74,10 @@ class Member(Outlook):
         self._journal = journal
         self._rng = rng
         self._host = host
-        self._beside = beside
-        self._synced = synced
         self._context = context = Context(name, settings, journal, snapshots)
         self._founding = Founding(context, incomplete=settings.bootstrap_incomplete)
         self._elections = Elections(context, self._founding)
+        self._syncing = Syncing(context, clock, beside, synced, self.kick)
         self._seats = Seats(context, initial, self._members_changed)
         self._following = Following(context, self._elections.leader_heard, self._seats.refold, self._install)
         self.leadership = None
@@ -375,39 +374,10 @@ class Member(Outlook):
             self.kick()
 
     def _sync(self) -> None:
-        journal = self._journal
-        force = self._following.sync_commit or (self.leadership is not None and self.leadership.wants_commit_durable)
-        force = force and journal.commit_index > journal.durable_commit
+        lead = self.leadership
+        commit_too = self._following.sync_commit or (lead is not None and lead.wants_commit_durable)
         self._following.sync_commit = False
-        journal.check()
-        if not force and self._syncs_beside():
-            if journal.dirty and not journal.under_way:
-                journal.sync_beside(self._beside, partial(self._synced_beside, self._clock.monotonic()))
-        elif journal.dirty or force or journal.under_way:
-            began = self._clock.monotonic()
-            # The reserve is for what was let in although there is no room: votes, terms, and entries that free some.
-            journal.sync(force_commit=force, reserve=True)
-            self._synced(self._clock.monotonic() - began)
-            if self.leadership is not None and not self.leadership.peers:
-                self.kick()  # the only voter commits by its own fsync, at the next tick
-
-    def _syncs_beside(self) -> bool:
-        """Whether this leader has nothing to make durable but entries, which others hold too, and nobody waits for it
-        to be done.
-        """
-        return (
-            self.leadership is not None
-            and bool(self.leadership.peers)
-            and self._journal.only_entries
-            and not self._context.holds
-        )
-
-    def _synced_beside(self, began: float) -> None:
-        self._synced(self._clock.monotonic() - began)
-        journal = self._journal
-        counts = journal.durable_index > self._core.commit_index  # mostly the others were faster
-        if counts or journal.dirty or journal.failed or self._handover is not None:
-            self.kick()
+        self._syncing.sync(lead, commit_too=commit_too, waited_for=self._handover is not None)
 
     def _stall(self) -> None:
         """Even what is kept of the reserve is used up: it takes hundreds of elections on a disk that is full for good.

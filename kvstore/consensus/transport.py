@@ -22,6 +22,7 @@ from kvstore.consensus import wire
 from kvstore.consensus.engine import Peer, TransportEvents
 from kvstore.consensus.links import CallLater, Hub, Incoming, Outgoing, RepeatLog, Timer, TransportStats
 from kvstore.consensus.messages import Message
+from kvstore.security.peers import PeerTls
 
 Address = tuple[str, int]
 NOBODY: Final[Mapping[str, Address]] = {}
@@ -43,6 +44,7 @@ class PeerTransport:
         has_log: Callable[[], bool] = lambda: True,
         call_later: CallLater | None = None,
         rng: random.Random | None = None,
+        tls: PeerTls | None = None,
     ) -> None:
         """`listen` may name port 0 (see `address`), or be None for a node that nobody dials before `listen` is called.
         `peers` are the others.
@@ -50,7 +52,8 @@ class PeerTransport:
         `authorise` says why a peer is refused, or None; it judges those who dial and those who are dialed.
         `stranger` says whether to let in one of this cluster whom nobody has added; it may add the peer itself.
         `has_log` is told in every handshake. `call_later` stands in for the loop's own, `rng` for the chance that
-        spreads out dialing. Raises ValueError if `hello` breaks the bounds of a handshake.
+        spreads out dialing. With `tls`, nothing is said or heard without it. Raises ValueError if `hello` breaks the
+        bounds of a handshake.
         """
         greeting = wire.checked(
             wire.Hello(
@@ -65,7 +68,8 @@ class PeerTransport:
             )
         )
         later = call_later or _loop_call_later
-        self._hub = Hub(greeting, events, authorise, stranger, has_log, later, RepeatLog(hello.name))
+        self._hub = Hub(greeting, events, authorise, stranger, has_log, later, RepeatLog(hello.name), tls)
+        self._gate = None if tls is None else tls.gate(self._accept)
         self._ready = self._hub.ready
         self._rng = rng or random.Random()
         self._listen = listen
@@ -98,11 +102,14 @@ class PeerTransport:
         """Let peers in at this address from now on, unless they are already. Raises OSError if it cannot be had."""
         if self._server is not None or self._hub.closing:
             return
-        server = await asyncio.get_running_loop().create_server(lambda: Incoming(self._hub, ""), host, port)
+        server = await asyncio.get_running_loop().create_server(self._gate or self._accept, host, port)
         if self._hub.closing:
             server.close()
         else:
             self._server = server
+
+    def _accept(self) -> Incoming:
+        return Incoming(self._hub, "")
 
     async def start(self) -> None:
         """Listen and begin to dial. Raises OSError if the port cannot be had."""
@@ -118,6 +125,8 @@ class PeerTransport:
         server, self._server = self._server, None
         if server is not None:
             server.close()
+        if self._gate is not None:
+            await self._gate.close()
         for dialer in self._dialers.values():
             dialer.stop()
         self._dialers.clear()
@@ -205,7 +214,14 @@ class _Dialer:
         self._task.add_done_callback(self._dialed)
 
     async def _connect(self) -> None:
-        await asyncio.get_running_loop().create_connection(lambda: Outgoing(self._hub, self), *self.address)
+        if self._hub.tls is None:
+            await asyncio.get_running_loop().create_connection(self._outgoing, *self.address)
+        else:
+            # The handshake, in which the peer's process has to do something, has a bound of its own.
+            await self._hub.tls.dial(*self.address, self._outgoing, self._cancel_timer, self.name)
+
+    def _outgoing(self) -> Outgoing:
+        return Outgoing(self._hub, self)
 
     def _dialed(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

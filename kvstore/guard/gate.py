@@ -18,9 +18,9 @@ from kvstore.model.auth_commands import KEY_ADD
 from kvstore.model.permissions import Rights
 from kvstore.node.checked import checked_at
 from kvstore.security import jwt_tokens, tokens
-from kvstore.security.peer_names import user_of
 from kvstore.security.key_file import KeyFile
 from kvstore.security.passwords import Passwords
+from kvstore.security.peer_names import user_of
 from kvstore.security.tokens import BadToken, ShortToken
 from kvstore.security.tries import Tries
 from kvstore.state.auth import Auth

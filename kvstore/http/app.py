@@ -8,6 +8,7 @@ import asyncio
 import itertools
 import secrets
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
@@ -36,17 +37,20 @@ from kvstore.http.problems import Refused, problem
 from kvstore.http.routes import GIVEN, Route, by_path
 from kvstore.http.store import NodeStore
 from kvstore.http.waiting import Waiting
+from kvstore.security.gate import Gate as TlsGate
+from kvstore.security.keeper import Keeper
 from kvstore.telemetry.audit import AuditLog
 from kvstore.telemetry.metrics import HttpMeter, Metrics
 
 _log = structlog.get_logger("kvstore.http")
 
 _REQUEST_ID: Final = "X-Request-Id"
+_NOT_TLS: Final = "this port speaks TLS and nothing else: write https:// in place of http://"
 _KNOWN_METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"})
 
 
 class HttpServer:
-    """Serves `store` at `listen`, a host and a port (0 for a free one)."""
+    """Serves `store` at `listen`, a host and a port (0 for a free one); by TLS and nothing else, if there is `tls`."""
 
     def __init__(
         self,
@@ -56,6 +60,7 @@ class HttpServer:
         listen: tuple[str, int],
         gate: Gate | None = None,
         audit: AuditLog | None = None,
+        tls: Keeper | None = None,
         shutdown_s: float = limits.HTTP_SHUTDOWN_S_MAX,
         drain_s: float = limits.HTTP_DRAIN_S_MAX,
     ) -> None:
@@ -75,6 +80,8 @@ class HttpServer:
             audited=audit is not None,
         )
         self._listen = listen
+        self._tls = tls
+        self._tls_gate: TlsGate | None = None
         self._shutdown_s = shutdown_s
         self._drain_s = drain_s
         self._table = {
@@ -104,8 +111,11 @@ class HttpServer:
         """Listens. Raises OSError when the address cannot be had."""
         loop = asyncio.get_running_loop()
         connections = Connections(self, loop)
+        accept: Callable[[], asyncio.BaseProtocol] = connections
+        if self._tls is not None:
+            accept = self._tls_gate = TlsGate("http", self._tls.doors, connections, self._tls.counts, self._not_tls)
         host, port = self._listen
-        self._listener = await loop.create_server(connections, host, port, backlog=limits.HTTP_BACKLOG_CONNECTIONS)
+        self._listener = await loop.create_server(accept, host, port, backlog=limits.HTTP_BACKLOG_CONNECTIONS)
         self._connections = connections
 
     async def close(self) -> None:
@@ -119,6 +129,8 @@ class HttpServer:
             return
         self._closing = True
         self._listener.close()
+        if self._tls_gate is not None:
+            await self._tls_gate.close()
         self._store.end_watches()
         self._door.waiting.end()
         await self._connections.close(self._drain_s, self._shutdown_s)
@@ -261,6 +273,14 @@ class HttpServer:
         answer.request_id = request_id.encode()
         self._stray("OTHER").done(answer.status, "", 0.0)
         return answer.head() + answer.body
+
+    def _not_tls(self) -> bytes:
+        """A whole answer for whoever speaks plain HTTP where TLS is spoken."""
+        request_id = f"{self._id_stem}-{next(self._id_count):x}"
+        answer = problem(BadRequest(_NOT_TLS), request_id=request_id, read=False, level=None)
+        answer.request_id = request_id.encode()
+        answer.keep_alive = False
+        return answer.head(told=True) + answer.body
 
     def _finish(self, request: web.BaseRequest, answer: Answer, request_id: str, *, ok: bool) -> None:
         answer.request_id = request_id.encode()

@@ -19,6 +19,7 @@ from kvstore import limits
 from kvstore.errors import CannotConnect, ConnectionLost, DeadlineExceeded, KvError, LocalError
 from kvstore.redis.commands import find
 from kvstore.redis.problems import understood
+from kvstore.security.client import Tls
 
 Command = tuple[bytes, ...]
 Answer = Any
@@ -37,11 +38,15 @@ def parsed(address: str) -> tuple[str, int]:
 
 
 class RedisClient:
-    """One asker; one `ask` at a time. `first`: what every new connection begins with, KV.LEVEL say."""
+    """One asker; one `ask` at a time. `first`: what every new connection begins with, KV.LEVEL say. `tls`: for a door
+    that speaks it.
+    """
 
-    def __init__(self, address: str, *first: Command) -> None:
+    def __init__(self, address: str, *first: Command, tls: Tls | None = None) -> None:
+        """Raises ValueError, BadCertificates."""
         self._host, self._port = parsed(address)
         self._first = first
+        self._context = None if tls is None else tls.context()
         self._line: _Line | None = None
 
     async def __aenter__(self) -> "RedisClient":
@@ -78,7 +83,7 @@ class RedisClient:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout_at(until):
-                _, line = await loop.create_connection(_Line, self._host, self._port)
+                _, line = await loop.create_connection(_Line, self._host, self._port, ssl=self._context)
         except (OSError, TimeoutError) as failed:
             raise CannotConnect(f"{self._host}:{self._port}: {failed or 'no answer in time'}") from failed
         self._line = line

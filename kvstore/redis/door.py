@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final, cast
 
 from kvstore import limits
@@ -14,13 +14,16 @@ from kvstore.redis.services import Services
 from kvstore.redis.session import Session
 from kvstore.redis.store import NodeStore
 from kvstore.refusal import Refusal
+from kvstore.security.gate import Gate as TlsGate
+from kvstore.security.keeper import Keeper
 from kvstore.telemetry.metrics import Metrics, RedisMeter
 
 _FULL: Final = encode(error("OVERLOADED", f"{limits.REDIS_CONNECTIONS_MAX} connections are open already"), RESP2)
+_NOT_TLS: Final = encode(error("ERR", "this port speaks TLS and nothing else"), RESP2)
 
 
 class RedisServer:
-    """Serves `store` at `listen`, a host and a port (0 for a free one)."""
+    """Serves `store` at `listen`, a host and a port (0 for a free one); by TLS and nothing else, if there is `tls`."""
 
     def __init__(
         self,
@@ -29,6 +32,7 @@ class RedisServer:
         *,
         listen: tuple[str, int],
         gate: Gate | None = None,
+        tls: Keeper | None = None,
         shutdown_s: float = limits.REDIS_SHUTDOWN_S_MAX,
         drain_s: float = limits.REDIS_DRAIN_S_MAX,
     ) -> None:
@@ -36,6 +40,8 @@ class RedisServer:
         self._gate = gate or Gate(store)
         self._meter = RedisMeter(metrics)
         self._listen = listen
+        self._tls = tls
+        self._tls_gate: TlsGate | None = None
         self._shutdown_s = shutdown_s
         self._drain_s = drain_s
         self._services: Services | None = None
@@ -62,8 +68,11 @@ class RedisServer:
         loop = asyncio.get_running_loop()
         table = {command.name: command for command in COMMANDS}
         self._services = Services(self._store, loop, self._meter, table, self, self._gate)
+        accept: Callable[[], asyncio.BaseProtocol] = self._accept
+        if self._tls is not None:
+            accept = self._tls_gate = TlsGate("redis", self._tls.doors, accept, self._tls.counts, lambda: _NOT_TLS)
         host, port = self._listen
-        self._listener = await loop.create_server(self._accept, host, port, backlog=limits.REDIS_BACKLOG_CONNECTIONS)
+        self._listener = await loop.create_server(accept, host, port, backlog=limits.REDIS_BACKLOG_CONNECTIONS)
         self._services.port = self.address[1]
 
     def _accept(self) -> asyncio.Protocol:
@@ -86,6 +95,8 @@ class RedisServer:
             return
         services.draining = True
         listener.close()
+        if self._tls_gate is not None:
+            await self._tls_gate.close()
         for connection in list(self._connections):
             if connection.session.subscriptions:
                 connection.end(error("SHUTTINGDOWN", "this node stops: subscribe at another one"))

@@ -26,11 +26,12 @@ class Joiners:
         self.http[name], self.peer[name] = f"http://{HOST}:{http}", f"{HOST}:{peer}"
         return self.peer[name]
 
-    def start(self, name: str, join: str = "", data_dir: Path | None = None) -> None:
-        """Run `name` with the addresses that were chosen for it."""
+    def start(self, name: str, join: str = "", data_dir: Path | None = None, *more: str) -> None:
+        """Run `name` with the addresses that were chosen for it; `more`: other flags."""
         command = [sys.executable, "-m", "kvcli", "serve", "--name", name, "--join", join]
         command += ["--data-dir", str(data_dir or self._directory / name), "--listen-peer", self.peer[name]]
         command += ["--listen", self.http[name].removeprefix("http://")]
+        command += more
         with (self._directory / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
 

@@ -65,6 +65,7 @@ class TestHelp:
             "chaos check",
             "chaos odds",
             "chaos report",
+            *(f"cert {name}" for name in ("ca", "node", "client")),
             *(f"lease {name}" for name in ("grant", "revoke", "keep-alive", "list", "show")),
         ],
     )
@@ -120,7 +121,7 @@ class TestOptions:
             seen.extend([chosen.endpoints, chosen.output, chosen.timeout_s])
 
         with pytest.MonkeyPatch.context() as patch:
-            for name in ("KV_ENDPOINTS", "KV_OUTPUT", "KV_TIMEOUT"):
+            for name in ("KV_ENDPOINTS", "KV_OUTPUT", "KV_TIMEOUT", "KV_CACERT", "KV_CERT", "KV_KEY", "KV_CONFIG"):
                 patch.delenv(name, raising=False)
             for name, value in env.items():
                 patch.setenv(name, value)

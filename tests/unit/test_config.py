@@ -18,6 +18,8 @@ from kvstore.config import (
     render_markdown,
 )
 
+TLS = {"tls_cert": "cert.pem", "tls_key": "key.pem", "tls_ca": "ca.pem"}
+
 
 @pytest.fixture
 def file(tmp_path: Path):
@@ -148,6 +150,49 @@ def test_an_address_that_others_can_reach_needs_insecure_bind(setting):
     with pytest.raises(ConfigError, match=rf"^{setting}: 0\.0\.0\.0:9 can be reached .* without TLS .*insecure_bind"):
         load({setting: "0.0.0.0:9"})
     assert getattr(load({setting: "0.0.0.0:9", "insecure_bind": True}), setting) == ("0.0.0.0", 9)
+    assert getattr(load({setting: "0.0.0.0:9", **TLS}), setting) == ("0.0.0.0", 9)
+
+
+def test_the_refusal_of_an_open_address_says_why_and_all_that_can_be_done():
+    with pytest.raises(ConfigError) as refused:
+        load({"listen": "0.0.0.0:9"})
+    for word in ("read and change every key", "loopback", "tls_cert", "kv cert", "--insecure-bind"):
+        assert word in str(refused.value)
+
+
+@pytest.mark.parametrize("missing", ["tls_cert", "tls_key", "tls_ca"])
+def test_tls_takes_certificate_key_and_ca_together(missing):
+    assert load(TLS).tls
+    assert not load().tls
+    with pytest.raises(ConfigError, match=f"^{missing}: is missing"):
+        load({name: path for name, path in TLS.items() if name != missing})
+
+
+def test_settings_of_tls_that_say_nothing_or_contradict_are_refused():
+    with pytest.raises(ConfigError, match="^tls_client_ca: says nothing without"):
+        load({"tls_client_ca": "ca.pem"})
+    with pytest.raises(ConfigError, match="^join: http://a:1 is not TLS"):
+        load({**TLS, "join": "http://a:1"})
+    with pytest.raises(ConfigError, match="tls_client_auth"):
+        load({**TLS, "tls_client_auth": "maybe"})
+    with pytest.raises(ConfigError, match="tls_version_min"):
+        load({**TLS, "tls_version_min": "1.1"})
+    assert load(TLS).tls_version_min == "1.3"
+
+
+@pytest.mark.parametrize(
+    ("given", "open_to_all"),
+    [
+        ({}, False),
+        ({"listen": "0.0.0.0:9"}, True),
+        ({"listen_redis": "0.0.0.0:9"}, True),
+        ({"listen_peer": "0.0.0.0:9"}, False),
+        ({"listen": "0.0.0.0:9", "tls_client_auth": "none"}, True),
+        ({"listen": "0.0.0.0:9", "tls_client_auth": "required"}, False),
+    ],
+)
+def test_when_clients_of_other_machines_get_in_without_a_certificate(given, open_to_all):
+    assert load({**TLS, **given}).open_to_all is open_to_all
 
 
 def test_there_is_no_redis_door_unless_it_is_asked_for():

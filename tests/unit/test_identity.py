@@ -19,8 +19,8 @@ from kvstore.model import commands
 from kvstore.model.auth_commands import AUTH_ENABLE, USER_ADD, USER_DELETE, USER_PASSWORD
 from kvstore.model.commands import checked
 from kvstore.security import jwt_tokens, tokens
-from kvstore.security.peer_names import user_of
 from kvstore.security.key_file import BadKeyFile, KeyFile, parse
+from kvstore.security.peer_names import user_of
 from kvstore.security.tokens import BadToken, ShortToken
 from kvstore.security.tries import Tries
 from tests.integration.memory_store import MemoryStore

@@ -49,7 +49,10 @@ class FanOut(Run):
             clients = [
                 await stack.enter_async_context(
                     AsyncClient(
-                        endpoints[turn:] + endpoints[:turn], timeout_s=self.plan.timeout_s, **self.plan.who._asdict()
+                        endpoints[turn:] + endpoints[:turn],
+                        timeout_s=self.plan.timeout_s,
+                        tls=self.plan.tls,
+                        **self.plan.who._asdict(),
                     )
                 )
                 for turn in range(len(endpoints))

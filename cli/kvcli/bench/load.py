@@ -45,7 +45,8 @@ class Run:
         Raises KvError or LocalError when looking or preparing fails; what fails while it is measured is counted.
         """
         plan = self.plan
-        async with AsyncClient(plan.endpoints, timeout_s=plan.timeout_s, **plan.who._asdict()) as client:
+        who = plan.who._asdict()
+        async with AsyncClient(plan.endpoints, timeout_s=plan.timeout_s, tls=plan.tls, **who) as client:
             view = await _looked_at(client)
             self.nodes, self.leader = len(view.members), view.leader
             try:

@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from kvcli.credentials import Credentials
 from kvstore import limits
+from kvstore.client import Tls
 
 Workload = Literal["put", "get", "mixed", "batch", "watch"]
 Operation = Literal["put", "get"]
@@ -41,6 +42,7 @@ class Plan:
     timeout_s: float = 5.0
     redis_endpoints: tuple[str, ...] = ()
     who: Credentials = field(default=Credentials(), repr=False)
+    tls: Tls | None = None
     stem: str = field(default_factory=lambda: f"bench/{secrets.token_hex(4)}/")
 
     @property

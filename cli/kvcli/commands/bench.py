@@ -9,7 +9,7 @@ import click
 from kvcli import output
 from kvcli.bench.doors import DOORS
 from kvcli.bench.plan import STAMP_BYTES, Plan
-from kvcli.options import given_credentials, global_options, settings
+from kvcli.options import global_options, settings
 from kvcli.output import Mode
 from kvstore import limits
 
@@ -236,9 +236,10 @@ def _measure(workload: str, **options: Any) -> int:
 
     chosen = settings()
     options["redis_endpoints"] = _addresses(options["redis_endpoints"]) if options["door"] == "redis" else ()
+    chosen.check()
     seconds = options.pop("seconds") or (5.0 if options["count"] is None else limits.BENCH_S_MAX)
-    who = given_credentials(chosen)
-    plan = Plan(workload, chosen.endpoints, seconds=seconds, timeout_s=chosen.timeout_s, who=who, **options)  # type: ignore[arg-type]
+    common = {"timeout_s": chosen.timeout_s, "tls": chosen.tls, "who": chosen.who}
+    plan = Plan(workload, chosen.endpoints, seconds=seconds, **common, **options)  # type: ignore[arg-type]
     if plan.door == "http" and plan.clients > limits.CLIENT_CONNECTIONS_MAX:
         raise click.UsageError(f"--clients: at most {limits.CLIENT_CONNECTIONS_MAX} with --door http")
     if plan.door == "redis" and plan.batch * plan.size_bytes > limits.BENCH_PIPELINE_BYTES_MAX:

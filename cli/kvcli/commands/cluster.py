@@ -1,5 +1,6 @@
 """`kv cluster`: a whole cluster of real nodes on this machine, in one directory, for trying out and for tests."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -52,17 +53,24 @@ def cluster() -> None:
 @click.option("--nodes", type=click.IntRange(1, limits.MEMBERS_MAX), help="How many nodes.  [default: 3]")
 @click.option("--proxy", is_flag=True, help="Put a proxy on every link of a new cluster, for 'partition'.")
 @click.option("--redis", is_flag=True, help="Give each node of a new cluster a door for the Redis protocol.")
+@click.option("--tls", is_flag=True, help="Let each door of a new cluster speak TLS, with a CA made in its directory.")
 @_dir_option
 @_wait_option
 @global_options
-def up(nodes: int | None, proxy: bool, redis: bool, directory: Path, wait_s: float) -> None:
+def up(nodes: int | None, proxy: bool, redis: bool, tls: bool, directory: Path, wait_s: float) -> None:
     """Start a cluster, or start again what is not running of the one in the directory.
 
     Returns when every node is ready. Exit code 4 if that takes too long; what runs is left running.
     """
     from kvcluster.lifecycle import bring_up
 
-    _print_cluster(bring_up(directory, nodes, wait_s, output.message, proxy=proxy, redis=redis).describe())
+    started = bring_up(directory, nodes, wait_s, output.message, proxy=proxy, redis=redis, tls=tls)
+    document = started.describe()
+    _print_cluster(document)
+    if "tls" in document:
+        given = {"KV_ENDPOINTS": ",".join(document["endpoints"])}
+        given |= {f"KV_{name.upper()}": path for name, path in document["tls"].items()}
+        output.message("to talk to it: export " + " ".join(f"{n}={shlex.quote(value)}" for n, value in given.items()))
 
 
 @cluster.command()

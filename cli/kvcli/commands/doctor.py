@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from kvcli import output
-from kvcli.credentials import Credentials
-from kvcli.options import given_credentials, global_options, settings
+from kvcli.options import Settings, global_options, settings
 from kvcli.output import Mode
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ def doctor() -> int:
     from kvcli.diagnosis import examine
 
     chosen = settings()
-    report = examine(asyncio.run(_ask(chosen.endpoints, min(chosen.timeout_s, _ASK_S_MAX), given_credentials(chosen))))
+    report = examine(asyncio.run(_ask(chosen, min(chosen.timeout_s, _ASK_S_MAX))))
     if chosen.output in (Mode.JSON, Mode.RAW):
         output.write_json(report.to_json())
         return report.exit_code
@@ -44,15 +43,16 @@ def doctor() -> int:
     return report.exit_code
 
 
-async def _ask(endpoints: tuple[str, ...], timeout_s: float, who: Credentials) -> "dict[str, ClusterView | Exception]":
-    from kvstore.client import AsyncClient
+async def _ask(chosen: Settings, timeout_s: float) -> "dict[str, ClusterView | Exception]":
     from kvstore.errors import KvError, LocalError
 
+    who = chosen.who  # asked for once
+
     async def one(endpoint: str) -> "ClusterView | Exception":
-        async with AsyncClient([endpoint], timeout_s=timeout_s, **who._asdict()) as client:
+        async with chosen.client((endpoint,), timeout_s=timeout_s, who=who) as client:
             try:
                 return await client.cluster()
             except (KvError, LocalError) as failed:
                 return failed
 
-    return dict(zip(endpoints, await asyncio.gather(*map(one, endpoints)), strict=True))
+    return dict(zip(chosen.endpoints, await asyncio.gather(*map(one, chosen.endpoints)), strict=True))

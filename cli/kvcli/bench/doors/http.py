@@ -37,6 +37,7 @@ async def open_callers(plan: Plan, *, batching: bool = False) -> AsyncIterator[S
         callers = []
         for turn in range(len(plan.endpoints)):
             endpoints = plan.endpoints[turn:] + plan.endpoints[:turn]
-            client = AsyncClient(endpoints, timeout_s=plan.timeout_s, batching=batching, **plan.who._asdict())
+            who = plan.who._asdict()
+            client = AsyncClient(endpoints, timeout_s=plan.timeout_s, batching=batching, tls=plan.tls, **who)
             callers.append(HttpCaller(await stack.enter_async_context(client), plan.level))
         yield callers

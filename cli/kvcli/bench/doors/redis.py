@@ -36,6 +36,6 @@ async def open_callers(plan: Plan) -> AsyncIterator[Sequence[RedisCaller]]:
         for number in range(plan.clients):
             address = plan.redis_endpoints[number % len(plan.redis_endpoints)]
             # A server that is not of this store does not know it, and is not measured by mistake.
-            client = RedisClient(address, (b"KV.LEVEL", plan.level.encode()))
+            client = RedisClient(address, (b"KV.LEVEL", plan.level.encode()), tls=plan.tls)
             callers.append(RedisCaller(await stack.enter_async_context(client), plan.timeout_s))
         yield callers
