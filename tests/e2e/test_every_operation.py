@@ -23,7 +23,7 @@ from tests.support.kv_command import Captured, Kv
 PATIENCE_S = 30.0
 
 # What runs or breaks whole clusters has tests of its own, and so has what is about this machine only.
-NOT_ABOUT_DATA = {"serve", "cluster", "chaos", "odds"}
+NOT_ABOUT_DATA = {"serve", "cluster", "chaos", "odds", "cert"}
 
 
 class Http:
