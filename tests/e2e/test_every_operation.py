@@ -151,9 +151,9 @@ def test_every_command(
     run("settings", "set", "leases_max", "5000")
     run("doctor")
     run("role", "add", "r")
-    run("role", "grant", "r", "read,write", "--key", "a")
+    run("role", "grant", "r", "read,write", "--only", "a")
     assert run("role", "list", shape=True)["roles"][0]["permissions"][0]["verbs"] == ["read", "write"]
-    run("role", "revoke", "r", "read", "--key", "a")
+    run("role", "revoke", "r", "read", "--only", "a")
     run("user", "add", "u", "--no-password")
     run("user", "grant", "u", "r")
     assert run("user", "list", shape=True)["users"][0]["roles"] == ["r"]

@@ -58,7 +58,7 @@ def _range_options(command: Any) -> Any:
         click.option("--end", metavar="KEY", help="The last key of the range, exclusive."),
         click.option("--start", metavar="KEY", help="The first key of the range."),
         click.option("--prefix", metavar="PREFIX", help="All keys that begin with it; an empty one is all."),
-        click.option("--key", metavar="KEY", help="This key alone."),
+        click.option("--only", "key", metavar="KEY", help="This key alone."),
         click.argument("verbs", metavar="VERB,...", callback=_verbs),
         click.argument("name"),
     ):
@@ -96,7 +96,7 @@ def revoke(name: str, verbs: list[str], **keys: str | None) -> None:
 def _given(keys: dict[str, str | None]) -> dict[str, Any]:
     given = {name: key_bytes(key) for name, key in keys.items() if key is not None}
     if set(given) not in ({"key"}, {"prefix"}, {"start"}, {"end"}, {"start", "end"}):
-        raise click.UsageError("give --key, --prefix (an empty one: all keys), or --start and --end")
+        raise click.UsageError("give --only, --prefix (an empty one: all keys), or --start and --end")
     return given
 
 
