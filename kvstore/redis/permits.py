@@ -1,5 +1,6 @@
 """What one connection may do, while auth is enabled."""
 
+import asyncio
 from functools import partial
 from typing import Final
 
@@ -26,6 +27,7 @@ class Permits:
 
     services: Services
     session: Session
+    _transport: asyncio.Transport
 
     def call(self, command: Command, arguments: list[bytes]) -> Call:
         assert command.pure is not None
@@ -42,7 +44,10 @@ class Permits:
         gate, caller = self.services.gate, self.session.caller
         if not gate.enabled:
             return None
-        if caller is None:
+        try:
+            if caller is None:
+                caller = self.session.caller = gate.caller(None, self._transport.get_extra_info("peercert"))
+        except Unauthenticated:
             return _NOAUTH
         try:
             need(gate.rights(caller))
