@@ -116,6 +116,7 @@ _UNDERSTOOD: Final[dict[str, type[KvError]]] = {
     LEVEL_NOT_MET: DeadlineExceeded,
     "LEVELONE": BadRequest,
     "CONTENDED": Overloaded,
+    "NOAUTH": Unauthenticated,
     "EXECABORT": BadRequest,
     "NOPROTO": BadRequest,
     "LAGGED": Overloaded,
