@@ -69,6 +69,15 @@ def check_stored(file: File, path: str) -> int:
     return key_id
 
 
+def check_if_sealed(disk: Disk, path: str) -> int:
+    """The same of the file at `path`; PLAIN if it is not an encrypted one. Raises CorruptData."""
+    file = disk.open(path)
+    try:
+        return check_stored(file, path) if begins_sealed(file.pread(len(MAGIC), 0)) else PLAIN
+    finally:
+        file.close()
+
+
 def open_clear(disk: Disk, path: str, vault: Vault) -> tuple[File, int]:
     """The file at `path`, decrypted if it is encrypted, and the number of its key. Raises CorruptData and WrongKey."""
     file = disk.open(path)

@@ -10,7 +10,7 @@ with a full disk can still take deletes and snapshots; `begin` takes it only whe
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from kvstore import limits
@@ -153,10 +153,14 @@ class SegmentFiles:
         return self.vault.unwrap(self.path(head.sequence), head.key.key_id, head.key.wrapped, head.key.context)
 
     def remove_void(self, before: int) -> None:
-        """Remove all segments below `before`. A crash may bring back any of them: `recover` passes over those."""
-        for sequence in self.sequences():
-            if sequence < before:
-                self._disk.remove(self.path(sequence))
+        """Remove all segments below `before`. A crash may bring back any of them, which does no harm; but with keys they
+        are gone for good on return, because the key of one may be thrown away then.
+        """
+        void = [sequence for sequence in self.sequences() if sequence < before]
+        for sequence in void:
+            self._disk.remove(self.path(sequence))
+        if void and self.vault.has_keys:
+            self._disk.sync_dir(self._directory)
 
     def close(self) -> None:
         """Close spare and reserve; they stay for the next start."""
@@ -214,6 +218,16 @@ class Recovered:
         if self.tail:
             self.file.pwrite(self.tail, self.mark)
         self.file.sync()
+
+
+def last_by_other_key(segments: Sequence[Segment], key_id: int) -> int:
+    """The last index in what was written before the segments at the end that are by this key: once a snapshot covers
+    it, the rest can be dropped. 0 if all of them are, or if the last one is not.
+    """
+    since = len(segments)
+    while since and segments[since - 1].key_id == key_id:
+        since -= 1
+    return segments[since].before_index if 0 < since < len(segments) else 0
 
 
 def state_header(

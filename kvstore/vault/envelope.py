@@ -61,6 +61,10 @@ class Vault:
         """Use these keys from now on."""
         self._ring = ring
 
+    def changed(self, ring: KeyRing) -> tuple[int, ...]:
+        """Numbers under which `ring` has another key than is here."""
+        return tuple(sorted(n for n, key in ring.keys.items() if self._ring.keys.get(n, key) != key))
+
     def wrap(self, key_id: int, context: bytes) -> tuple[bytes, Cipher]:
         """A new data key for a file, wrapped by the key with this number, which was `active` a moment ago."""
         master = self._ring.keys[key_id]

@@ -5,7 +5,7 @@ import random
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import rule
+from hypothesis.stateful import initialize, rule
 
 from kvstore.consensus.journal import Journal
 from kvstore.errors import StorageFull
@@ -57,6 +57,7 @@ def test_power_lost_before_a_disk_operation_loses_nothing_of_an_encrypted_journa
 class EncryptedJournalOnABadDisk(JournalOnABadDisk):
     """With another active key now and then, or none."""
 
+    @initialize(segment_bytes=st.sampled_from([8192 + 400, 8192 + 1200, 20_000]))
     def begin(self, segment_bytes: int) -> None:
         self.disk = node_disk()
         self.promise = Promise(self.disk, segment_bytes, vault(1, 2))
@@ -84,8 +85,6 @@ def test_nothing_that_was_written_can_be_read_on_the_disk() -> None:
     promise.append(b"\0" + marker)
     promise.sync()
     promise.journal.close()
-    found = b"".join(
-        disk.open(f"{DIRECTORY}/{name}").pread(1 << 20, 0) for name in disk.list(DIRECTORY)
-    )
+    found = b"".join(disk.open(f"{DIRECTORY}/{name}").pread(1 << 20, 0) for name in disk.list(DIRECTORY))
     assert marker not in found
     assert len(found) > SEGMENT_BYTES
