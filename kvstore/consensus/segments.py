@@ -153,8 +153,8 @@ class SegmentFiles:
         return self.vault.unwrap(self.path(head.sequence), head.key.key_id, head.key.wrapped, head.key.context)
 
     def remove_void(self, before: int) -> None:
-        """Remove all segments below `before`. A crash may bring back any of them, which does no harm; but with keys they
-        are gone for good on return, because the key of one may be thrown away then.
+        """Remove all segments below `before`. A crash may bring back any of them, which does no harm; but with keys
+        they are gone for good on return, because the key of one may be thrown away then.
         """
         void = [sequence for sequence in self.sequences() if sequence < before]
         for sequence in void:
