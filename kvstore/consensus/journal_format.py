@@ -235,11 +235,6 @@ def configuration_record(configuration: Configuration) -> bytes:
     return _record(KIND_CONFIGURATION, msgpack.packb(configuration.as_wire()))
 
 
-def sealed_record(body: bytes) -> bytes:
-    """Records of a group, sealed."""
-    return _record(KIND_SEALED, body)
-
-
 def _record(kind: int, body: bytes) -> bytes:
     rest = _KIND.pack(1 + len(body), kind) + body
     return _pack_crc(_value(rest)) + rest
@@ -320,7 +315,7 @@ def read_group(record: bytes, salt: bytes, position: int, path: str) -> int:
     right = len(record) == GROUP_BYTES
     if right:
         found_salt, offset, mark = _GROUP.unpack_from(record, _RECORD.size)
-        right = found_salt == salt and offset == position
+        right = found_salt == salt and offset == position and mark <= position
     if not right:
         raise CorruptData(path, position, "a group stands here that was written for another place", ADVICE)
     return mark

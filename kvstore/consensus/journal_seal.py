@@ -24,16 +24,22 @@ from kvstore.errors import CorruptData
 from kvstore.vault.cipher import NONCE_BYTES, TAG_BYTES, BrokenSeal, Cipher
 
 _RECORD = struct.Struct("<IIB")
+_CRC = struct.Struct("<I")
+_KIND = struct.Struct("<IB")
 SEAL_BYTES: Final = _RECORD.size + NONCE_BYTES + TAG_BYTES
 _NO_SALT: Final = b""
 _value = google_crc32c.value
+_extend = google_crc32c.extend
 
 
 def sealed_group(cipher: Cipher, nonce: bytes, group: bytes, records: bytes) -> bytes:
     """`group`, the GROUP record, and `records` behind it, sealed by `nonce`, which is used only once."""
     if not records:
         return group
-    return group + form.sealed_record(nonce + cipher.seal(nonce, records, group))
+    sealed = cipher.seal(nonce, records, group)
+    head = _KIND.pack(1 + NONCE_BYTES + len(sealed), form.KIND_SEALED) + nonce
+    # Joined once: a group may be large.
+    return b"".join((group, _CRC.pack(_extend(_value(head), sealed)), head, sealed))
 
 
 def replay_sealed(

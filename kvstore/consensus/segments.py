@@ -268,8 +268,10 @@ def recover(disk: Disk, files: SegmentFiles, sequences: list[int]) -> Recovered:
             raise CorruptData(path, 0, problem, form.ADVICE)
         file = disk.open(path)
         try:
+            if file.size() > limits.SEGMENT_BYTES_MAX:
+                raise CorruptData(path, file.size(), "no segment is as long as this", form.ADVICE)
             data = file.pread(file.size(), 0)
-        except OSError:
+        except (OSError, CorruptData):
             file.close()
             raise
         if place + 1 < len(heads):

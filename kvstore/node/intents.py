@@ -317,6 +317,8 @@ class IntentLog:
         self._journal.renew()
         behind = last_by_other_key(self._journal.segments, key_id)
         if behind and not self._unsynced and (self._durable_position >= behind or not self.unsettled):
+            self._durable_position = max(self._durable_position, behind)
+            self._journal.set_commit(self._durable_position)
             self._note()  # of the clock, which may stand nowhere else
             self._journal.compact(behind, 0)
 

@@ -87,6 +87,8 @@ class Renewal:
         while True:
             await self._rotated.wait()
             self._rotated.clear()
+            if self.done:
+                continue
             while not self.done:
                 try:
                     await self._renew()

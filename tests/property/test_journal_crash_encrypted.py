@@ -74,7 +74,7 @@ class EncryptedJournalOnABadDisk(JournalOnABadDisk):
 
 TestEncryptedJournalOnABadDisk = EncryptedJournalOnABadDisk.TestCase
 TestEncryptedJournalOnABadDisk.settings = settings(
-    max_examples=15, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
 

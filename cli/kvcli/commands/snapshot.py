@@ -127,7 +127,7 @@ def _show(file: str, backup: "Backup | int") -> None:
         return
     told = {
         "file": file,
-        "bytes": backup.snapshot.size,
+        "bytes": os.path.getsize(file) if backup.snapshot.key_id else backup.snapshot.size,
         "revision": backup.revision,
         "compacted": backup.compacted,
         "keys": backup.keys,
@@ -138,6 +138,8 @@ def _show(file: str, backup: "Backup | int") -> None:
         "last_write": _time(backup.stamp_ms),
         "members": list(backup.snapshot.configuration.names),
     }
+    if backup.snapshot.key_id:
+        told["key"] = backup.snapshot.key_id
     mode = settings().output
     if mode is Mode.JSON:
         output.write_json(told)
