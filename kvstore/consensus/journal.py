@@ -118,9 +118,9 @@ class Journal:
         disk.sync_dir(directory)
         journal = cls(files, found, entropy)
         journal._write_mark()
-        files.replenish()
         with suppress(StorageFull):
             journal.renew()
+        files.replenish()
         return journal
 
     @property
@@ -329,8 +329,6 @@ class Journal:
         if self._segments[-1].key_id != self._files.vault.active:
             self._finish()
             self._roll(0, reserve=False)
-            with self._fatal():
-                self._files.replenish()
 
     def compact(self, index: int, keep_bytes: int) -> None:
         """A durable snapshot covers the log up to `index`: drop whole segments that are not needed any more.

@@ -31,7 +31,7 @@ from tests.unit.test_new_cluster import busy_machine, write
 
 MEMORY_BYTES_MAX = 24 << 20
 SEGMENT_BYTES = 24 << 10
-EXAMPLES = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EXAMPLES = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 KEYS = {"plain": NO_KEYS, "encrypted": vault(1)}
 HOW = st.sampled_from(sorted(KEYS))
 

@@ -2,13 +2,16 @@
 
 import random
 
+import pytest
+
 from kvjepsen.runners.sim import Run
 from kvjepsen.schedule import make_schedule
 from kvstore.testing.process import silence_logs
 from kvstore.vault.envelope import Vault
 from tests.support.vaults import ring
 
-SEEDS = 12
+SEEDS = 6
+MANY_SEEDS = 150
 ROTATE_S = 0.7
 
 
@@ -38,13 +41,14 @@ def run(seed: int) -> tuple[str | None, set[int], dict[str, int]]:
     return result.problem, seen, result.counts
 
 
-def test_encrypted_clusters_keep_every_promise_while_their_keys_change() -> None:
+@pytest.mark.parametrize("seeds", [range(SEEDS), pytest.param(range(SEEDS, MANY_SEEDS), marks=pytest.mark.long)])
+def test_encrypted_clusters_keep_every_promise_while_their_keys_change(seeds: range) -> None:
     keys: set[int] = set()
     done = 0
-    for seed in range(SEEDS):
+    for seed in seeds:
         problem, seen, counts = run(seed)
         assert problem is None, (seed, problem)
         keys |= seen
         done += counts["entries"]
     assert len(keys) > 4
-    assert done > SEEDS * 10
+    assert done > len(seeds) * 10

@@ -1,5 +1,6 @@
 """The key file, the key command, and what of them is taken while a node runs."""
 
+import asyncio
 import logging
 import os
 import sys
@@ -78,6 +79,12 @@ def test_a_key_file_that_is_not_there_or_no_file_is_refused(tmp_path: Path) -> N
         KeySource(str(tmp_path / "none")).load()
     with pytest.raises(BadKeys):
         KeySource(str(tmp_path)).load()
+
+
+def test_without_the_library_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kvstore.vault.keys.installed", lambda: False)
+    with pytest.raises(BadKeys, match=r"kvstore\[encryption\]"):
+        load(tmp_path, line(1))
 
 
 def test_no_text_of_a_ring_has_a_key_in_it() -> None:
@@ -201,8 +208,6 @@ async def test_a_file_is_looked_at_by_itself(tmp_path: Path) -> None:
     )
     keeper.start()
     key_file(tmp_path, line(2) + line(1))
-    import asyncio
-
     async with asyncio.timeout(10):
         while not watched.rotations:
             await asyncio.sleep(0.005)
