@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from inspect import isawaitable
 from typing import Any
 
@@ -27,6 +28,7 @@ from kvstore.consensus.engine import Peer
 from kvstore.consensus.transport import PeerTransport
 from kvstore.errors import KvError, LocalError
 from kvstore.http.app import HttpServer
+from kvstore.node.alarms import ENCRYPTION_KEYS, Alarm
 from kvstore.node.boot import Bootstrap, Identity, bootstrap_of, has_identity, open_directory
 from kvstore.node.compaction import Offload
 from kvstore.node.connections import Connections
@@ -173,7 +175,9 @@ class Server:
         self._closers.append(connections.close)
         reread = [] if tls is None else [tls.look_now]
         if source:
-            keys = KeyKeeper(source, vault, keys_digest, node.renewal.in_use, node.renewal.rotated)
+            keys = KeyKeeper(
+                source, vault, keys_digest, node.renewal.in_use, node.renewal.rotated, partial(_told_of_keys, node)
+            )
             keys.start()
             self._closers.append(keys.close)
             _watch_keys(metrics, vault, keys, node)
@@ -297,6 +301,13 @@ def _scheduled_backups(
         wall_ms=SystemClock().wall_ms,
         vault=vault,
     )
+
+
+def _told_of_keys(node: Node, problem: str | None) -> None:
+    if problem is None:
+        node.alarms.clear(ENCRYPTION_KEYS, node.name)
+    else:
+        node.alarms.set(Alarm(ENCRYPTION_KEYS, node.name, problem))
 
 
 def _watch_keys(metrics: Metrics, vault: Vault, keys: KeyKeeper, node: Node) -> None:

@@ -24,7 +24,9 @@ def open_vault(source: KeySource) -> tuple[Vault, bytes]:
 
 
 class KeyKeeper:
-    """Of one node. `in_use`: how many files there are by each key; `rotated` is called when another key is active."""
+    """Of one node. `in_use`: how many files there are by each key; `rotated` is called when another key is active;
+    `told` gets what is wrong with the keys as they are given now, None if nothing is.
+    """
 
     def __init__(
         self,
@@ -33,6 +35,7 @@ class KeyKeeper:
         digest: bytes,
         in_use: Callable[[], Mapping[int, int]],
         rotated: Callable[[], None],
+        told: Callable[[str | None], None],
         *,
         check_s: float = limits.ENCRYPTION_KEYS_CHECK_S,
     ) -> None:
@@ -41,6 +44,7 @@ class KeyKeeper:
         self._vault = vault
         self._in_use = in_use
         self._rotated = rotated
+        self._told = told
         self._check_s = check_s if source.file else None
         self._now = digest
         self._refused = b""
@@ -76,7 +80,9 @@ class KeyKeeper:
             content = await asyncio.to_thread(self._source.read)
             digest = _digest(content)
             if digest == self._now:
-                self._refused = b""
+                if self._refused:
+                    self._refused = b""
+                    self._told(None)
                 return
             ring = await asyncio.to_thread(self._source.parse, content)
             self._check(ring)
@@ -84,12 +90,14 @@ class KeyKeeper:
             if digest != self._refused:
                 self._refused = digest
                 self.reloads["failed"] += 1
+                self._told(f"the node goes on with the keys that it had; a start would be refused: {wrong}")
                 _log.error("encryption_keys_not_reloaded", problem=str(wrong), kept=list(self._vault.numbers))
             return
         before = self._vault.active
         self._vault.replace(ring)
         self._now, self._refused = digest, b""
         self.reloads["ok"] += 1
+        self._told(None)
         _log.info("encryption_keys_reloaded", keys=list(self._vault.numbers), active=ring.active, before=before)
         if ring.active != before:
             self._rotated()

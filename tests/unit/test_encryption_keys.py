@@ -161,9 +161,15 @@ class Watched:
         self.directory = directory
         self.path = key_file(directory, "".join(lines))
         self.rotations = 0
+        self.problem: str | None = None
         self.in_use = {1: 3}
         self.vault, digest = open_vault(KeySource(self.path))
-        self.keeper = KeyKeeper(KeySource(self.path), self.vault, digest, lambda: self.in_use, self._rotated)
+        self.keeper = KeyKeeper(
+            KeySource(self.path), self.vault, digest, lambda: self.in_use, self._rotated, self._told
+        )
+
+    def _told(self, problem: str | None) -> None:
+        self.problem = problem
 
     def _rotated(self) -> None:
         self.rotations += 1
@@ -191,6 +197,11 @@ async def test_keys_that_files_still_need_are_kept_whatever_the_file_says(
     for _ in range(2):  # said once
         assert await watched.now(line(2)) == {"ok": 0, "failed": 1}
     assert watched.vault.numbers == (1, 2)
+    assert "a start would be refused: files of this node still need what is not there any more: key 1" in str(
+        watched.problem
+    )
+    await watched.now(line(2), line(1))
+    assert watched.problem is None
     assert await watched.now("nonsense") == {"ok": 0, "failed": 2}
     assert await watched.now(line(2), line(3).replace("3 ", "1 ", 1)) == {"ok": 0, "failed": 3}
     os.unlink(watched.path)
@@ -204,7 +215,7 @@ async def test_keys_that_files_still_need_are_kept_whatever_the_file_says(
 async def test_a_file_is_looked_at_by_itself(tmp_path: Path) -> None:
     watched = Watched(tmp_path, line(1))
     keeper = KeyKeeper(
-        KeySource(watched.path), watched.vault, b"", lambda: watched.in_use, watched._rotated, check_s=0.01
+        KeySource(watched.path), watched.vault, b"", lambda: watched.in_use, watched._rotated, print, check_s=0.01
     )
     keeper.start()
     key_file(tmp_path, line(2) + line(1))
