@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from kvstore import limits
-from kvstore.consensus.journal import Journal, JournalFailed
+from kvstore.consensus.journal import Journal
 from kvstore.consensus.segments import last_by_other_key
 from kvstore.consensus.snapshots import SnapshotStore
 from kvstore.errors import StorageFull
@@ -96,7 +96,7 @@ class Renewal:
                     if not self._complained:
                         log.warning("renewal_waits", error=str(failed), active=self._vault.active)
                     self._complained = True
-                except JournalFailed as failed:
+                except Exception as failed:  # a failed journal above all: the node must stop, not only this
                     self._on_failure(failed)
                     return
                 # There is no event for all that it may wait for: room, entries that are applied, those who follow.
