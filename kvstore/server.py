@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from inspect import isawaitable
 from typing import Any
 
@@ -28,6 +29,7 @@ from kvstore.consensus.transport import PeerTransport
 from kvstore.errors import KvError, LocalError
 from kvstore.guard import Gate
 from kvstore.http.app import HttpServer
+from kvstore.node.alarms import ENCRYPTION_KEYS, Alarm
 from kvstore.node.boot import Bootstrap, Identity, bootstrap_of, has_identity, open_directory
 from kvstore.node.compaction import Offload
 from kvstore.node.connections import Connections
@@ -44,6 +46,9 @@ from kvstore.security.peers import PeerTls
 from kvstore.telemetry.audit import AuditLog
 from kvstore.telemetry.logging import set_up as set_up_logging
 from kvstore.telemetry.metrics import Metrics
+from kvstore.vault.envelope import NO_KEYS, Vault
+from kvstore.vault.keeper import KeyKeeper, open_vault
+from kvstore.vault.keys import KeySource
 
 log = structlog.get_logger("kvstore.server")
 
@@ -109,7 +114,9 @@ class Server:
         config, loop = self._config, asyncio.get_running_loop()
         rng = random.SystemRandom()
         tls = _keeper(config)
-        opened = open_directory(OsDisk(), config.data_dir, await _bootstrap(config), rng)
+        source = KeySource(config.encryption_key_file, config.encryption_key_command)
+        vault, keys_digest = await asyncio.to_thread(open_vault, source) if source else (NO_KEYS, b"")
+        opened = open_directory(OsDisk(), config.data_dir, await _bootstrap(config), rng, vault=vault)
         metrics = Metrics()
         worker = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self._closers.append(lambda: worker.shutdown(wait=False, cancel_futures=True))
@@ -180,8 +187,17 @@ class Server:
         self._closers.insert(-1, transport.close)
         await connections.start(transport)
         self._closers.append(connections.close)
+        reread = [] if tls is None else [tls.look_now]
+        if source:
+            keys = KeyKeeper(
+                source, vault, keys_digest, node.renewal.in_use, node.renewal.rotated, partial(_told_of_keys, node)
+            )
+            keys.start()
+            self._closers.append(keys.close)
+            _watch_keys(metrics, vault, keys, node)
+            reread.append(keys.look_now)
         if config.backup_dir:
-            scheduled = _scheduled_backups(config, node, identity, offload)
+            scheduled = _scheduled_backups(config, node, identity, offload, vault)
             _watch_backups(metrics, scheduled)
             scheduled.start()
             self._closers.append(scheduled.close)
@@ -195,10 +211,10 @@ class Server:
             loop.add_signal_handler(number, self._stop, EXIT_OK)
         sys.setswitchinterval(SWITCH_S)
         gc.set_threshold(GC_NEW_OBJECTS, *gc.get_threshold()[1:])
-        if tls is not None:
-            loop.add_signal_handler(signal.SIGHUP, tls.look_now)
-            if config.open_to_all:
-                log.warning("clients_need_no_certificate", advice=OPEN_ADVICE)
+        if reread:
+            loop.add_signal_handler(signal.SIGHUP, lambda: [look() for look in reread])
+        if tls is not None and config.open_to_all:
+            log.warning("clients_need_no_certificate", advice=OPEN_ADVICE)
         gc.freeze()  # what has been loaded by now stays; the collector need not walk over it
         log.info(
             "serving",
@@ -317,7 +333,9 @@ def _raft_settings(config: ServerConfig) -> RaftSettings:
     )
 
 
-def _scheduled_backups(config: ServerConfig, node: Node, identity: Identity, offload: Offload) -> ScheduledBackups:
+def _scheduled_backups(
+    config: ServerConfig, node: Node, identity: Identity, offload: Offload, vault: Vault
+) -> ScheduledBackups:
     return ScheduledBackups(
         loop=asyncio.get_running_loop(),
         disk=OsDisk(),
@@ -328,6 +346,27 @@ def _scheduled_backups(config: ServerConfig, node: Node, identity: Identity, off
         alarms=node.alarms,
         offload=offload,
         wall_ms=SystemClock().wall_ms,
+        vault=vault,
+    )
+
+
+def _told_of_keys(node: Node, problem: str | None) -> None:
+    if problem is None:
+        node.alarms.clear(ENCRYPTION_KEYS, node.name)
+    else:
+        node.alarms.set(Alarm(ENCRYPTION_KEYS, node.name, problem))
+
+
+def _watch_keys(metrics: Metrics, vault: Vault, keys: KeyKeeper, node: Node) -> None:
+    metrics.watch("kv_encryption_key_active", "Number of the key for new files; 0: in clear.", lambda: vault.active)
+    metrics.watch(
+        "kv_encryption_files",
+        "Files of this node by the number of their key; 0: in clear.",
+        lambda: {str(number): node.renewal.in_use().get(number, 0) for number in (0, *vault.numbers)},
+        label="key",
+    )
+    metrics.watch(
+        "kv_encryption_reloads", "Keys read anew after a change.", lambda: keys.reloads, kind="counter", label="outcome"
     )
 
 

@@ -7,7 +7,7 @@ when that page and this table differ. To write it anew: `python -m kvstore.confi
 Nothing here decides the result of a command: what the state machine reads is replicated, never configured on one node.
 """
 
-from kvstore.config.loading import ConfigError, ServerConfig, load
+from kvstore.config.loading import ConfigError, ServerConfig, load, load_some
 from kvstore.config.page import render_markdown
 from kvstore.config.settings import SETTINGS, Setting
 from kvstore.config.values import NAME, Address, parse_address, parse_name
@@ -20,6 +20,7 @@ __all__ = [
     "ServerConfig",
     "Setting",
     "load",
+    "load_some",
     "parse_address",
     "parse_name",
     "render_markdown",

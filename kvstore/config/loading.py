@@ -2,7 +2,7 @@
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
@@ -57,6 +57,8 @@ class ServerConfig:
     backup_dir: str
     backup_every_s: int
     backup_keep: int
+    encryption_key_file: str
+    encryption_key_command: str = field(repr=False)
     log_level: Literal["debug", "info", "warning", "error"]
     log_format: Literal["auto", "json", "console"]
 
@@ -65,6 +67,8 @@ class ServerConfig:
         self._check_timing()
         self._check_peers()
         self._check_tls()
+        if self.encryption_key_file and self.encryption_key_command:
+            raise ConfigError("encryption_key_command: there is an encryption_key_file already; give one of them")
         if self.tls or self.insecure_bind:
             return
         for setting, address in self._reachable():
@@ -142,17 +146,30 @@ def load(
     absent. `path` is a TOML file with a [serve] table; without it the variable KV_CONFIG names one, and without that
     there is none. Raises ConfigError.
     """
+    return ServerConfig(**load_some([setting.name for setting in SETTINGS], flags, env, path))
+
+
+def load_some(
+    names: Iterable[str],
+    flags: Mapping[str, Any] | None = None,
+    env: Mapping[str, str] | None = None,
+    path: str | None = None,
+) -> dict[str, Any]:
+    """The values of the settings with these names, as `load` would find them. Raises ConfigError."""
     given, variables = flags or {}, env or {}
     path = path or variables.get(FILE_ENV) or None
     in_file = {} if path is None else read_file(path)
     values: dict[str, Any] = {}
+    wanted = set(names)
     for setting in SETTINGS:
+        if setting.name not in wanted:
+            continue
         value, source = _pick(setting, given, variables, in_file, path)
         try:
             values[setting.name] = setting.parse(value)
         except ValueError as wrong:
             raise ConfigError(f"{setting.name}{source}: {wrong}") from None
-    return ServerConfig(**values)
+    return values
 
 
 def _pick(

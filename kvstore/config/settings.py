@@ -278,6 +278,22 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         values.whole("files", 1, limits.BACKUP_KEEP_MAX),
         "How many of this node's backups are kept in `backup_dir`; the oldest are removed.",
     ),
+    _setting(
+        "encryption_key_file",
+        "FILE",
+        "",
+        values.file_or_none,
+        "File with keys, one in a line: a number and 32 bytes in base64. What is kept in `data_dir`, and backups, is "
+        "encrypted by the first one; the others open what was written by them (docs/security.md). Only its owner may "
+        "have access to it. Looked at every 2 s. Needs the extra `encryption`.",
+    ),
+    _setting(
+        "encryption_key_command",
+        "COMMAND",
+        "",
+        values.command_or_none,
+        "A command that prints what such a file would hold; it runs at the start, and on SIGHUP, without a shell.",
+    ),
     _setting("log_level", "|".join(_LEVELS), "info", values.one_of(*_LEVELS), "What is logged, to standard error."),
     _setting(
         "log_format",

@@ -6,6 +6,7 @@ what is expected; who calls it adds the setting and its source.
 
 import ipaddress
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -106,6 +107,17 @@ def file_or_none(value: Any) -> str:
     if "\0" in path:
         raise ValueError(f"{path!r} is not a file")
     return path
+
+
+def command_or_none(value: Any) -> str:
+    """A command with its arguments, quoted as a shell would have it, or nothing. The message does not show it."""
+    try:
+        words = shlex.split(text(value))
+    except ValueError:
+        words = []
+    if (value and not words) or "\0" in value:
+        raise ValueError("is not a command with its arguments")
+    return text(value)
 
 
 def name(value: Any) -> str:

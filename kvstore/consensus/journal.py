@@ -24,16 +24,18 @@ from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 from kvstore import limits
 from kvstore.consensus import journal_format as form
 from kvstore.consensus.configuration import Configuration
 from kvstore.consensus.disk import Beside, Disk
 from kvstore.consensus.journal_format import NOOP, Entry
-from kvstore.consensus.journal_group import Group
-from kvstore.consensus.segments import Recovered, SegmentFiles, first_segment, recover, state_header
-from kvstore.errors import LocalError
+from kvstore.consensus.journal_group import Group, Written
+from kvstore.consensus.journal_seal import SEAL_BYTES
+from kvstore.consensus.segments import Recovered, Segment, SegmentFiles, first_segment, recover, state_header
+from kvstore.errors import LocalError, StorageFull
+from kvstore.vault.envelope import NO_KEYS, Vault
 
 _CLOSED: Final = "it is closed"
 _FREED_ENTRIES_MAX: Final = limits.JOURNAL_FREED_ENTRIES_MAX
@@ -41,16 +43,6 @@ _FREED_ENTRIES_MAX: Final = limits.JOURNAL_FREED_ENTRIES_MAX
 
 class JournalFailed(LocalError):
     """A write or an fsync of the journal failed: what is durable is unknown, the node must stop."""
-
-
-class _Written(NamedTuple):
-    """A group on its way to the disk: what is durable once it is there."""
-
-    end: int
-    last: tuple[int, int]
-    state: tuple[int, str | None, int, Configuration]
-    cuts: list[tuple[int, int]]
-    begun: bool  # in a new segment
 
 
 class Journal:
@@ -87,6 +79,7 @@ class Journal:
 
         # Tiny segments keep a tiny part.
         self._kept_bytes = min(limits.JOURNAL_KEPT_BYTES, files.segment_bytes // 8)
+        self._seal_bytes = SEAL_BYTES if files.vault.has_keys else 0
 
         self._drop_below = 0  # segments with a lower number are not needed any more
         self._group = Group()
@@ -101,18 +94,19 @@ class Journal:
         *,
         segment_bytes: int = limits.SEGMENT_BYTES,
         entropy: Callable[[int], bytes] = os.urandom,
+        vault: Vault = NO_KEYS,
     ) -> "Journal":
         """Recover the journal in `directory`, or begin one there. All that is in it is durable on return.
 
         Whoever opens it must refuse to start if no snapshot covers `entries[0]` and that is not entry 1 of term 0.
         The directory that `directory` lies in must be durable already if it is to outlive a loss of power.
-        `entropy(n)` gives the n random bytes that mark each segment. Raises CorruptData, StorageFull (a new journal
-        only) and OSError.
+        `entropy(n)` gives the n random bytes that mark each segment. What is written from now on is encrypted as
+        `vault` says. Raises CorruptData, WrongKey, StorageFull (a new journal only) and OSError.
         """
         if not disk.exists(directory):
             disk.mkdir(directory)
             disk.sync_dir(os.path.dirname(directory) or ".")
-        files = SegmentFiles(disk, directory, segment_bytes)
+        files = SegmentFiles(disk, directory, segment_bytes, vault)
         sequences = files.sequences()
         if sequences:
             found = recover(disk, files, sequences)
@@ -124,6 +118,8 @@ class Journal:
         disk.sync_dir(directory)
         journal = cls(files, found, entropy)
         journal._write_mark()
+        with suppress(StorageFull):
+            journal.renew()
         files.replenish()
         return journal
 
@@ -171,6 +167,11 @@ class Journal:
     def segment_bytes(self) -> int:
         """The size of a segment, unless one group needs more."""
         return self._files.segment_bytes
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The files in use, oldest first."""
+        return tuple(self._segments)
 
     @property
     def dirty(self) -> bool:
@@ -279,7 +280,7 @@ class Journal:
         self._beside = beside
         beside.start(self._file.sync, partial(self._synced_beside, written, done))
 
-    def _synced_beside(self, written: _Written, done: Callable[[], None], error: OSError | None) -> None:
+    def _synced_beside(self, written: Written, done: Callable[[], None], error: OSError | None) -> None:
         self._beside = None
         with suppress(JournalFailed):
             if error is not None:
@@ -319,6 +320,15 @@ class Journal:
         if not self._files.next_bytes:
             return self._offset + needed + kept_bytes <= self._capacity
         return self._offset + needed <= self._capacity or self._files.next_bytes >= needed + kept_bytes
+
+    def renew(self) -> None:
+        """Begin another segment if the last one is not written by the active key. Raises StorageFull, with nothing
+        changed, and JournalFailed.
+        """
+        self.check()
+        if self._segments[-1].key_id != self._files.vault.active:
+            self._finish()
+            self._roll(0, reserve=False)
 
     def compact(self, index: int, keep_bytes: int) -> None:
         """A durable snapshot covers the log up to `index`: drop whole segments that are not needed any more.
@@ -382,26 +392,25 @@ class Journal:
 
     @property
     def _group_bytes(self) -> int:
-        return form.GROUP_BYTES + self._group.size + form.COMMIT_BYTES
+        return form.GROUP_BYTES + self._group.size + form.COMMIT_BYTES + self._seal_bytes
 
-    def _write_group(self, commits: bool, reserve: bool) -> _Written:
+    def _write_group(self, commits: bool, reserve: bool) -> Written:
         size = self._group_bytes
         begun = self._offset + size > self._capacity
         if begun:
             self._roll(size, reserve)
-        pieces = [form.group_record(self._salt, self._offset, self._durable_offset), *self._group.pieces]
-        if commits:
-            pieces.append(form.commit_record(self._commit_index))
-        data = b"".join(pieces)
+        head = form.group_record(self._salt, self._offset, self._durable_offset)
+        commit = form.commit_record(self._commit_index) if commits else b""
+        data = self._group.data(head, commit, self._segments[-1].cipher, self._entropy)
         with self._fatal():
             self._file.pwrite(data, self._offset)
         self._offset += len(data)
         self._unmarked = True
         cuts, self._group = self._group.cuts, Group()
         state = (self._term, self._voted_for, self._commit_index, self._configuration)
-        return _Written(self._offset, self.entries[-1][1:], state, cuts, begun)
+        return Written(self._offset, self.entries[-1][1:], state, cuts, begun)
 
-    def _is_durable(self, written: _Written) -> None:
+    def _is_durable(self, written: Written) -> None:
         self._durable_offset = written.end
         for cut in written.cuts:
             for segment in self._segments:

@@ -34,6 +34,9 @@ Two kinds of segments are passed over, whatever they hold: those before one that
 node, and one made when a snapshot replaced the log), and those before a gap in the numbers, which a crash brought back
 from a compaction. A segment that is missing for another reason shows as a log that begins behind its snapshot; whoever
 opens the journal must compare the two and refuse to start.
+
+A segment may be encrypted (version 2, a key id that is not 0): how its groups look then is told in `journal_seal`. The
+header is in clear but for the data key; the GROUP records are too, so that all of the above holds as it stands.
 """
 
 import struct
@@ -46,12 +49,15 @@ import msgpack
 from kvstore import limits
 from kvstore.consensus.configuration import Configuration
 from kvstore.errors import CorruptData
+from kvstore.vault.cipher import Cipher
+from kvstore.vault.envelope import WRAPPED_BYTES, Vault
 
 NOOP: Final = b"\x01"
 
 # The line end shows at once when a file went through a text conversion.
 MAGIC: Final = b"kvjrnl\r\n"
 FORMAT_VERSION: Final = 1
+ENCRYPTED_VERSION: Final = 2
 STARTS_LOG: Final = 1
 SALT_BYTES: Final = 8
 
@@ -61,6 +67,7 @@ KIND_TERM: Final = 3
 KIND_TRUNCATE: Final = 4
 KIND_COMMIT: Final = 5
 KIND_CONFIGURATION: Final = 6
+KIND_SEALED: Final = 7
 
 ADVICE: Final = (
     "Do not delete it. If the other nodes form a majority, remove this node from the cluster, move its data directory "
@@ -93,10 +100,19 @@ ENTRY_OVERHEAD_BYTES: Final = _RECORD.size + _TWO.size
 Entry = tuple[bytes, int, int]
 
 
+class WrappedKey(NamedTuple):
+    """The data key of an encrypted segment, and what the header binds it to."""
+
+    key_id: int
+    wrapped: bytes
+    context: bytes
+
+
 class SegmentHeader(NamedTuple):
     """What a segment begins with: all that must be known to read it without the segments before it.
 
     When it was begun, the log ended with (`base_index`, `base_term`), and the segment before it at `previous_end`.
+    `key`: of an encrypted segment that was read.
     """
 
     flags: int
@@ -109,17 +125,30 @@ class SegmentHeader(NamedTuple):
     voted_for: str | None
     commit_index: int
     configuration: Configuration
+    key: WrappedKey | None = None
 
 
 def encode_header(header: SegmentHeader) -> bytes:
     """The whole header region, zeros included; records start behind it."""
-    tail = msgpack.packb([header.voted_for, header.configuration.as_wire()])
-    length = _PREAMBLE.size + _HEADER.size + len(tail)
+    fixed, tail = _header_parts(header, FORMAT_VERSION, 0, 0)
+    return _region(fixed + tail)
+
+
+def encode_sealed_header(header: SegmentHeader, vault: Vault, key_id: int) -> tuple[bytes, Cipher]:
+    """The same of an encrypted segment, and the cipher for its groups. The data key is bound to all of the header."""
+    fixed, tail = _header_parts(header, ENCRYPTED_VERSION, key_id, WRAPPED_BYTES)
+    wrapped, cipher = vault.wrap(key_id, MAGIC + fixed + tail)
+    return _region(fixed + wrapped + tail), cipher
+
+
+def _header_parts(header: SegmentHeader, version: int, key_id: int, more: int) -> tuple[bytes, bytes]:
+    tail: bytes = msgpack.packb([header.voted_for, header.configuration.as_wire()])
+    length = _PREAMBLE.size + _HEADER.size + more + len(tail)
     start = max(limits.SEGMENT_HEADER_BYTES, (length + 2 * _BLOCK - 1) // _BLOCK * _BLOCK)
     fixed = _HEADER.pack(
-        FORMAT_VERSION,
+        version,
         header.flags,
-        0,  # key id: not encrypted
+        key_id,
         start,
         header.sequence,
         header.salt,
@@ -129,7 +158,13 @@ def encode_header(header: SegmentHeader) -> bytes:
         header.term,
         header.commit_index,
     )
-    rest = struct.pack("<I", length) + fixed + tail
+    return fixed, tail
+
+
+def _region(body: bytes) -> bytes:
+    length = _PREAMBLE.size + len(body)
+    start = _HEADER.unpack_from(body)[3]
+    rest = struct.pack("<I", length) + body
     whole: bytes = MAGIC + _pack_crc(_value(rest)) + rest
     return whole + bytes(start - length)
 
@@ -144,20 +179,26 @@ def decode_header(data: bytes, path: str) -> tuple[SegmentHeader, int]:
     if not _PREAMBLE.size + _HEADER.size <= length <= len(data) or _value(data[12:length]) != crc:
         raise CorruptData(path, len(MAGIC), "the segment header has a wrong checksum", ADVICE)
     version, flags, key_id, start, sequence, salt, *numbers = _HEADER.unpack_from(data, _PREAMBLE.size)
-    if version != FORMAT_VERSION or flags & ~STARTS_LOG or key_id:
+    tail_at = _PREAMBLE.size + _HEADER.size
+    if version != (ENCRYPTED_VERSION if key_id else FORMAT_VERSION) or flags & ~STARTS_LOG:
         raise CorruptData(path, 16, f"format version {version}, flags {flags}, key {key_id} are not known here", _NEWER)
+    key: WrappedKey | None = None
+    if key_id:
+        fixed, wrapped = data[_PREAMBLE.size : tail_at], data[tail_at : tail_at + WRAPPED_BYTES]
+        tail_at += WRAPPED_BYTES
+        key = WrappedKey(key_id, wrapped, MAGIC + fixed + data[tail_at:length])
     padding = data[length:start]
     if padding.count(0) != len(padding):
         offset = length + len(padding) - len(padding.lstrip(b"\0"))
         raise CorruptData(path, offset, "the zeros behind the segment header have changed", ADVICE)
     try:
-        voted_for, wire = msgpack.unpackb(data[_PREAMBLE.size + _HEADER.size : length])
+        voted_for, wire = msgpack.unpackb(data[tail_at:length])
         configuration = Configuration.from_wire(wire)
     except (ValueError, TypeError, msgpack.UnpackException) as broken:
         raise CorruptData(path, 16, f"the segment header makes no sense: {broken}", ADVICE) from broken
     previous_end, base_index, base_term, term, commit_index = numbers
     header = SegmentHeader(
-        flags, sequence, salt, previous_end, base_index, base_term, term, voted_for, commit_index, configuration
+        flags, sequence, salt, previous_end, base_index, base_term, term, voted_for, commit_index, configuration, key
     )
     return header, start
 
@@ -258,9 +299,7 @@ def replay(data: bytes, start: int, salt: bytes, state: LogState, path: str) -> 
             append((data[position + 25 : after], index, term))
         elif kind == KIND_GROUP:
             last_group = position
-            found_salt, offset, mark = _GROUP.unpack_from(data, position + body_at)
-            if found_salt != salt or offset != position:
-                raise CorruptData(path, position, "a group stands here that was written for another place", ADVICE)
+            mark = read_group(data[position:after], salt, position, path)
         else:
             problem = _apply(state, kind, data[position + body_at : after])
             if problem:
@@ -268,6 +307,18 @@ def replay(data: bytes, start: int, salt: bytes, state: LogState, path: str) -> 
             index = entries[-1][1]
         position = after
     return Records(position, mark, last_group)
+
+
+def read_group(record: bytes, salt: bytes, position: int, path: str) -> int:
+    """The mark in a GROUP record that stands at `position`. Raises CorruptData if it was made for another place."""
+    mark = 0
+    right = len(record) == GROUP_BYTES
+    if right:
+        found_salt, offset, mark = _GROUP.unpack_from(record, _RECORD.size)
+        right = found_salt == salt and offset == position and mark <= position
+    if not right:
+        raise CorruptData(path, position, "a group stands here that was written for another place", ADVICE)
+    return mark
 
 
 def _set_term(state: LogState, body: bytes) -> str | None:

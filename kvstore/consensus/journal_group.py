@@ -1,8 +1,23 @@
 """The records that the next sync of the journal will write, in the order of the calls that made them."""
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from kvstore.consensus.configuration import Configuration
+from kvstore.consensus.journal_seal import sealed_group
+from kvstore.vault.cipher import NONCE_BYTES, Cipher
 
 _NOT_AN_ENTRY: Final = 0
+
+
+class Written(NamedTuple):
+    """A group on its way to the disk: what is durable once it is there."""
+
+    end: int
+    last: tuple[int, int]
+    state: tuple[int, str | None, int, Configuration]
+    cuts: list[tuple[int, int]]
+    begun: bool  # in a new segment
 
 
 class Group:
@@ -42,3 +57,9 @@ class Group:
             self.pieces = [piece for place in kept for piece in pieces[2 * place : 2 * place + 2]]
             self._indices = [indices[place] for place in kept]
             self.size = sum(map(len, self.pieces))
+
+    def data(self, head: bytes, last: bytes, cipher: Cipher | None, entropy: Callable[[int], bytes]) -> bytes:
+        """What is written: `head`, all records and `last`; all behind `head` sealed, if there is a cipher."""
+        if cipher is None:
+            return b"".join((head, *self.pieces, last))
+        return sealed_group(cipher, entropy(NONCE_BYTES), head, b"".join((*self.pieces, last)))

@@ -10,14 +10,18 @@ with a full disk can still take deletes and snapshots; `begin` takes it only whe
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from kvstore import limits
 from kvstore.consensus import journal_format as form
 from kvstore.consensus.configuration import Configuration
 from kvstore.consensus.disk import Disk, File
+from kvstore.consensus.journal_seal import replay_sealed
 from kvstore.errors import CorruptData, StorageFull
+from kvstore.vault.cipher import Cipher
+from kvstore.vault.envelope import NO_KEYS, Vault
+from kvstore.vault.keys import PLAIN
 
 SPARE: Final = "spare"
 RESERVE: Final = "reserve"
@@ -29,13 +33,24 @@ class Segment:
     """One file of the journal in use.
 
     `before_index` is the last index of the log when it was begun; (`base_index`, `base_term`) is what the log would
-    begin with if this were its first segment: the same, unless the log was cut below it later.
+    begin with if this were its first segment: the same, unless the log was cut below it later. `key_id`: of the key
+    that its `cipher` was made with.
     """
 
-    __slots__ = ("base_index", "base_term", "before_index", "path", "sequence")
+    __slots__ = ("base_index", "base_term", "before_index", "cipher", "key_id", "path", "sequence")
 
-    def __init__(self, sequence: int, path: str, base_index: int, base_term: int) -> None:
+    def __init__(
+        self,
+        sequence: int,
+        path: str,
+        base_index: int,
+        base_term: int,
+        key_id: int = PLAIN,
+        cipher: Cipher | None = None,
+    ) -> None:
         self.sequence = sequence
+        self.key_id = key_id
+        self.cipher = cipher
         self.path = path
         self.before_index = base_index
         self.base_index = base_index
@@ -48,9 +63,12 @@ class Segment:
 
 
 class SegmentFiles:
-    """The files in `directory`, each of `segment_bytes`, or more where one group needs more."""
+    """The files in `directory`, each of `segment_bytes`, or more where one group needs more. Those that are begun are
+    encrypted if `vault` says so.
+    """
 
-    def __init__(self, disk: Disk, directory: str, segment_bytes: int) -> None:
+    def __init__(self, disk: Disk, directory: str, segment_bytes: int, vault: Vault = NO_KEYS) -> None:
+        self.vault = vault
         self._disk = disk
         self._directory = directory
         self.segment_bytes = segment_bytes
@@ -113,7 +131,11 @@ class SegmentFiles:
         name = SPARE if SPARE in self._stock else RESERVE
         if name not in self._stock or (name == RESERVE and not reserve):
             raise StorageFull("there is no room for another segment of the journal")
-        head = form.encode_header(header)
+        key_id, cipher = self.vault.active, None
+        if key_id == PLAIN:
+            head = form.encode_header(header)
+        else:
+            head, cipher = form.encode_sealed_header(header, self.vault, key_id)
         if self._stock[name].size() < len(head) + room and not self._allocate(name, len(head) + room):
             raise StorageFull(f"there is no room for {room} bytes of journal")
         file = self._stock.pop(name)
@@ -122,13 +144,23 @@ class SegmentFiles:
         path = self.path(header.sequence)
         self._disk.rename(self._place(name), path)
         self._disk.sync_dir(self._directory)
-        return Segment(header.sequence, path, header.base_index, header.base_term), file, len(head)
+        return Segment(header.sequence, path, header.base_index, header.base_term, key_id, cipher), file, len(head)
+
+    def cipher_of(self, head: form.SegmentHeader) -> Cipher | None:
+        """The cipher of a segment that was read; None for a plain one. Raises WrongKey and CorruptData."""
+        if head.key is None:
+            return None
+        return self.vault.unwrap(self.path(head.sequence), head.key.key_id, head.key.wrapped, head.key.context)
 
     def remove_void(self, before: int) -> None:
-        """Remove all segments below `before`. A crash may bring back any of them: `recover` passes over those."""
-        for sequence in self.sequences():
-            if sequence < before:
-                self._disk.remove(self.path(sequence))
+        """Remove all segments below `before`. A crash may bring back any of them, which does no harm; but with keys
+        they are gone for good on return, because the key of one may be thrown away then.
+        """
+        void = [sequence for sequence in self.sequences() if sequence < before]
+        for sequence in void:
+            self._disk.remove(self.path(sequence))
+        if void and self.vault.has_keys:
+            self._disk.sync_dir(self._directory)
 
     def close(self) -> None:
         """Close spare and reserve; they stay for the next start."""
@@ -188,6 +220,16 @@ class Recovered:
         self.file.sync()
 
 
+def last_by_other_key(segments: Sequence[Segment], key_id: int) -> int:
+    """The last index in what was written before the segments at the end that are by this key: once a snapshot covers
+    it, the rest can be dropped. 0 if all of them are, or if the last one is not.
+    """
+    since = len(segments)
+    while since and segments[since - 1].key_id == key_id:
+        since -= 1
+    return segments[since].before_index if 0 < since < len(segments) else 0
+
+
 def state_header(
     flags: int, base: tuple[int, int], term: int, voted_for: str | None, commit_index: int, configuration: Configuration
 ) -> form.SegmentHeader:
@@ -206,13 +248,17 @@ def first_segment(files: SegmentFiles, entropy: Callable[[int], bytes]) -> Recov
 
 
 def recover(disk: Disk, files: SegmentFiles, sequences: list[int]) -> Recovered:
-    """Read the journal back by the rule at the head of `journal_format`. Changes nothing. Raises CorruptData."""
+    """Read the journal back by the rule at the head of `journal_format`. Changes nothing. Raises CorruptData, and
+    WrongKey.
+    """
     heads = _headers(disk, files, sequences)
+    ciphers = [files.cipher_of(head) for head in heads]
     state = form.LogState(heads[0])
     segments: list[Segment] = []
     for place, head in enumerate(heads):
         path = files.path(head.sequence)
-        segments.append(Segment(head.sequence, path, head.base_index, head.base_term))
+        key_id, cipher = head.key.key_id if head.key is not None else PLAIN, ciphers[place]
+        segments.append(Segment(head.sequence, path, head.base_index, head.base_term, key_id, cipher))
         if state.entries[-1][1:] != (head.base_index, head.base_term):
             _, index, term = state.entries[-1]
             problem = (
@@ -222,17 +268,19 @@ def recover(disk: Disk, files: SegmentFiles, sequences: list[int]) -> Recovered:
             raise CorruptData(path, 0, problem, form.ADVICE)
         file = disk.open(path)
         try:
+            if file.size() > limits.SEGMENT_BYTES_MAX:
+                raise CorruptData(path, file.size(), "no segment is as long as this", form.ADVICE)
             data = file.pread(file.size(), 0)
-        except OSError:
+        except (OSError, CorruptData):
             file.close()
             raise
         if place + 1 < len(heads):
             file.close()
-            _replay_sealed(data, heads[place + 1].previous_end, state, path)
+            _replay_earlier(data, heads[place + 1].previous_end, state, path, cipher)
         else:
             recovered = Recovered(state, segments, file, head.salt)
             try:
-                _replay_last(data, recovered, path)
+                _replay_last(data, recovered, path, cipher)
             except CorruptData:
                 file.close()
                 raise
@@ -269,12 +317,20 @@ def _headers(disk: Disk, files: SegmentFiles, sequences: list[int]) -> list[form
     return heads
 
 
-def _replay_sealed(data: bytes, end: int, state: form.LogState, path: str) -> None:
+def _replay(
+    data: bytes, start: int, salt: bytes, state: form.LogState, path: str, cipher: Cipher | None
+) -> form.Records:
+    if cipher is None:
+        return form.replay(data, start, salt, state, path)
+    return replay_sealed(data, start, salt, state, path, cipher)
+
+
+def _replay_earlier(data: bytes, end: int, state: form.LogState, path: str, cipher: Cipher | None) -> None:
     """A segment with a successor was durable up to its `end`, and zeros from there on."""
     head, start = form.decode_header(data, path)
     if end < start:
         raise CorruptData(path, end, "the segment after it says that it ended within its header", form.ADVICE)
-    found = form.replay(data[:end], start, head.salt, state, path)
+    found = _replay(data[:end], start, head.salt, state, path, cipher)
     if found.end != end:
         raise CorruptData(path, found.end, "a record that was durable has changed", form.ADVICE)
     unused = data[end:]
@@ -283,10 +339,10 @@ def _replay_sealed(data: bytes, end: int, state: form.LogState, path: str) -> No
         raise CorruptData(path, offset, "the zeros behind the last record have changed", form.ADVICE)
 
 
-def _replay_last(data: bytes, recovered: Recovered, path: str) -> None:
+def _replay_last(data: bytes, recovered: Recovered, path: str, cipher: Cipher | None) -> None:
     """The segment that is written to may end in a group that was never finished."""
     head, start = form.decode_header(data, path)
-    found = form.replay(data, start, head.salt, recovered.state, path)
+    found = _replay(data, start, head.salt, recovered.state, path, cipher)
     later = form.later_mark(data, found.end, head.salt)
     if later is not None:
         problem = f"a record that was durable has changed (the group at offset {later} says so)"

@@ -8,6 +8,9 @@ Each checksum covers all that stands behind it in its line. A file gets its fina
 durable, so a difference in a file with a final name is never a torn write: `CorruptData`, and no older file is taken in
 its stead, because the log may already have been cut to the newer one. Files ending in `.tmp` are leftovers.
 
+All of that may lie within an encrypted file (`sealed_file`). A follower gets the file within, and encrypts it with its
+own key; a backup is the file as it is stored.
+
 Writers may be driven from a worker thread; the store itself may be used from the event loop at the same time.
 """
 
@@ -25,8 +28,11 @@ from kvstore import limits
 from kvstore.consensus.configuration import Configuration
 from kvstore.consensus.disk import Disk, File
 from kvstore.consensus.journal_format import ADVICE
+from kvstore.consensus.sealed_file import create_sealed, open_clear
 from kvstore.consensus.segments import NO_ROOM
 from kvstore.errors import CorruptData, StorageFull
+from kvstore.vault.envelope import NO_KEYS, Vault
+from kvstore.vault.keys import PLAIN
 
 MAGIC: Final = b"kvsnap\r\n"
 FORMAT_VERSION: Final = 1
@@ -42,13 +48,17 @@ _TRAILER = struct.Struct("<QQI")
 _CRC = struct.Struct("<I")
 _TRAILER_BYTES = _FRAME.size + _TRAILER.size
 _HEADER_BYTES_MAX = limits.SEGMENT_HEADER_BYTES * 4
+# Whatever cannot be compressed grows by less than that.
+_STORED_BYTES_MAX: Final = limits.DECOMPRESSED_BYTES_MAX + (limits.DECOMPRESSED_BYTES_MAX >> 7) + 1024
 
 _value = google_crc32c.value
 _extend = google_crc32c.extend
 
 
 class SnapshotInfo(NamedTuple):
-    """A durable, checked snapshot: the state after entry `index` of `term`; `size` in bytes."""
+    """A durable, checked snapshot: the state after entry `index` of `term`; `size` in bytes, decrypted; `key_id`: of
+    the key that it is encrypted with, 0 if it is not.
+    """
 
     # A field hides tuple.index, which nobody asks a snapshot for.
     index: int  # type: ignore[assignment]
@@ -56,37 +66,43 @@ class SnapshotInfo(NamedTuple):
     size: int
     path: str
     configuration: Configuration
+    key_id: int = PLAIN
 
 
-def check_snapshot(disk: Disk, path: str) -> SnapshotInfo:
-    """Read the snapshot at `path`, wherever that is, from end to end. Raises CorruptData."""
-    file = disk.open(path)
+def check_snapshot(disk: Disk, path: str, vault: Vault = NO_KEYS) -> SnapshotInfo:
+    """Read the snapshot at `path`, wherever that is, from end to end. Raises CorruptData and WrongKey."""
+    file, key_id = open_clear(disk, path, vault)
     try:
         for _ in _read(file, path, unpack=False):
             pass
-        return _info(file, path)
+        return _info(file, path, key_id)
     finally:
         file.close()
 
 
-def snapshot_head(disk: Disk, path: str) -> SnapshotInfo:
-    """What the head of the snapshot at `path` says; the rest is not read. Raises CorruptData."""
-    file = disk.open(path)
+def snapshot_head(disk: Disk, path: str, vault: Vault = NO_KEYS) -> SnapshotInfo:
+    """What the head of the snapshot at `path` says; the rest is not read. Raises CorruptData and WrongKey."""
+    file, key_id = open_clear(disk, path, vault)
     try:
-        return _info(file, path)
+        return _info(file, path, key_id)
     finally:
         file.close()
 
 
-def read_snapshot(disk: Disk, path: str) -> Iterator[bytes]:
-    """The frames of the snapshot at `path` as they were added, each checked and of bounded size. Raises CorruptData."""
-    return _frames(disk.open(path), path)
+def read_snapshot(disk: Disk, path: str, vault: Vault = NO_KEYS) -> Iterator[bytes]:
+    """The frames of the snapshot at `path` as they were added, each checked and of bounded size. Raises CorruptData and
+    WrongKey.
+    """
+    return _frames(open_clear(disk, path, vault)[0], path)
 
 
 class SnapshotStore:
-    """The snapshots in `directory`; the newest one counts, older ones are removed."""
+    """The snapshots in `directory`; the newest one counts, older ones are removed. New ones are encrypted as `vault`
+    says.
+    """
 
-    def __init__(self, disk: Disk, directory: str) -> None:
+    def __init__(self, disk: Disk, directory: str, vault: Vault = NO_KEYS) -> None:
+        self._vault = vault
         self._disk = disk
         self._directory = directory
         self._lock = threading.Lock()
@@ -102,26 +118,45 @@ class SnapshotStore:
             return self._latest
 
     def open_latest(self) -> tuple[SnapshotInfo, File] | None:
-        """The newest snapshot and its file, before a newer one that is just being finished can take its place."""
+        """The newest snapshot and its file, decrypted, before a newer one that is just being finished can take its
+        place.
+        """
         self.latest()
         with self._lock:
-            return None if self._latest is None else (self._latest, self._disk.open(self._latest.path))
+            if self._latest is None:
+                return None
+            return self._latest, open_clear(self._disk, self._latest.path, self._vault)[0]
+
+    def open_stored(self) -> tuple[SnapshotInfo, File] | None:
+        """The same, as it is stored, and with the size that it has there."""
+        self.latest()
+        with self._lock:
+            if self._latest is None:
+                return None
+            file = self._disk.open(self._latest.path)
+            return self._latest._replace(size=file.size()), file
+
+    @property
+    def current(self) -> bool:
+        """Whether the newest snapshot is encrypted, or not, as a new one would be; also if there is none."""
+        newest = self.latest()
+        return newest is None or newest.key_id == self._vault.active
 
     def writer(self, index: int, term: int, configuration: Configuration) -> "SnapshotWriter":
         """Begin a snapshot of this node's own state. Raises StorageFull."""
-        file, path = self._temporary(index, term, "own")
-        return SnapshotWriter(self, file, path, index, term, configuration)
+        file, path, key_id = self._temporary(index, term, "own")
+        return SnapshotWriter(self, file, path, SnapshotInfo(index, term, 0, "", configuration, key_id))
 
     def incoming(self, index: int, term: int, size: int) -> "IncomingSnapshot":
         """Begin to receive a snapshot of `size` bytes. Raises StorageFull if there is no room for all of it."""
-        file, path = self._temporary(index, term, "received")
+        file, path, _ = self._temporary(index, term, "received")
         incoming = IncomingSnapshot(self, file, path, index, term, size)
         incoming.allocate()
         return incoming
 
     def frames(self, info: SnapshotInfo) -> Iterator[bytes]:
         """The frames as they were added, each checked and of bounded size. Raises CorruptData."""
-        return read_snapshot(self._disk, info.path)
+        return read_snapshot(self._disk, info.path, self._vault)
 
     def _open(self) -> SnapshotInfo | None:
         if not self._disk.exists(self._directory):
@@ -143,15 +178,18 @@ class SnapshotStore:
 
     def check(self, path: str) -> SnapshotInfo:
         """Read the snapshot at `path` from end to end. Raises CorruptData."""
-        return check_snapshot(self._disk, path)
+        return check_snapshot(self._disk, path, self._vault)
 
     def put(self, temporary: str, info: SnapshotInfo) -> SnapshotInfo:
-        """Give a durable, checked file its name. If a newer one is there by now, that one is returned instead."""
+        """Give a durable, checked file its name. If a newer one is there by now, that one is returned instead; one of
+        the same entry by another key is replaced.
+        """
         self.latest()
         with self._lock:
-            if self._latest is not None and self._latest[:2] >= info[:2]:
+            last = self._latest
+            if last is not None and (last[:2] > info[:2] or (last[:2] == info[:2] and last.key_id == info.key_id)):
                 self._disk.remove(temporary)
-                return self._latest
+                return last
             self._disk.rename(temporary, info.path)
             self._disk.sync_dir(self._directory)
             self._latest = info
@@ -175,14 +213,15 @@ class SnapshotStore:
             if name < newest:
                 self._disk.remove(os.path.join(self._directory, name))
 
-    def _temporary(self, index: int, term: int, origin: str) -> tuple[File, str]:
+    def _temporary(self, index: int, term: int, origin: str) -> tuple[File, str, int]:
         self.latest()
         path = f"{self.final(index, term)}.{origin}{_TMP}"
         self.discard(path)
         try:
-            return self._disk.open(path, create=True), path
+            file, key_id = create_sealed(self._disk, path, self._vault)
         except OSError as error:
             raise _full(error) from error
+        return file, path, key_id
 
 
 class _Unfinished:
@@ -217,14 +256,13 @@ class _Unfinished:
 class SnapshotWriter(_Unfinished):
     """Writes one snapshot of this node's own, frame by frame."""
 
-    def __init__(
-        self, store: SnapshotStore, file: File, path: str, index: int, term: int, configuration: Configuration
-    ) -> None:
+    def __init__(self, store: SnapshotStore, file: File, path: str, info: SnapshotInfo) -> None:
         """For `SnapshotStore.writer` only."""
         super().__init__(store, file, path)
-        self._info = SnapshotInfo(index, term, 0, store.final(index, term), configuration)
+        index, term = info.index, info.term
+        self._info = info._replace(path=store.final(index, term))
         self._frames = self._crc = 0
-        wire = msgpack.packb(configuration.as_wire())
+        wire = msgpack.packb(info.configuration.as_wire())
         length = _PREAMBLE.size + _HEADER.size + len(wire)
         rest = _CRC.pack(length) + _HEADER.pack(FORMAT_VERSION, 0, 0, index, term) + wire
         self._write(MAGIC + _CRC.pack(_value(rest)) + rest)
@@ -285,12 +323,13 @@ class IncomingSnapshot(_Unfinished):
 
     def commit(self) -> SnapshotInfo:
         """Check every byte, make it durable, put it in place. Raises CorruptData, and leaves nothing then."""
-        self._open_file()
+        file = self._open_file()
         try:
             if self._offset != self._size:
                 raise CorruptData(
                     self._path, self._offset, "the snapshot was not received to its end", "Send it again."
                 )
+            file.sync()  # what is encrypted ends only with that
             info = self._store.check(self._path)
             if (info.index, info.term) != (self._index, self._term):
                 problem = f"it holds entry {info.index} of term {info.term}, not what was announced"
@@ -305,9 +344,9 @@ def _full(error: OSError) -> Exception:
     return StorageFull(f"there is no room for a snapshot: {error}") if error.errno in NO_ROOM else error
 
 
-def _info(file: File, path: str) -> SnapshotInfo:
+def _info(file: File, path: str, key_id: int) -> SnapshotInfo:
     index, term, configuration, _ = _read_header(file, path)
-    return SnapshotInfo(index, term, file.size(), path, configuration)
+    return SnapshotInfo(index, term, file.size(), path, configuration, key_id)
 
 
 def _read_header(file: File, path: str) -> tuple[int, int, Configuration, bytes]:
@@ -342,7 +381,8 @@ def _read(file: File, path: str, *, unpack: bool) -> Iterator[bytes]:
         crc, stored, plain = _FRAME.unpack(fixed)
         if not stored:
             break
-        if offset + len(fixed) + stored > size or plain > limits.DECOMPRESSED_BYTES_MAX:
+        too_large = stored > _STORED_BYTES_MAX or plain > limits.DECOMPRESSED_BYTES_MAX
+        if offset + len(fixed) + stored > size or too_large:
             raise CorruptData(path, offset, "a frame reaches beyond the end, or is too large", ADVICE)
         body = file.pread(stored, offset + len(fixed))
         if _extend(_value(fixed[4:]), body) != crc:

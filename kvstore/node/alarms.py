@@ -14,6 +14,7 @@ log = structlog.get_logger()
 DIVERGENCE: Final = "divergence"
 CLOCK_DRIFT: Final = "clock_drift"
 BACKUP_FAILED: Final = "backup_failed"
+ENCRYPTION_KEYS: Final = "encryption_keys"
 
 
 class Alarm(NamedTuple):
@@ -56,7 +57,7 @@ class Alarms:
 
     def counts(self) -> dict[str, float]:
         """How many there are of each code, for metrics; every code is there."""
-        counts: dict[str, float] = {DIVERGENCE: 0, CLOCK_DRIFT: 0, BACKUP_FAILED: 0}
+        counts: dict[str, float] = {DIVERGENCE: 0, CLOCK_DRIFT: 0, BACKUP_FAILED: 0, ENCRYPTION_KEYS: 0}
         for alarm in self._raised.values():
             counts[alarm.code] = counts.get(alarm.code, 0) + 1
         return counts

@@ -2,7 +2,8 @@
 
 A backup is the node's newest snapshot, which is taken first if it does not cover what has been applied. So it is read
 from the disk at the pace of whoever asked for it, and nothing waits for a slow reader. Writes at level ONE that no
-leader has yet are not in it.
+leader has yet are not in it. It is encrypted, if snapshots are, by the key that is active on this node: whoever reads
+it back needs that key.
 """
 
 from collections.abc import Awaitable, Callable

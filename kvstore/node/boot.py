@@ -22,6 +22,7 @@ from kvstore.consensus.journal import Journal
 from kvstore.consensus.snapshots import SnapshotInfo, SnapshotStore
 from kvstore.errors import CorruptData
 from kvstore.state.machine import Machine
+from kvstore.vault.envelope import NO_KEYS, Vault
 
 IDENTITY_FILE = "identity.json"
 IDENTITY_BYTES_MAX = 4_096
@@ -63,6 +64,7 @@ class Opened(NamedTuple):
     snapshots: SnapshotStore
     machine: Machine
     intents: Journal
+    vault: Vault = NO_KEYS
 
 
 def cluster_id_of(bootstrap: Bootstrap, rng: random.Random) -> str:
@@ -86,13 +88,16 @@ def open_directory(
     rng: random.Random,
     *,
     segment_bytes: int = limits.SEGMENT_BYTES,
+    vault: Vault = NO_KEYS,
 ) -> Opened:
-    """Recover, or start afresh in an empty directory. Raises CorruptData with file, offset and advice."""
+    """Recover, or start afresh in an empty directory. What is written is encrypted as `vault` says. Raises CorruptData
+    with file, offset and advice, and WrongKey.
+    """
     disk.mkdir(directory)
     # Else a loss of power could take the whole directory, and with it a vote that was given.
     disk.sync_dir(os.path.dirname(os.path.normpath(directory)) or ".")
     identity, initial, begun = _identify(disk, directory, bootstrap, rng)
-    snapshots = SnapshotStore(disk, os.path.join(directory, "snapshots"))
+    snapshots = SnapshotStore(disk, os.path.join(directory, "snapshots"), vault)
     if begun and not _has_files(disk, os.path.join(directory, "journal")):
         raise CorruptData(
             os.path.join(directory, "journal"),
@@ -100,7 +105,9 @@ def open_directory(
             "the journal is gone, and with it the votes that this node gave",
             "Restore it from a backup, or replace this member by a new one.",
         )
-    journal = Journal.open(disk, os.path.join(directory, "journal"), segment_bytes=segment_bytes, entropy=rng.randbytes)
+    journal = Journal.open(
+        disk, os.path.join(directory, "journal"), segment_bytes=segment_bytes, entropy=rng.randbytes, vault=vault
+    )
     if begun and not _has_files(disk, os.path.join(directory, "intents")):
         raise CorruptData(
             os.path.join(directory, "intents"),
@@ -119,10 +126,11 @@ def open_directory(
         os.path.join(directory, "intents"),
         segment_bytes=min(segment_bytes, limits.INTENT_SEGMENT_BYTES),
         entropy=rng.randbytes,
+        vault=vault,
     )
     if not begun:
         write_identity(disk, directory, identity, initial, begun=True)
-    return Opened(identity, initial, journal, snapshots, machine, intents)
+    return Opened(identity, initial, journal, snapshots, machine, intents, vault)
 
 
 def has_identity(disk: Disk, directory: str) -> bool:

@@ -59,14 +59,15 @@ class Compaction:
             self._begin(machine)
 
     async def fresh(self, machine: Callable[[], Machine], at: float) -> tuple[SnapshotInfo, File]:
-        """A snapshot of everything that is applied by now, and its file, to be closed. One is taken unless the newest
-        will do. Raises StorageFull, OSError, and Expired at loop time `at`; then what was begun goes on.
+        """A snapshot of everything that is applied by now, and its file as it is stored, to be closed; by the active
+        key, if there is one. One is taken unless the newest will do. Raises StorageFull, OSError, and Expired at loop
+        time `at`; then what was begun goes on.
         """
         wanted = machine().applied_index
         while True:
-            newest = self._snapshots.open_latest()
+            newest = self._snapshots.open_stored()
             if newest is not None:
-                if newest[0].index >= wanted:
+                if newest[0].index >= wanted and self._snapshots.current:
                     return newest
                 newest[1].close()
             if self._task is None:

@@ -34,6 +34,7 @@ import structlog
 
 from kvstore import limits
 from kvstore.consensus.journal import Journal, JournalFailed
+from kvstore.consensus.segments import Segment, last_by_other_key
 from kvstore.errors import CorruptData, IdempotencyConflict, Overloaded, StorageFull
 from kvstore.model import command_shapes
 from kvstore.model.commands import OP_PUT, Op, op_bytes, request_digest
@@ -303,6 +304,23 @@ class IntentLog:
         except StorageFull:
             self._journal.truncate(position)
             raise
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The files of the log, oldest first."""
+        return self._journal.segments
+
+    def renew(self, key_id: int) -> None:
+        """Go on in a file by this key, the active one, and drop others that hold nothing that is needed any more.
+        Raises StorageFull and JournalFailed.
+        """
+        self._journal.renew()
+        behind = last_by_other_key(self._journal.segments, key_id)
+        if behind and not self._unsynced and (self._durable_position >= behind or not self.unsettled):
+            self._durable_position = max(self._durable_position, behind)
+            self._journal.set_commit(self._durable_position)
+            self._note()  # of the clock, which may stand nowhere else
+            self._journal.compact(behind, 0)
 
     def retire(self, retired: bool) -> None:
         """Durably: take no more writes, or take them again. Raises StorageFull and JournalFailed."""

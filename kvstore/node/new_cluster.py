@@ -40,6 +40,7 @@ from kvstore.node.intents import DIRECTORY as INTENTS
 from kvstore.node.intents import unapplied
 from kvstore.state.machine import Machine, MachineLoader
 from kvstore.state.snapshot import CorruptSnapshot
+from kvstore.vault.envelope import NO_KEYS, Vault
 
 _ADVICE: Final = "This backup cannot be used. Take an older one, or save it again."
 _UNFINISHED: Final = ".unfinished"
@@ -78,35 +79,45 @@ class Remains(NamedTuple):
     voters: tuple[str, ...]
 
 
-def look_at(disk: Disk, path: str) -> Backup:
-    """What the backup says of itself; every checksum is checked. Raises CorruptData."""
+def look_at(disk: Disk, path: str, vault: Vault = NO_KEYS) -> Backup:
+    """What the backup says of itself; every checksum is checked. Raises CorruptData and WrongKey."""
     with _sound(path):
-        info = check_snapshot(disk, path)
+        info = check_snapshot(disk, path, vault)
         loader = Machine.loader()
-        for frame in read_snapshot(disk, path):
+        for frame in read_snapshot(disk, path, vault):
             loader.add(frame)
             return _described(info, loader)
         raise CorruptSnapshot("there is nothing in it")
 
 
-def verify(disk: Disk, path: str) -> tuple[Backup, Machine]:
-    """The same, and the state that the backup gives: all of it was read, counted and hashed. Raises CorruptData."""
+def verify(disk: Disk, path: str, vault: Vault = NO_KEYS) -> tuple[Backup, Machine]:
+    """The same, and the state that the backup gives: all of it was read, counted and hashed. Raises CorruptData and
+    WrongKey.
+    """
     with _sound(path):
-        info = snapshot_head(disk, path)
+        info = snapshot_head(disk, path, vault)
         loader = Machine.loader()
-        for frame in read_snapshot(disk, path):
+        for frame in read_snapshot(disk, path, vault):
             loader.add(frame)
         machine = loader.finish()
         return _described(info, loader), machine
 
 
 def restore(
-    disk: Disk, path: str, directory: str, bootstrap: Bootstrap, rng: random.Random, *, without_auth: bool = False
+    disk: Disk,
+    path: str,
+    directory: str,
+    bootstrap: Bootstrap,
+    rng: random.Random,
+    vault: Vault = NO_KEYS,
+    *,
+    without_auth: bool = False,
 ) -> Identity:
-    """Make `directory` that of a member of a new cluster with the state of the backup at `path`; `without_auth`: auth
-    is not enabled in it. Raises CorruptData, and NotEmpty if there is something in the directory.
+    """Make `directory` that of a member of a new cluster with the state of the backup at `path`. `vault` has the key of
+    the backup, if it has one, and that for the directory. `without_auth`: auth is not enabled in it. Raises
+    CorruptData, WrongKey, and NotEmpty if there is something in the directory.
     """
-    backup, machine = verify(disk, path)
+    backup, machine = verify(disk, path, vault)
     machine.begin_anew(opened=without_auth)
     cluster_id = cluster_id_of(bootstrap, rng)
     if len(bootstrap.members) > 1:
@@ -114,13 +125,13 @@ def restore(
         text = f"{cluster_id}\n{backup.snapshot.index} {backup.snapshot.term} {backup.revision} {backup.digest:x}"
         cluster_id = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
     identity = Identity(cluster_id, bootstrap.name, f"{rng.getrandbits(64):016x}", 0)
-    _write(disk, directory, machine, identity, first_configuration(bootstrap), intents=None)
+    _write(disk, directory, machine, identity, first_configuration(bootstrap), intents=None, vault=vault)
     return identity
 
 
-def examine(disk: Disk, directory: str, bootstrap: Bootstrap, rng: random.Random) -> Remains:
-    """What there is to recover. Raises CorruptData."""
-    opened = _open(disk, directory, bootstrap, rng)
+def examine(disk: Disk, directory: str, bootstrap: Bootstrap, rng: random.Random, vault: Vault = NO_KEYS) -> Remains:
+    """What there is to recover. Raises CorruptData and WrongKey."""
+    opened = _open(disk, directory, bootstrap, rng, vault)
     _, index, term = opened.journal.entries[-1]
     committed = opened.journal.commit_index
     _apply_all(opened)
@@ -134,13 +145,20 @@ def examine(disk: Disk, directory: str, bootstrap: Bootstrap, rng: random.Random
 
 
 def recover(
-    disk: Disk, directory: str, into: str, bootstrap: Bootstrap, rng: random.Random, *, without_auth: bool = False
+    disk: Disk,
+    directory: str,
+    into: str,
+    bootstrap: Bootstrap,
+    rng: random.Random,
+    vault: Vault = NO_KEYS,
+    *,
+    without_auth: bool = False,
 ) -> Identity:
     """Make `into` the directory of the only member of a new cluster, with everything that the member of the old
-    `directory` has; `without_auth`: auth is not enabled in it. Raises CorruptData, and NotEmpty if there is something
-    in `into`.
+    `directory` has. `vault`: for both. `without_auth`: auth is not enabled in it. Raises CorruptData, WrongKey, and
+    NotEmpty if there is something in `into`.
     """
-    opened = _open(disk, directory, bootstrap, rng)
+    opened = _open(disk, directory, bootstrap, rng, vault)
     try:
         _apply_all(opened)
         opened.machine.begin_anew(opened=without_auth)
@@ -148,7 +166,7 @@ def recover(
             cluster_id=f"{rng.getrandbits(64):016x}", identity=f"{rng.getrandbits(64):016x}"
         )
         intents = os.path.join(directory, INTENTS)
-        _write(disk, into, opened.machine, identity, first_configuration(bootstrap), intents=intents)
+        _write(disk, into, opened.machine, identity, first_configuration(bootstrap), intents=intents, vault=vault)
     finally:
         _close(opened)
     return identity
@@ -178,10 +196,10 @@ def _described(info: SnapshotInfo, loader: MachineLoader) -> Backup:
     )
 
 
-def _open(disk: Disk, directory: str, bootstrap: Bootstrap, rng: random.Random) -> Opened:
+def _open(disk: Disk, directory: str, bootstrap: Bootstrap, rng: random.Random, vault: Vault) -> Opened:
     if not has_identity(disk, directory):
         raise CorruptData(directory, 0, "this is not the data directory of a node", "Name another one.")
-    return open_directory(disk, directory, bootstrap, rng)
+    return open_directory(disk, directory, bootstrap, rng, vault=vault)
 
 
 def _close(opened: Opened) -> None:
@@ -207,6 +225,7 @@ def _write(
     members: Configuration,
     *,
     intents: str | None,
+    vault: Vault,
 ) -> None:
     """The directory appears under its name when all of it is durable. `intents`: a log of level ONE writes to take
     along.
@@ -221,7 +240,7 @@ def _write(
         _copy_files(disk, intents, os.path.join(unfinished, INTENTS))
     index, term = machine.applied_index, machine.applied_term
     configuration = Configuration(index, members.members)
-    snapshots = SnapshotStore(disk, os.path.join(unfinished, "snapshots"))
+    snapshots = SnapshotStore(disk, os.path.join(unfinished, "snapshots"), vault)
     writer = snapshots.writer(index, term, configuration)
     for frame in machine.snapshot():
         writer.add(frame)

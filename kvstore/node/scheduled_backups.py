@@ -22,6 +22,7 @@ from kvstore.model.levels import Level
 from kvstore.node.alarms import BACKUP_FAILED, Alarm, Alarms
 from kvstore.node.backups import Backup, Backups
 from kvstore.node.compaction import Offload
+from kvstore.vault.envelope import NO_KEYS, Vault
 
 log = structlog.get_logger()
 
@@ -55,7 +56,9 @@ class ScheduledBackups:
         alarms: Alarms,
         offload: Offload,
         wall_ms: Callable[[], int],
+        vault: Vault = NO_KEYS,
     ) -> None:
+        self._vault = vault
         self._loop = loop
         self._disk = disk
         self._schedule = schedule
@@ -141,7 +144,7 @@ class ScheduledBackups:
                 await self._offload(partial(file.pwrite, data, offset))
                 offset += len(data)
             await self._offload(file.sync)
-            await self._offload(partial(check_snapshot, self._disk, unfinished))
+            await self._offload(partial(check_snapshot, self._disk, unfinished, self._vault))
             await self._offload(partial(self._disk.rename, unfinished, path))
             await self._offload(partial(self._disk.sync_dir, self._schedule.directory))
         except BaseException:

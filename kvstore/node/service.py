@@ -45,6 +45,7 @@ from kvstore.node.overview import Overview
 from kvstore.node.proposals import Proposals
 from kvstore.node.reads import AppliedWaits, QuorumReads
 from kvstore.node.receipts import Receipts
+from kvstore.node.renewal import Renewal
 from kvstore.node.requests import Requests
 from kvstore.node.retirement import Retirement
 from kvstore.node.site import Site
@@ -153,6 +154,16 @@ class Node(Requests):
             configuration_at=self.engine.configuration_at,
             done=self._compacted,
         )
+        self.renewal = Renewal(
+            loop=loop,
+            vault=opened.vault,
+            journal=opened.journal,
+            intents=self._intents,
+            snapshots=opened.snapshots,
+            compaction=self.compaction,
+            machine=lambda: self._machine,
+            on_failure=self.failed,
+        )
         self.backups = Backups(site, self.compaction, offload, lambda: self._machine, self._catch_up)
         self._journal = opened.journal
         # A voter counts for level ALL, so what was acknowledged there is applied before it answers a read at level ONE:
@@ -172,6 +183,7 @@ class Node(Requests):
         self.membership.start()
         self.clock_watch.start()
         self.forwarder.wake()
+        self.renewal.start()
 
     @property
     def waits_to_join(self) -> bool:
@@ -205,6 +217,7 @@ class Node(Requests):
         self.forwarder.close()
         self._drains.close()
         self.engine.stop()
+        self.renewal.close()
         await self.compaction.close()
         self._calls.close()
         self.deadlines.close()

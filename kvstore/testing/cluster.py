@@ -32,6 +32,7 @@ from kvstore.testing.sim_disk import KEPT, Fate, PowerLoss, SimDisk
 from kvstore.testing.sim_loop import DEAD, PAUSED, SimClock, SimLoop, VirtualTime
 from kvstore.testing.sim_network import SimNetwork
 from kvstore.testing.watch import Watch
+from kvstore.vault.envelope import NO_KEYS, Vault
 
 _T = TypeVar("_T")
 
@@ -82,6 +83,7 @@ class SimCluster:
         self.lost_disks: list[Watch] = []
         self.wiped: set[str] = set()
         self._disk_bytes = disk_bytes
+        self.vaults: dict[str, Vault] = {}  # of nodes that encrypt what they keep
         self.crashes_total = 0
         self.error: BaseException | None = None
         self.expected_failures: set[str] = set()  # nodes whose disk fails: they may stop by themselves
@@ -169,7 +171,12 @@ class SimCluster:
         if joins is None:
             members = {each: f"{each}:{PORT}" for each in self.first_names}
         opened = open_directory(
-            self.disks[name], DATA_DIR, Bootstrap(name, members, "", joins), rng, segment_bytes=self._segment_bytes
+            self.disks[name],
+            DATA_DIR,
+            Bootstrap(name, members, "", joins),
+            rng,
+            segment_bytes=self._segment_bytes,
+            vault=self.vaults.get(name, NO_KEYS),
         )
         self._check_recovered(name, opened)
         connections = Connections(

@@ -11,6 +11,7 @@ from kvstore.consensus.configuration import Configuration
 from kvstore.consensus.disk import Disk
 from kvstore.consensus.journal import Journal
 from kvstore.consensus.journal_format import NOOP
+from kvstore.vault.envelope import NO_KEYS, Vault
 from tests.support.crash_disk import CrashDisk
 
 DIRECTORY = "data/journal"
@@ -49,14 +50,15 @@ class Log(NamedTuple):
 class Promise:
     """The calls of Journal, passed on, with a note of what may be found after a crash from now on."""
 
-    def __init__(self, disk: Disk, segment_bytes: int) -> None:
+    def __init__(self, disk: Disk, segment_bytes: int, vault: Vault = NO_KEYS) -> None:
         self.segment_bytes = segment_bytes
+        self.vault = vault
         self.covered = 1  # the newest snapshot that the journal was told of: the log may begin there or before
         self.logs = [Log(((NOOP, 1, 0),))]
         self.votes: list[tuple[int, str | None]] = [(0, None)]
         self.configurations = [Configuration(0, ())]
         self.commits = [1]
-        self.journal = Journal.open(disk, DIRECTORY, segment_bytes=segment_bytes)
+        self.journal = Journal.open(disk, DIRECTORY, segment_bytes=segment_bytes, vault=vault)
 
     @property
     def log(self) -> Log:
@@ -101,9 +103,12 @@ class Promise:
         self.journal.reset(index, term, configuration)
         self._now_durable(commits=True)
 
+    def renew(self) -> None:
+        self.journal.renew()
+
     def reopen(self, disk: Disk) -> None:
         """Open what a crash left, hold it against the promise, and go on from there."""
-        self.journal = journal = Journal.open(disk, DIRECTORY, segment_bytes=self.segment_bytes)
+        self.journal = journal = Journal.open(disk, DIRECTORY, segment_bytes=self.segment_bytes, vault=self.vault)
         shown = [log for log in self.logs if log.shows(journal.entries)]
         assert shown, f"{_brief(journal.entries)} is none of {[_brief(log.entries) for log in self.logs]}"
         assert journal.entries[0][1] <= max(self.covered, shown[-1].entries[0][1]), "the log begins behind its snapshot"

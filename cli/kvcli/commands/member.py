@@ -9,6 +9,7 @@ import click
 from kvcli import output
 from kvcli.commands.status import show_cluster
 from kvcli.exit_codes import Exit
+from kvcli.keys import KEY_SETTINGS, vault_of
 from kvcli.options import global_options, run_with_client
 from kvcli.setting_flags import setting_flags
 from kvcli.sizes import even_size
@@ -98,7 +99,7 @@ def transfer(name: str | None) -> None:
 
 @member.command("recover", short_help="Begin a new cluster with what one member has left.")
 @click.argument("old", metavar="OLD_DIR", type=click.Path(exists=True, file_okay=False))
-@setting_flags(("name", "data_dir", "listen_peer", "insecure_bind"))
+@setting_flags(("name", "data_dir", "listen_peer", "insecure_bind", *KEY_SETTINGS))
 @click.option(
     "--without-auth",
     is_flag=True,
@@ -123,12 +124,13 @@ def recover(old: str, yes: bool, without_auth: bool, config_path: str | None, **
     config = load(flags, os.environ, config_path)
     alone = bootstrap_of(config)._replace(members={config.name: str(config.listen_peer)})
     rng = random.SystemRandom()
+    vault = vault_of(flags, config_path)
     with hold(old):
-        _warn(old, new_cluster.examine(OsDisk(), old, alone, rng))
+        _warn(old, new_cluster.examine(OsDisk(), old, alone, rng, vault))
         if not yes and not click.confirm("kv: begin a new cluster with this?", err=True):
             output.message("nothing was changed")
             return Exit.REFUSED
-        identity = new_cluster.recover(OsDisk(), old, config.data_dir, alone, rng, without_auth=without_auth)
+        identity = new_cluster.recover(OsDisk(), old, config.data_dir, alone, rng, vault, without_auth=without_auth)
     output.message(
         f"{config.data_dir} is that of {identity.name}, the only member of the new cluster {identity.cluster_id}"
     )
