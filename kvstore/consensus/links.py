@@ -107,7 +107,6 @@ class Hub:
     known: set[str] = field(default_factory=set)
     ready: dict[str, "Outgoing"] = field(default_factory=dict)
     incoming: dict[str, "Incoming"] = field(default_factory=dict)
-    newest: dict[str, tuple[str, int]] = field(default_factory=dict)  # identity and incarnation that was let in last
     links: dict["Link", None] = field(default_factory=dict)  # all that have a socket, oldest first
     closing: bool = False
     drained: asyncio.Event = field(default_factory=asyncio.Event)  # closing, and no link is left
@@ -133,17 +132,17 @@ class Hub:
         return None if self.tls is None else self.tls.objection(link.transport, name, dialed=dialed)
 
     def take_over(self, link: "Incoming", peer: Peer) -> str | None:
-        """Make `link` the incoming one of `peer`, ending a former one first. The reason if it may not be, or None."""
-        newest = self.newest.get(peer.name)
-        if newest is not None and newest[0] == peer.identity and peer.incarnation < newest[1]:
-            return f"{peer.name} has been started anew since this was said: a replay, or a copy of its directory"
+        """Make `link` the incoming one of `peer`, ending a former one first. The reason if it may not be, or None.
+
+        An earlier start than was heard of before is let in: that is what a directory put back from a copy says, and
+        what it holds is no danger to others. Somebody who repeats what he has recorded is TLS's business.
+        """
         former = self.incoming.get(peer.name)
         if former is not None and not former.over:
             if former.peer is not None and former.peer.identity != peer.identity:
                 return f"{peer.name} is connected with another identity"
             former.cut()
         self.incoming[peer.name] = link
-        self.newest[peer.name] = (peer.identity, peer.incarnation)
         return None
 
     def refuse(self, hello: wire.Hello, reason: str) -> None:
