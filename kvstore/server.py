@@ -209,12 +209,12 @@ class Server:
             self._closers.append(founding.cancel)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, EXIT_OK)
-        sys.setswitchinterval(SWITCH_S)
-        gc.set_threshold(GC_NEW_OBJECTS, *gc.get_threshold()[1:])
         if reread:
             loop.add_signal_handler(signal.SIGHUP, lambda: [look() for look in reread])
         if tls is not None and config.open_to_all:
             log.warning("clients_need_no_certificate", advice=OPEN_ADVICE)
+        sys.setswitchinterval(SWITCH_S)
+        gc.set_threshold(GC_NEW_OBJECTS, *gc.get_threshold()[1:])
         gc.freeze()  # what has been loaded by now stays; the collector need not walk over it
         log.info(
             "serving",

@@ -15,6 +15,7 @@ from typing import Final
 import structlog
 
 from kvstore import limits
+from kvstore.looking import Looking
 from kvstore.security.certificates import BadCertificates, Contexts, ServerFiles, expires_soon, load
 from kvstore.security.refusals import TlsCounts
 
@@ -22,7 +23,7 @@ _log = structlog.get_logger("kvstore.security")
 _OTHERS_READ: Final = 0o004
 
 
-class Keeper:
+class Keeper(Looking):
     """Of one node. `check_s`: how often the files are looked at."""
 
     def __init__(
@@ -34,15 +35,13 @@ class Keeper:
         settle_s: float = limits.TLS_FILES_SETTLE_S,
     ) -> None:
         """Reads the files. Raises BadCertificates."""
+        super().__init__(check_s)
         self.counts = TlsCounts()
         self._files = files
         self._node = node
-        self._check_s = check_s
         self._settle_s = settle_s
         self._now = load(files, node)
         self._refused: bytes | str | None = None  # the content, or the problem, that was complained about last
-        self._asked = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
         self._say_what_is_odd()
 
     @property
@@ -62,30 +61,12 @@ class Keeper:
         """For dialing peers, now."""
         return self._now.dialing
 
-    def start(self) -> None:
-        """Begin to look."""
-        self._task = asyncio.get_running_loop().create_task(self._look())
-
     def look_now(self) -> None:
         """Do not wait for the next time."""
         _log.info("certificates_looked_at", node=self._node)
-        self._asked.set()
-
-    async def close(self) -> None:
-        """Look no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _look(self) -> None:
-        while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._asked.wait(), self._check_s)
-            self._asked.clear()
-            await self.look()
+        super().look_now()
 
     async def look(self) -> None:
-        """Take what has changed, if it is good. Raises nothing."""
         problem = await self._take()
         if problem is None:
             return

@@ -6,11 +6,11 @@ nothing but a counter and the log: those that were good stay.
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 
 import structlog
 
 from kvstore import limits
+from kvstore.looking import Looking
 from kvstore.vault.envelope import Vault
 from kvstore.vault.keys import BadKeys, KeyRing, KeySource
 
@@ -23,7 +23,7 @@ def open_vault(source: KeySource) -> tuple[Vault, bytes]:
     return Vault(source.parse(content)), _digest(content)
 
 
-class KeyKeeper:
+class KeyKeeper(Looking):
     """Of one node. `in_use`: how many files there are by each key; `rotated` is called when another key is active;
     `told` gets what is wrong with the keys as they are given now, None if nothing is.
     """
@@ -39,42 +39,22 @@ class KeyKeeper:
         *,
         check_s: float = limits.ENCRYPTION_KEYS_CHECK_S,
     ) -> None:
+        super().__init__(check_s if source.file else None)
         self.reloads = {"ok": 0, "failed": 0}
         self._source = source
         self._vault = vault
         self._in_use = in_use
         self._rotated = rotated
         self._told = told
-        self._check_s = check_s if source.file else None
         self._now = digest
         self._refused = b""
-        self._asked = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin to look."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
 
     def look_now(self) -> None:
         """Do not wait for the next time."""
         _log.info("encryption_keys_looked_at")
-        self._asked.set()
-
-    async def close(self) -> None:
-        """Look no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _run(self) -> None:
-        while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._asked.wait(), self._check_s)
-            self._asked.clear()
-            await self.look()
+        super().look_now()
 
     async def look(self) -> None:
-        """Take what has changed, if it is good. Raises nothing."""
         digest = b"unreadable"
         try:
             content = await asyncio.to_thread(self._source.read)

@@ -30,14 +30,14 @@ def enable(new_password_file: str | None, keep_password: bool) -> None:
     runs a version that knows no users.
     """
     password = None if keep_password else new_password("root", new_password_file)
-    _told(run_with_client(lambda client: client.enable_auth(password)), "auth is enabled")
+    tell_changed(run_with_client(lambda client: client.enable_auth(password)), "auth is enabled")
 
 
 @auth.command("disable", short_help="Ask nobody any more.")
 @global_options
 def disable() -> None:
     """Disable auth: everybody may do everything. Users and roles stay as they are."""
-    _told(run_with_client(lambda client: client.disable_auth()), "auth is disabled")
+    tell_changed(run_with_client(lambda client: client.disable_auth()), "auth is disabled")
 
 
 @auth.command("status", short_help="Show whether it is enabled.")
@@ -58,7 +58,7 @@ def status() -> None:
 @global_options
 def rotate(forget: bool) -> None:
     """Sign tokens with a new key from now on. What the key before it has signed stays good until the next rotation."""
-    _told(run_with_client(lambda client: client.rotate_keys(forget=forget)), "tokens are signed with a new key")
+    tell_changed(run_with_client(lambda client: client.rotate_keys(forget=forget)), "tokens are signed with a new key")
 
 
 @click.command(short_help="Get a token for a user and a password.")
@@ -78,7 +78,8 @@ def token() -> None:
         output.message(f"it is good for {lasts_s:g} s")
 
 
-def _told(auth_revision: int, what: str) -> None:
+def tell_changed(auth_revision: int, what: str) -> None:
+    """Say `what` was done, and at which auth revision."""
     if settings().output is Mode.JSON:
         output.write_json({"auth_revision": auth_revision})
     else:

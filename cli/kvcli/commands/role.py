@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from kvcli import output
-from kvcli.commands.auth import _told
+from kvcli.commands.auth import tell_changed
 from kvcli.options import global_options, key_bytes, run_with_client, settings
 from kvcli.output import Mode
 from kvstore.model.keys import prefix_end
@@ -23,7 +23,7 @@ def role() -> None:
 @global_options
 def add(name: str) -> None:
     """Add the role NAME, without permissions."""
-    _told(run_with_client(lambda client: client.add_role(name)), f"the role {name} was added")
+    tell_changed(run_with_client(lambda client: client.add_role(name)), f"the role {name} was added")
 
 
 @role.command("delete", short_help="Remove a role.")
@@ -31,7 +31,7 @@ def add(name: str) -> None:
 @global_options
 def delete(name: str) -> None:
     """Remove the role NAME, from all users, too."""
-    _told(run_with_client(lambda client: client.delete_role(name)), f"the role {name} was removed")
+    tell_changed(run_with_client(lambda client: client.delete_role(name)), f"the role {name} was removed")
 
 
 @role.command("list", short_help="List roles.")
@@ -80,7 +80,7 @@ def grant(name: str, verbs: list[str], **keys: str | None) -> None:
     """Give the role NAME the VERBS (comma list) on a key, a prefix, or a range."""
     given = _given(keys)
     revision = run_with_client(lambda client: client.grant_permission(name, verbs, **given))
-    _told(revision, f"{name} may {', '.join(verbs)}")
+    tell_changed(revision, f"{name} may {', '.join(verbs)}")
 
 
 @role.command("revoke", short_help="Take a permission from a role.")
@@ -90,7 +90,7 @@ def revoke(name: str, verbs: list[str], **keys: str | None) -> None:
     """Take the VERBS from the role NAME, on exactly the key, prefix or range on which it has them."""
     given = _given(keys)
     revision = run_with_client(lambda client: client.revoke_permission(name, verbs, **given))
-    _told(revision, f"{name} may not {', '.join(verbs)} there any more")
+    tell_changed(revision, f"{name} may not {', '.join(verbs)} there any more")
 
 
 def _given(keys: dict[str, str | None]) -> dict[str, Any]:

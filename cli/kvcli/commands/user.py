@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from kvcli import output
-from kvcli.commands.auth import _told
+from kvcli.commands.auth import tell_changed
 from kvcli.credentials import new_password
 from kvcli.options import global_options, run_with_client, settings
 from kvcli.output import Mode
@@ -30,7 +30,7 @@ def user() -> None:
 def add(name: str, no_password: bool, new_password_file: str | None) -> None:
     """Add the user NAME, who may do nothing yet."""
     password = None if no_password else new_password(name, new_password_file)
-    _told(run_with_client(lambda client: client.add_user(name, password)), f"the user {name} was added")
+    tell_changed(run_with_client(lambda client: client.add_user(name, password)), f"the user {name} was added")
 
 
 @user.command("delete", short_help="Remove a user.")
@@ -38,7 +38,7 @@ def add(name: str, no_password: bool, new_password_file: str | None) -> None:
 @global_options
 def delete(name: str) -> None:
     """Remove the user NAME. Its tokens are void, and its streams end."""
-    _told(run_with_client(lambda client: client.delete_user(name)), f"the user {name} was removed")
+    tell_changed(run_with_client(lambda client: client.delete_user(name)), f"the user {name} was removed")
 
 
 @user.command("list", short_help="List users.")
@@ -61,7 +61,7 @@ def list_() -> None:
 def passwd(name: str, no_password: bool, new_password_file: str | None) -> None:
     """Change the password of NAME: your own, or anybody's if you may admin. Its tokens are void."""
     password = None if no_password else new_password(name, new_password_file)
-    _told(run_with_client(lambda client: client.set_password(name, password)), f"{name} has another password")
+    tell_changed(run_with_client(lambda client: client.set_password(name, password)), f"{name} has another password")
 
 
 @user.command("grant", short_help="Give a user a role.")
@@ -70,7 +70,7 @@ def passwd(name: str, no_password: bool, new_password_file: str | None) -> None:
 @global_options
 def grant(name: str, role: str) -> None:
     """Give the user NAME a ROLE."""
-    _told(run_with_client(lambda client: client.grant_role(name, role)), f"{name} has the role {role}")
+    tell_changed(run_with_client(lambda client: client.grant_role(name, role)), f"{name} has the role {role}")
 
 
 @user.command("revoke", short_help="Take a role from a user.")
@@ -79,7 +79,9 @@ def grant(name: str, role: str) -> None:
 @global_options
 def revoke(name: str, role: str) -> None:
     """Take a ROLE from the user NAME."""
-    _told(run_with_client(lambda client: client.revoke_role(name, role)), f"{name} does not have the role {role}")
+    tell_changed(
+        run_with_client(lambda client: client.revoke_role(name, role)), f"{name} does not have the role {role}"
+    )
 
 
 def _row(told: dict[str, Any]) -> list[str]:
