@@ -65,6 +65,15 @@ def test_up_prints_one_json_line_when_every_node_is_ready(directory: Path) -> No
             assert answer.status == 200
 
 
+def test_env_prints_what_a_shell_needs(cluster: Path) -> None:
+    done = kv("cluster", "env", "--dir", str(cluster))
+    given = dict(line.removeprefix("export ").split("=", 1) for line in done.stdout.splitlines())
+    assert given == kv_json("cluster", "env", "--dir", str(cluster))
+    assert given["KV_CLUSTER_DIR"] == str(cluster)
+    with urllib.request.urlopen(f"{given['KV_ENDPOINTS'].split(',')[0]}/readyz", timeout=5) as answer:
+        assert answer.status == 200
+
+
 def test_status_adds_state_and_role(cluster: Path) -> None:
     nodes = kv_json("cluster", "status", "--dir", str(cluster))["nodes"]
     assert [list(node) for node in nodes] == [["name", "http", "peer", "pid", "data_dir", "state", "role"]] * 3

@@ -65,12 +65,26 @@ def up(nodes: int | None, proxy: bool, redis: bool, tls: bool, directory: Path, 
     from kvcluster.lifecycle import bring_up
 
     started = bring_up(directory, nodes, wait_s, output.message, proxy=proxy, redis=redis, tls=tls)
-    document = started.describe()
-    _print_cluster(document)
-    if "tls" in document:
-        given = {"KV_ENDPOINTS": ",".join(document["endpoints"])}
-        given |= {f"KV_{name.upper()}": path for name, path in document["tls"].items()}
-        output.message("to talk to it: export " + " ".join(f"{n}={shlex.quote(value)}" for n, value in given.items()))
+    _print_cluster(started.describe())
+    output.message(f"to talk to it: eval \"$(kv cluster env --dir {shlex.quote(str(directory))})\"")
+
+
+@cluster.command()
+@_dir_option
+@global_options
+def env(directory: Path) -> None:
+    """Print the variables by which a shell talks to the cluster: eval "$(kv cluster env)".
+
+    They are KV_CLUSTER_DIR and KV_ENDPOINTS; where the cluster speaks TLS, KV_CACERT, KV_CERT and KV_KEY, too.
+    """
+    document = _open(directory).describe()
+    given = {"KV_CLUSTER_DIR": document["dir"], "KV_ENDPOINTS": ",".join(document["endpoints"])}
+    given |= {f"KV_{name.upper()}": path for name, path in document.get("tls", {}).items()}
+    if settings().output is Mode.JSON:
+        output.write_json(given)
+        return
+    for name, value in given.items():
+        output.write_line(f"export {name}={shlex.quote(value)}")
 
 
 @cluster.command()
