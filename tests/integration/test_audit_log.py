@@ -22,6 +22,7 @@ from kvstore.redis import RedisServer
 from kvstore.telemetry.audit import AuditLog
 from kvstore.telemetry.metrics import Metrics
 from tests.integration.test_auth_door import KEY, RECORD, ROOT_PASSWORD, Guarded, body
+from tests.support.pages import blocks
 
 
 class Audited(Guarded):
@@ -60,6 +61,8 @@ async def test_an_entry_says_who_what_where_and_what_became_of_it(house: Audited
     assert (await house.of("r-write", "PUT", "/v1/kv/a/9", "X-Request-Id: mine", body=b"MARKER")).status == 200
     assert (await house.of("r-write", "PUT", "/v1/kv/b%2F9?level=one", body=b"MARKER")).status == 403
     (allowed, refused) = await house.entries()
+    (shown,) = (json.loads(block.text) for block in blocks("docs/security.md") if block.language == "json")
+    assert set(shown) == set(refused)
     assert allowed.pop("time").startswith("20")
     assert allowed == {
         "node": "n1",
