@@ -29,7 +29,7 @@ def text(rows: Sequence[Row], run: dict[str, Any], *, picture: str | None = None
         f"Rounds: {_rounds(rows)}, {run['seconds']} s for each load and system, one system at work at a time, the "
         "others idle but not stopped.\n"
         "Medians, with their range. Values of 100 bytes, 10,000 keys, load at the leader's node.",
-        f"    {run['command']}",
+        f"```sh norun: takes a quarter of an hour\n{run['command']}\n```",
         table.figures(rows),
         _notes(rows, run),
     ]

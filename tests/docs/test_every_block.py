@@ -7,6 +7,7 @@
 """
 
 import os
+import re
 import tomllib
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 
 from kvstore.config import load
 from kvstore.http.transactions import TxnBody
-from tests.support.pages import Block, blocks, names
+from tests.support.pages import Block, blocks, names, read
 
 LIST = Path(__file__).parents[1] / "golden" / "docs" / "not_run.txt"
 NOTHING_TO_RUN = {"text", "diagram"}
@@ -30,6 +31,7 @@ RUN_BY = {
     ("docs/python-client.md", "python"): "tests/e2e/test_python_client_page.py",
     ("docs/configuration.md", "toml"): "tests/docs/test_every_block.py",
     ("docs/http-api.md", "json"): "tests/docs/test_every_block.py",
+    ("docs/security.md", "sh"): "tests/docs/test_pages.py",
     ("docs/security.md", "json"): "tests/integration/test_audit_log.py",
 }
 
@@ -45,6 +47,12 @@ def test_a_block_is_run_or_says_why_not(block: Block) -> None:
     assert block.language, f"{where(block)}: a block without a language"
     if block.reason is None and block.language not in NOTHING_TO_RUN:
         assert (block.page, block.language) in RUN_BY, f"{where(block)}: nothing runs it; run it, or say norun: why"
+
+
+@pytest.mark.parametrize("page", names())
+def test_no_block_is_hidden_by_being_indented(page: str) -> None:
+    text = re.sub(r"^```.*?^```$", "", read(page), flags=re.MULTILINE | re.DOTALL)
+    assert re.findall(r"(?<=\n\n)    \S.*", text) == []
 
 
 @pytest.mark.parametrize("page", sorted({page for page, _ in RUN_BY}))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.pages import ROOT, blocks
+from tests.support.pages import ROOT, blocks, run_commands
 
 PAGES = ["docs/availability.md", "docs/harness.md"]
 
@@ -73,3 +73,10 @@ def test_python_on_a_page_gives_what_it_shows(page: str) -> None:
     problems: list[str] = []
     doctest.DocTestRunner(verbose=False).run(test, out=problems.append)
     assert problems == []
+
+
+def test_the_certificates_of_the_page_on_security_are_made(tmp_path: Path) -> None:
+    (shown,) = [block.text for block in blocks("docs/security.md") if block.language == "sh" and block.reason is None]
+    run_commands([shown], tmp_path)
+    made = {path.name for path in (tmp_path / "pki").iterdir()}
+    assert {"ca.pem", "node-n1.pem", "node-n1-key.pem", "client-backup-job.pem", "client-backup-job-key.pem"} <= made
