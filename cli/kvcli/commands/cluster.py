@@ -66,7 +66,7 @@ def up(nodes: int | None, proxy: bool, redis: bool, tls: bool, directory: Path, 
 
     started = bring_up(directory, nodes, wait_s, output.message, proxy=proxy, redis=redis, tls=tls)
     _print_cluster(started.describe())
-    output.message(f"to talk to it: eval \"$(kv cluster env --dir {shlex.quote(str(directory))})\"")
+    output.message(f'to talk to it: eval "$(kv cluster env --dir {shlex.quote(str(directory))})"')
 
 
 @cluster.command()
