@@ -201,6 +201,12 @@ NAME_CHARS_MAX: Final = 64
 
 ALARMS_MAX: Final = 64
 
+# Events of the protocol that are kept to be told, and slow requests that are written down in a second.
+TRACE_EVENTS_MAX: Final = 4_096
+SLOW_REQUESTS_LOGGED_PER_S_MAX: Final = 10
+SLOW_REQUEST_MS_MAX: Final = 600_000
+TRACEPARENT_CHARS_MAX: Final = 55
+
 # The odds of clusters that need not exist (availability.py: above 1,000 the choices do not fit into a double).
 ODDS_NODES_MAX: Final = 999
 # Those of clusters that are made for it, and of those of which every subset is failed on real processes.

@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 import uvloop
 
-from kvstore import limits
+from kvstore import limits, measured
 from kvstore.client import AsyncClient, Tls
 from kvstore.clock import SystemClock
 from kvstore.config import ConfigError, ServerConfig
@@ -34,6 +34,7 @@ from kvstore.node.boot import Bootstrap, Identity, bootstrap_of, has_identity, o
 from kvstore.node.compaction import Offload
 from kvstore.node.connections import Connections
 from kvstore.node.directory_lock import hold
+from kvstore.node.lookout import Lookout
 from kvstore.node.scheduled_backups import Schedule, ScheduledBackups
 from kvstore.node.service import Node
 from kvstore.open_files import raise_limit
@@ -46,6 +47,7 @@ from kvstore.security.peers import PeerTls
 from kvstore.telemetry.audit import AuditLog
 from kvstore.telemetry.logging import set_up as set_up_logging
 from kvstore.telemetry.metrics import Metrics
+from kvstore.telemetry.slow import OFF, SlowRequests
 from kvstore.vault.envelope import NO_KEYS, Vault
 from kvstore.vault.keeper import KeyKeeper, open_vault
 from kvstore.vault.keys import KeySource
@@ -118,6 +120,8 @@ class Server:
         vault, keys_digest = await asyncio.to_thread(open_vault, source) if source else (NO_KEYS, b"")
         opened = open_directory(OsDisk(), config.data_dir, await _bootstrap(config), rng, vault=vault)
         metrics = Metrics()
+        slow = SlowRequests(config.slow_request_ms / 1000 or OFF)
+        metrics.watch("kv_slow_requests_total", lambda: slow.total)
         worker = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
         self._closers.append(lambda: worker.shutdown(wait=False, cancel_futures=True))
         disk = DiskThread(loop)
@@ -141,7 +145,10 @@ class Server:
             loop=loop,
             offload=offload,
             beside=disk,
+            slow=slow,
             synced=metrics.journal_sync_seconds.observe,
+            intents_synced=metrics.intent_sync_seconds.observe,
+            committed=metrics.commit_seconds.observe,
             on_members=connections.follow,
             on_failure=lambda _error: self._stop(EXIT_INTERNAL),
         )
@@ -151,15 +158,15 @@ class Server:
         if config.audit_log:
             audit = AuditLog(config.audit_log, config.audit_kinds, config.name)
             self._closers.append(audit.close)
-            _watch_audit(metrics, audit)
+            measured.audit(metrics, audit)
         gate = _gate(config, node, audit)
         self._closers.append(gate.close)
         if tls is not None:
-            _watch_tls(metrics, tls)
+            measured.tls(metrics, tls)
             self._closers.append(tls.close)
             tls.start()
         http_at = (config.listen.host, config.listen.port)
-        door = HttpServer(node, metrics, listen=http_at, tls=tls, gate=gate, audit=audit)
+        door = HttpServer(node, metrics, listen=http_at, tls=tls, gate=gate, audit=audit, slow=slow)
         await door.start()
         redis: RedisServer | None = None
         if config.listen_redis is not None:
@@ -181,9 +188,14 @@ class Server:
             has_log=lambda: node.engine.has_log,
             tls=None if tls is None else PeerTls(tls),
         )
-        _watch(metrics, node, transport)
-        _watch_gate(metrics, node, gate)
+        measured.node(metrics, node, transport, identity.cluster_id)
+        measured.disk(metrics, node, config)
+        measured.guard(metrics, node, gate)
         node.start(transport, http)
+        lookout = Lookout(node, loop)
+        measured.lookout(metrics, lookout)
+        lookout.start()
+        self._closers.append(lookout.close)
         self._closers.insert(-1, transport.close)
         await connections.start(transport)
         self._closers.append(connections.close)
@@ -194,11 +206,11 @@ class Server:
             )
             keys.start()
             self._closers.append(keys.close)
-            _watch_keys(metrics, vault, keys, node)
+            measured.keys(metrics, vault, keys, node)
             reread.append(keys.look_now)
         if config.backup_dir:
             scheduled = _scheduled_backups(config, node, identity, offload, vault)
-            _watch_backups(metrics, scheduled)
+            measured.backups(metrics, scheduled)
             scheduled.start()
             self._closers.append(scheduled.close)
         if node.waits_to_join:
@@ -278,11 +290,6 @@ async def _bootstrap(config: ServerConfig, *, joining: bool = False) -> Bootstra
     return alone._replace(members=alone.members | others, joins=view.cluster_id)
 
 
-def _watch_audit(metrics: Metrics, audit: AuditLog) -> None:
-    metrics.watch("kv_audit_entries", "Entries of the audit log.", lambda: audit.written_total, kind="counter")
-    metrics.watch("kv_audit_lost", "Entries that had no room, or no disk.", lambda: audit.lost_total, kind="counter")
-
-
 def _gate(config: ServerConfig, node: Node, audit: AuditLog | None) -> Gate:
     """Who knows callers. Raises LocalError for keys that cannot be used."""
     if config.jwt_keys and not jwt_tokens.installed():
@@ -296,14 +303,6 @@ def _gate(config: ServerConfig, node: Node, audit: AuditLog | None) -> Gate:
         metrics_private=config.metrics_private,
         clock=clock,
         audit=audit,
-    )
-
-
-def _watch_gate(metrics: Metrics, node: Node, gate: Gate) -> None:
-    metrics.watch("kv_auth_enabled", "1 while auth is enabled.", lambda: int(gate.enabled))
-    metrics.watch("kv_auth_revision", "How often users or roles have changed.", lambda: node.machine.auth.revision)
-    metrics.watch(
-        "kv_auth_refused", "Requests that were refused: 401 and 403.", lambda: gate.denied_total, kind="counter"
     )
 
 
@@ -355,85 +354,3 @@ def _told_of_keys(node: Node, problem: str | None) -> None:
         node.alarms.clear(ENCRYPTION_KEYS, node.name)
     else:
         node.alarms.set(Alarm(ENCRYPTION_KEYS, node.name, problem))
-
-
-def _watch_keys(metrics: Metrics, vault: Vault, keys: KeyKeeper, node: Node) -> None:
-    metrics.watch("kv_encryption_key_active", "Number of the key for new files; 0: in clear.", lambda: vault.active)
-    metrics.watch(
-        "kv_encryption_files",
-        "Files of this node by the number of their key; 0: in clear.",
-        lambda: {str(number): node.renewal.in_use().get(number, 0) for number in (0, *vault.numbers)},
-        label="key",
-    )
-    metrics.watch(
-        "kv_encryption_reloads", "Keys read anew after a change.", lambda: keys.reloads, kind="counter", label="outcome"
-    )
-
-
-def _watch_backups(metrics: Metrics, scheduled: ScheduledBackups) -> None:
-    metrics.watch("kv_backups", "Scheduled backups made.", lambda: scheduled.made_total, kind="counter")
-    metrics.watch(
-        "kv_backup_failures", "Scheduled backups that failed.", lambda: scheduled.failed_total, kind="counter"
-    )
-    metrics.watch("kv_backup_last_seconds", "Time of the last one, since 1970.", lambda: scheduled.last_s)
-
-
-def _watch_tls(metrics: Metrics, tls: Keeper) -> None:
-    counts = tls.counts
-    for name, text, read, label in (
-        ("kv_tls_handshakes", "TLS handshakes done.", lambda: counts.handshakes, ("door",)),
-        ("kv_tls_refused", "TLS connections refused.", lambda: counts.refused, ("door", "reason")),
-        ("kv_tls_reloads", "Certificates read anew after a change.", lambda: counts.reloads, ("outcome",)),
-    ):
-        metrics.watch(name, text, read, kind="counter", label=label)
-    metrics.watch("kv_tls_handshakes_pending", "TLS handshakes under way.", lambda: counts.pending, label="door")
-    metrics.watch(
-        "kv_tls_certificate_expires_seconds",
-        "When this node's certificate ends, since 1970.",
-        lambda: tls.contexts.expires_s,
-    )
-
-
-def _watch(metrics: Metrics, node: Node, transport: PeerTransport) -> None:
-    """Publish what the parts count by themselves; read only when metrics are asked for."""
-    engine, reads, stats = node.engine, node.reads, transport.stats
-    for name, text, read in (
-        ("kv_raft_term", "Current term.", lambda: engine.term),
-        ("kv_raft_is_leader", "1 while this node leads.", lambda: int(engine.leads)),
-        ("kv_raft_commit_index", "Highest log index known to be committed.", lambda: engine.status().commit_index),
-        ("kv_raft_applied_index", "Highest log index applied.", lambda: engine.applied_index),
-        ("kv_raft_last_index", "Last log index.", lambda: engine.status().last_index),
-        ("kv_store_revision", "Revision of the store.", lambda: node.machine.revision),
-        ("kv_store_keys", "Keys in the store.", lambda: len(node.machine)),
-        ("kv_store_compacted_revision", "Revision below which history is forgotten.", lambda: node.machine.compacted),
-        ("kv_leases", "Leases.", lambda: len(node.machine.leases)),
-        ("kv_watches", "Watches open on this node.", lambda: len(node.watches)),
-        ("kv_sessions_open", "Sessions of clients.", lambda: node.machine.sessions_open),
-        ("kv_answers_kept", "Answers kept for repetitions of writes.", lambda: node.machine.answers_kept),
-        ("kv_intents_pending", "Level ONE writes of this node that it has not applied.", lambda: node.intents_pending),
-        ("kv_writes_pending", "Writes that wait here for their level.", lambda: node.writes_pending[0]),
-        ("kv_writes_pending_bytes", "Bytes of those writes.", lambda: node.writes_pending[1]),
-        ("kv_reads_pending", "Reads that wait here until the state is fresh enough.", lambda: node.reads_pending),
-        ("kv_staleness_seconds", "Age of what this node has applied; +Inf while unknown.", engine.staleness_s),
-    ):
-        metrics.watch(name, text, read)
-    metrics.watch("kv_alarms", "Alarms that this node has raised.", node.alarms.counts, label="code")
-    for name, text, read in (
-        ("kv_raft_leader_changes", "Times that a new leader became known.", lambda: engine.leader_changes_total),
-        ("kv_raft_dropped_messages", "Messages that a safety rule refused.", lambda: engine.dropped_total),
-        ("kv_raft_read_rounds", "ReadIndex rounds begun as leader.", lambda: engine.reads_served()[0]),
-        ("kv_raft_reads", "Reads that those rounds confirmed.", lambda: engine.reads_served()[1]),
-        ("kv_read_index_questions", "Times that this follower asked for a read index.", lambda: reads.questions_total),
-        ("kv_read_index_forwarded", "Reads that those questions served.", lambda: reads.forwarded_total),
-        ("kv_snapshots_taken", "Snapshots taken of this node's own state.", lambda: node.compaction.taken_total),
-        ("kv_snapshots_installed", "Snapshots of a leader installed.", lambda: node.compaction.installed_total),
-        ("kv_intent_batches", "Batches of level ONE writes sent on.", lambda: node.forwarder.batches_total),
-        ("kv_leases_expired", "Leases that this node let expire as leader.", lambda: node.leases.expired_total),
-        ("kv_watches_lagged", "Watches that ended because their reader was slow.", lambda: node.watches.lagged_total),
-        ("kv_peer_bad_frames", "Frames from peers that could not be read.", lambda: stats.bad_frames),
-        ("kv_peer_truncated_frames", "Connections of peers that ended within a frame.", lambda: stats.truncated_frames),
-        ("kv_peer_refused_handshakes", "Handshakes refused.", lambda: stats.handshakes_refused),
-        ("kv_peer_late_handshakes", "Handshakes that took too long.", lambda: stats.handshakes_late),
-        ("kv_peer_reconnects", "Connections to peers made again.", lambda: stats.reconnects),
-    ):
-        metrics.watch(name, text, read, kind="counter")

@@ -16,6 +16,7 @@ from kvstore.client.locks import AsyncElection, AsyncLock, Leader
 from kvstore.client.results import KeptAlive, LeaseView, RangeDeleted, RangePage, WriteResult
 from kvstore.client.sync import Client
 from kvstore.client.sync_parts import Election, Lease, Lock, Watch
+from kvstore.client.tracing import traced
 from kvstore.client.watching import AsyncWatch, WatchEvent
 from kvstore.security.client import Tls
 
@@ -45,4 +46,5 @@ __all__ = [
     "WatchEvent",
     "WriteResult",
     "parse_endpoints",
+    "traced",
 ]

@@ -18,6 +18,7 @@ import aiohttp
 from yarl import URL
 
 from kvstore import limits
+from kvstore.client.tracing import with_asked
 from kvstore.client.wire import Broken, NotSent, Reply, Request, Stream, TimedOut
 from kvstore.security.client import ClientContext, Tls
 from kvstore.security.reasons import NOT_TLS, REJECTED, is_rejection, reason_of, sentence
@@ -122,7 +123,7 @@ def _request(
     return session.request(
         request.method,
         URL(address, encoded=True),
-        headers=request.headers,
+        headers=with_asked(request.headers),
         data=request.body,
         timeout=timeout,
         ssl=context,

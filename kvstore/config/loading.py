@@ -59,6 +59,7 @@ class ServerConfig:
     backup_keep: int
     encryption_key_file: str
     encryption_key_command: str = field(repr=False)
+    slow_request_ms: int
     log_level: Literal["debug", "info", "warning", "error"]
     log_format: Literal["auto", "json", "console"]
 

@@ -294,6 +294,15 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         values.command_or_none,
         "A command that prints what such a file would hold; it runs at the start, and on SIGHUP, without a shell.",
     ),
+    _setting(
+        "slow_request_ms",
+        "N",
+        1_000,
+        values.whole("milliseconds", 0, limits.SLOW_REQUEST_MS_MAX),
+        "A request that takes longer is counted and written into the log, with its id; at most "
+        f"{limits.SLOW_REQUESTS_LOGGED_PER_S_MAX} a second. 0 is none.",
+        unit="ms",
+    ),
     _setting("log_level", "|".join(_LEVELS), "info", values.one_of(*_LEVELS), "What is logged, to standard error."),
     _setting(
         "log_format",

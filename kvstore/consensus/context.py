@@ -11,6 +11,7 @@ from kvstore.consensus.journal import Journal
 from kvstore.consensus.messages import AppendReply, Message
 from kvstore.consensus.raft import Core
 from kvstore.consensus.snapshots import SnapshotStore
+from kvstore.telemetry.trace import Trace, untraced
 
 
 class RaftSettings(NamedTuple):
@@ -39,6 +40,7 @@ class Context:
         self.tokens: TokenClock
         self.now_s = 0.0
         self.dropped_total = 0
+        self.trace: Trace = untraced
         self.engine_accepted = False
         self.full = False
         self.reserve_used = False

@@ -64,6 +64,7 @@ class Elections:
             return
         self._pre_votes = {context.name}
         self._pre_term = core.term + 1
+        context.trace("pre_vote", term=self._pre_term)
         term, index = context.last
         for peer in context.voters:
             if peer != context.name:
@@ -85,6 +86,7 @@ class Elections:
         # have been promoted by an entry that it has not received yet, and then its vote is needed.
         if not heeds:
             context.drop()
+            context.trace("vote_ignored", term=message.term, of=peer, pre=message.pre)
             return
         asked = (message.last_term, message.last_index)
         if message.pre:
@@ -112,6 +114,7 @@ class Elections:
         context = self._context
         core = context.core
         if not message.granted:
+            context.trace("vote_denied", term=message.term, by=peer, pre=message.pre)
             if message.term > core.term:
                 core.step_down(message.term)
             return
@@ -130,4 +133,5 @@ class Elections:
             self._votes_term, self._votes = core.term, set()
         if peer not in self._votes:
             self._votes.add(peer)
+            context.trace("vote", term=message.term, by=peer)
             core.deliver(peer, {"type": "response_vote", "term": message.term})

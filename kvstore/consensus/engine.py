@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 from kvstore.consensus.configuration import Configuration, Member
-from kvstore.consensus.messages import Call, Message, Return
+from kvstore.consensus.messages import CALLS, Call, Message, Return
 from kvstore.errors import KvError
 from kvstore.model.features import LEVEL
 
@@ -21,7 +21,8 @@ AllDone = Callable[[KvError | None], None]
 
 class Peer(NamedTuple):
     """Who is at the other end of a connection, as its handshake said. `address` is where it can be dialed; `has_log`
-    whether its log held anything at that moment; `features` what it knows (kvstore.model.features).
+    whether its log held anything at that moment; `features` what it knows (kvstore.model.features),
+    `calls` how far its calls go (messages.CALLS).
     """
 
     name: str
@@ -31,6 +32,7 @@ class Peer(NamedTuple):
     address: str = ""
     has_log: bool = True
     features: int = LEVEL
+    calls: int = CALLS
 
 
 class Transport(Protocol):

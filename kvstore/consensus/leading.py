@@ -155,7 +155,7 @@ class Leadership:
                 continue
             sent = False
             if progress.snapshot is None and core.next_index(peer) <= self._context.journal.entries[0][1]:
-                self._begin_snapshot(progress)
+                self._begin_snapshot(peer, progress)
             elif progress.snapshot is None:
                 sent = self._send_entries(peer, progress, due)
             if progress.snapshot is not None:
@@ -213,12 +213,13 @@ class Leadership:
             ),
         )
 
-    def _begin_snapshot(self, progress: Progress) -> None:
+    def _begin_snapshot(self, peer: str, progress: Progress) -> None:
         if self._context.now_s < progress.snapshot_from_s:
             return
         opened = self._context.snapshots.open_latest()
         if opened is not None:
             progress.snapshot = SnapshotSending(*opened)
+            self._context.trace("snapshot_sending", to=peer, index=opened[0].index, bytes=opened[0].size)
 
     def _send_chunks(self, peer: str, sending: SnapshotSending) -> None:
         info = sending.info
@@ -288,6 +289,7 @@ class Leadership:
             return
         if not message.room:
             progress.drop_snapshot()
+            self._context.trace("snapshot_refused", to=peer, index=message.index, reason="no_room")
             progress.snapshot_from_s = self._context.now_s + limits.SNAPSHOT_RETRY_S_MIN
             self._tell_engine(peer, 0)
             return
@@ -296,6 +298,7 @@ class Leadership:
             self._tell_engine(peer, 0)
             return
         progress.drop_snapshot()
+        self._context.trace("snapshot_sent", to=peer, index=message.index)
         progress.restart(self._seq + 1)
         self._tell_engine(peer, message.index + 1, success=True)
         self._context.core.raise_match(peer, message.index)

@@ -376,7 +376,16 @@ class Outgoing(Link):
 
 def peer_of(hello: wire.Hello) -> Peer:
     """Who said `hello`."""
-    return Peer(hello.name, hello.identity, hello.incarnation, hello.http, hello.address, hello.has_log, hello.features)
+    return Peer(
+        hello.name,
+        hello.identity,
+        hello.incarnation,
+        hello.http,
+        hello.address,
+        hello.has_log,
+        hello.features,
+        hello.calls,
+    )
 
 
 def tune(sock: socket.socket) -> None:

@@ -45,7 +45,9 @@ from kvstore.consensus.raft import LEADER, Core
 from kvstore.consensus.seats import Seats
 from kvstore.consensus.snapshots import SnapshotInfo, SnapshotStore
 from kvstore.consensus.syncing import Syncing
+from kvstore.consensus.tracing import trace_change, why_it_ends
 from kvstore.errors import NoLeader, StorageFull
+from kvstore.telemetry.trace import Trace, untraced
 
 
 class Member(Outlook):
@@ -66,6 +68,7 @@ class Member(Outlook):
         initial: Configuration,
         beside: Beside,
         synced: Callable[[float], None],
+        trace: Trace = untraced,
     ) -> None:
         self.name = name
         self._settings = settings
@@ -75,6 +78,7 @@ class Member(Outlook):
         self._rng = rng
         self._host = host
         self._context = context = Context(name, settings, journal, snapshots)
+        context.trace = trace
         self._founding = Founding(context, incomplete=settings.bootstrap_incomplete)
         self._elections = Elections(context, self._founding)
         self._syncing = Syncing(context, clock, beside, synced, self.kick)
@@ -154,6 +158,7 @@ class Member(Outlook):
             done(NoLeader("there is no other voter to hand over to"))
             return
         self._handover = Handover(self._context, self.leadership, target, done)
+        self._context.trace("handover", term=self._core.term, to=target)
         self.kick()
 
     def change(self, members: tuple[Seat, ...], done: ProposalDone) -> Objection | None:
@@ -342,10 +347,18 @@ class Member(Outlook):
         if seen != self._seen:
             if core.leader is not None and core.leader != self._seen[2]:
                 self.leader_changes_total += 1
+            trace_change(self._context.trace, self._seen, seen)
             self._seen = seen
             self._host.leadership_changed()
 
     def _end_leadership(self, lead: Leadership) -> None:
+        why = why_it_ends(
+            stopped=self._stopped,
+            handed_over=self._handover is not None,
+            outdated=self._core.term > lead.term and not self._stalled,
+            no_room=self._stalled,
+        )
+        self._context.trace("leadership_ended", term=lead.term, reason=why)
         self._reads_before = self.reads_served()
         self.leadership = None
         if self._handover is not None:
@@ -428,6 +441,7 @@ class Member(Outlook):
             self._context.hold(peer, request)
         elif kind == "response_vote":
             self._context.hold(peer, wire.VoteReply(message["term"], granted=True, pre=False))
+            self._context.trace("vote_granted", term=message["term"], to=peer)
         elif kind == "next_node_idx":
             self._context.engine_accepted = message["success"]
         else:
@@ -463,6 +477,7 @@ class Member(Outlook):
         core.commit_index = max(core.commit_index, info.index)
         journal.set_commit(core.commit_index)
         self._host.applied(info.index)
+        self._context.trace("snapshot_installed", index=info.index, bytes=info.size)
 
     def compact(self, info: SnapshotInfo) -> None:
         """A snapshot of this node's own is durable: drop the log that it covers, but for a tail."""

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from kvstore.limits import REQUEST_ID_CHARS_MAX, TRACEPARENT_CHARS_MAX
+
 Index = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 Name = Annotated[str, msgspec.Meta(max_length=64)]
 
@@ -135,6 +137,17 @@ class Call(_Message, frozen=True, tag=10):
     body: list[Any]
 
 
+# How far a build's calls go, as its handshake tells: 2 knows TracedCall.
+CALLS: Final = 2
+
+
+class TracedCall(Call, frozen=True, tag=12):
+    """A Call that says on whose behalf (kvstore.asking); only for those who have told that they know it."""
+
+    request_id: Annotated[str, msgspec.Meta(max_length=REQUEST_ID_CHARS_MAX)]
+    traceparent: Annotated[str, msgspec.Meta(max_length=TRACEPARENT_CHARS_MAX)]
+
+
 class Return(_Message, frozen=True, tag=11):
     """The answer to Call `id`: a `body`, or the `error` as a problem (kvstore.errors)."""
 
@@ -154,6 +167,7 @@ Message = (
     | SnapshotReply
     | TimeoutNow
     | Call
+    | TracedCall
     | Return
 )
 

@@ -115,6 +115,11 @@ class Outlook:
         """Whether, as far as this leader knows, a majority has no room for more entries."""
         return self.leadership is not None and self.leadership.storage_full
 
+    @property
+    def full(self) -> bool:
+        """Whether this node has no room for new entries."""
+        return self._context.full
+
     def configuration_at(self, index: int) -> Configuration:
         """The configuration that was in effect at log index `index`, for a snapshot that ends there."""
         return self._seats.at(index)

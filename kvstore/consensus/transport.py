@@ -65,6 +65,7 @@ class PeerTransport:
                 hello.http,
                 hello.address,
                 features=hello.features,
+                calls=hello.calls,
             )
         )
         later = call_later or _loop_call_later

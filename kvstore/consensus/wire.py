@@ -45,8 +45,8 @@ class FrameTooLong(ValueError):
 
 
 class Hello(msgspec.Struct, array_like=True, frozen=True, tag="hello"):
-    """Who speaks. `protocol` is the highest version it knows, `features` its level of kvstore.model.features. Later
-    versions may add fields at the end.
+    """Who speaks. `protocol` is the highest version it knows, `features` its level of kvstore.model.features,
+    `calls` how far its calls go (messages.CALLS). Later versions may add fields at the end.
     """
 
     protocol: Annotated[int, msgspec.Meta(ge=1, le=0xFFFF)]
@@ -58,6 +58,7 @@ class Hello(msgspec.Struct, array_like=True, frozen=True, tag="hello"):
     address: _Text = ""
     has_log: bool = True
     features: Annotated[int, msgspec.Meta(ge=1, le=0xFFFF)] = 1
+    calls: Annotated[int, msgspec.Meta(ge=1, le=0xFFFF)] = 1
 
 
 class Refusal(msgspec.Struct, array_like=True, frozen=True, tag="refused"):

@@ -291,6 +291,11 @@ class GuardedStore:
         view: ClusterView = await self._checks.reading(rules.known, self._store.cluster)
         return view
 
+    def trace_lines(self, since: int, limit: int) -> bytes:
+        self._checks.check(rules.admin)
+        lines: bytes = self._store.trace_lines(since, limit)
+        return lines
+
     def ready(self) -> str | None:
         reason: str | None = self._store.ready()
         return reason

@@ -31,13 +31,15 @@ _JOIN_BYTES_MAX: Final = 64 << 10
 class Answer:
     """A whole answer. `headers` are complete lines, each ending in CR LF, Content-Type among them."""
 
-    __slots__ = ("about", "body", "headers", "keep_alive", "level", "request_id", "status")
+    __slots__ = ("about", "body", "headers", "keep_alive", "level", "outcome", "request_id", "status")
 
     def __init__(self, status: int, headers: bytes, body: bytes, level: str = "") -> None:
         self.status = status
         self.headers = headers
         self.body = body
         self.level = level
+        self.outcome = ""
+        """Of an error: whether it took effect, if that means anything here. For metrics."""
         self.request_id = b""
         self.keep_alive = False
         self.about: dict[str, Any] | None = None

@@ -16,6 +16,7 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import LineTooLong
 
 from kvstore import limits
+from kvstore.asking import ASKED, Asked, traceparent
 from kvstore.errors import (
     AuthChanged,
     BadRequest,
@@ -41,10 +42,12 @@ from kvstore.security.gate import Gate as TlsGate
 from kvstore.security.keeper import Keeper
 from kvstore.telemetry.audit import AuditLog
 from kvstore.telemetry.metrics import HttpMeter, Metrics
+from kvstore.telemetry.slow import SlowRequests
 
 _log = structlog.get_logger("kvstore.http")
 
 _REQUEST_ID: Final = "X-Request-Id"
+_TRACEPARENT: Final = "traceparent"
 _NOT_TLS: Final = "this port speaks TLS and nothing else: write https:// in place of http://"
 _KNOWN_METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"})
 
@@ -61,6 +64,7 @@ class HttpServer:
         gate: Gate | None = None,
         audit: AuditLog | None = None,
         tls: Keeper | None = None,
+        slow: SlowRequests | None = None,
         shutdown_s: float = limits.HTTP_SHUTDOWN_S_MAX,
         drain_s: float = limits.HTTP_DRAIN_S_MAX,
     ) -> None:
@@ -79,13 +83,14 @@ class HttpServer:
             self._gate,
             audited=audit is not None,
         )
+        self._slow = slow or SlowRequests()
         self._listen = listen
         self._tls = tls
         self._tls_gate: TlsGate | None = None
         self._shutdown_s = shutdown_s
         self._drain_s = drain_s
         self._table = {
-            path: {method: (route, metrics.http_meter(method, path)) for method, route in methods.items()}
+            path: {method: (route, metrics.http_meter(method, path, _kind(route))) for method, route in methods.items()}
             for path, methods in by_path().items()
         }
         # Those with something given in their path: a key, a name, an id.
@@ -97,7 +102,7 @@ class HttpServer:
         self._closing = False
         self._listener: asyncio.Server | None = None
         self._connections: Connections | None = None
-        metrics.watch("kv_http_connections", "Open HTTP connections.", self._open_connections)
+        metrics.watch("kv_http_connections", self._open_connections)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -142,6 +147,8 @@ class HttpServer:
         method = request.method
         given_id = request.headers.get(_REQUEST_ID)
         request_id = (given_id and parse.request_id(given_id)) or f"{self._id_stem}-{next(self._id_count):x}"
+        parent = request.headers.get(_TRACEPARENT)
+        ASKED.set(Asked(request_id, traceparent(parent) if parent else ""))
         path, query = parse.split_target(request.raw_path)
         methods, raw_key = self._methods(path)
         found = methods.get(method) if methods is not None else None
@@ -165,8 +172,22 @@ class HttpServer:
             if self._auditor is not None:
                 who = door.caller or self._caller(request)
                 self._auditor.answered(route, request, raw_key, query, answer, who, request_id)
-        meter.done(answer.status, answer.level, time.perf_counter() - started)
+        took_s = time.perf_counter() - started
+        meter.done(answer.status, answer.level, took_s, answer.outcome)
+        if took_s > self._slow.threshold_s:
+            self._tell_slow(meter, answer, took_s)
         return answer
+
+    def _tell_slow(self, meter: HttpMeter, answer: Answer, took_s: float) -> None:
+        self._slow.note(
+            "slow_request",
+            took_s,
+            method=meter.method,
+            route=meter.route,
+            at_level=answer.level or None,
+            status=answer.status,
+            **_told(),
+        )
 
     def _admitted(self, route: Route, request: web.BaseRequest) -> Door:
         """What the handler may use for who sends `request`. Raises Unauthenticated, Forbidden."""
@@ -295,7 +316,7 @@ class HttpServer:
         elif isinstance(failed, KvError):
             error = failed
         else:
-            _log.error("request_failed", request_id=request_id, method=route.method, path=route.path, exc_info=failed)
+            _log.error("request_failed", method=route.method, path=route.path, exc_info=failed, **_told())
             error = InternalError("the server failed; its log has more under this request id")
         level = None
         if route.levelled:
@@ -311,6 +332,18 @@ class HttpServer:
 
     def _open_connections(self) -> float:
         return len(self._connections) if self._connections is not None else 0
+
+
+def _told() -> dict[str, str]:
+    """Whose request this is, for the log."""
+    asked = ASKED.get()
+    return {} if asked is None else asked.told()
+
+
+def _kind(route: Route) -> str:
+    if not route.levelled:
+        return ""
+    return "read" if route.read else "write"
 
 
 def _stray_answer(method: str, methods: dict[str, Any] | None, request_id: str) -> Answer:

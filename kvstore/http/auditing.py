@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
+from kvstore.asking import traceparent
 from kvstore.errors import KvError
 from kvstore.guard.gate import Caller
 from kvstore.http import parse
@@ -74,6 +75,7 @@ class Auditor:
             "outcome": None,
             "revision": _revision(answer),
             "request_id": request_id,
+            **_traced(request),
         }
         if answer.status >= 400:
             with suppress(msgspec.DecodeError):
@@ -98,6 +100,11 @@ class Auditor:
                     name: found[name][:256].decode("utf-8", "backslashreplace") for name in _ASKED if name in found
                 }
         self._log.note(keys=keys, **entry)
+
+
+def _traced(request: web.BaseRequest) -> dict[str, str]:
+    parent = traceparent(request.headers.get("traceparent"))
+    return {"traceparent": parent} if parent else {}
 
 
 def _revision(answer: Answer) -> int | None:

@@ -10,7 +10,7 @@ from kvstore import limits
 from kvstore.config import NAME, parse_address, parse_name
 from kvstore.errors import BadRequest, Unavailable
 from kvstore.http import parse
-from kvstore.http.answer import JSON, MSGPACK, Answer, content_type
+from kvstore.http.answer import JSON, MSGPACK, NDJSON, Answer, content_type
 from kvstore.http.asked import asked
 from kvstore.http.kv import Door
 from kvstore.http.shapes import cluster_body, encode
@@ -98,6 +98,12 @@ async def get_docs(door: Door, request: web.BaseRequest, raw_key: str, query: st
     """This API as a page to read."""
     parse.no_options(query)
     return Answer(200, _PAGE, door.explained())
+
+
+async def get_trace(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
+    """What the protocol did: the newest events that are kept, or those from a number on, as JSON lines."""
+    since, limit = parse.trace_options(query)
+    return Answer(200, content_type(NDJSON) + b"Cache-Control: no-store\r\n", door.store.trace_lines(since, limit))
 
 
 async def metrics(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:

@@ -376,6 +376,7 @@ SETTING: Final = Operation(
 )
 LIVE: Final = Operation(parameters.NOTHING, {200: _PLAIN})
 READY: Final = Operation(parameters.NOTHING, {200: _PLAIN}, (errors.Unavailable,))
+TRACE: Final = Operation(parameters.TRACE, {200: Told("One event a line.", {NDJSON: _TEXT})})
 METRICS: Final = Operation(
     parameters.NOTHING,
     {200: Told("All metrics.", {"text/plain": _TEXT, "application/openmetrics-text": _TEXT})},

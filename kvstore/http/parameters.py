@@ -195,8 +195,11 @@ WATCHED_PREFIX: Final = Key("prefix", "All keys that begin with it; an empty one
 FROM: Final = Number("from", 1, limits.REVISION_MAX, "The first revision to be told; without it, the next one.")
 PREVIOUS: Final = Flag("previous", "Tell the record before each change, too.")
 FORCE: Final = Flag("force", "Also where acknowledged writes at level one may be lost with the member.")
+TRACE_FROM: Final = Number("from", 1, limits.REVISION_MAX, "The number of the first event to be told.")
+TRACE_LIMIT: Final = Number("limit", 1, limits.TRACE_EVENTS_MAX, "At most so many events.")
 
 NOTHING: Final = Query()
+TRACE: Final = Query(TRACE_FROM, TRACE_LIMIT)
 TIMEOUT: Final = Query(TIMEOUT_MS)
 WRITE: Final = Query(LEVEL, TIMEOUT_MS)
 PUT: Final = Query(LEVEL, LEASE, TIMEOUT_MS)

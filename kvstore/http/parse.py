@@ -14,6 +14,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 
 from kvstore import limits
+from kvstore.asking import REQUEST_ID
 from kvstore.errors import BadRequest, KeyTooLong
 from kvstore.http import parameters
 from kvstore.http.parameters import DIGITS, Found, decoded
@@ -25,7 +26,6 @@ from kvstore.model.stamp import Stamp
 _LEVEL_NAMES: Final = frozenset(level.value for level in Level)
 
 _ABSOLUTE: Final = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
-_REQUEST_ID: Final = re.compile(rf"[A-Za-z0-9._~:/+=@-]{{1,{limits.REQUEST_ID_CHARS_MAX}}}")
 ENTITY_TAG: Final = re.compile(r'"([1-9][0-9]{0,18})"')
 SESSION: Final = re.compile(r"([1-9][0-9]{0,18})/([1-9][0-9]{0,18})/([1-9][0-9]{0,18})")
 STAMP: Final = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})\.([a-z0-9][a-z0-9_.-]*)?\.([0-9]{1,18})")
@@ -182,6 +182,12 @@ def no_options(query: str) -> None:
     parameters.NOTHING.found(query)
 
 
+def trace_options(query: str) -> tuple[int, int]:
+    """(number of the first event, how many). Raises BadRequest."""
+    found = parameters.TRACE.found(query)
+    return parameters.TRACE_FROM.of(found) or 1, parameters.TRACE_LIMIT.of(found) or limits.TRACE_EVENTS_MAX
+
+
 def removal_options(query: str) -> tuple[bool, float]:
     """(force, seconds) of the removal of a member. Raises BadRequest."""
     found = parameters.REMOVAL.found(query)
@@ -308,7 +314,7 @@ def number_of(raw: str, what: str) -> int:
 
 def request_id(text: str | None) -> str | None:
     """`text` if it may be used as the id of a request (bounded, harmless in a header and in a log), else None."""
-    return text if text is not None and _REQUEST_ID.fullmatch(text) else None
+    return text if text is not None and REQUEST_ID.fullmatch(text) else None
 
 
 def cursor(at: Cursor, *, reverse: bool) -> str:

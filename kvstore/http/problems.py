@@ -59,4 +59,6 @@ def problem(error: KvError, *, request_id: str, read: bool, level: str | None, h
         lines += b"Retry-After: %d\r\n" % max(1, math.ceil(error.retry_after_s))
     if error.status == 401:
         lines += b"WWW-Authenticate: Bearer\r\n"
-    return Answer(error.status, lines, msgspec.json.encode(body), body["level"] or "")
+    answer = Answer(error.status, lines, msgspec.json.encode(body), body["level"] or "")
+    answer.outcome = error.outcome or ""
+    return answer

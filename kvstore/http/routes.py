@@ -230,6 +230,7 @@ ROUTES: Final = (
     Route("GET", "/readyz", cluster.readyz, OPEN, operations.READY, read=True, levelled=False),
     Route("GET", "/openapi.json", cluster.get_openapi, OPEN, operations.DESCRIPTION, read=True, levelled=False),
     Route("GET", "/docs", cluster.get_docs, OPEN, operations.PAGE, read=True, levelled=False),
+    Route("GET", "/debug/trace", cluster.get_trace, anywhere(ADMIN), operations.TRACE, read=True, levelled=False),
     Route("GET", "/metrics", cluster.metrics, METRICS, operations.METRICS, read=True, levelled=False),
 )
 

@@ -218,6 +218,9 @@ class Store(Protocol):
         AuthNotFound, UpgradeIncomplete.
         """
 
+    def trace_lines(self, since: int, limit: int) -> bytes:
+        """The first `limit` of the protocol's events numbered `since` and above that are kept, as JSON lines."""
+
     def ready(self) -> str | None:
         """None when the node can serve, otherwise the reason why not, for people."""
 

@@ -7,9 +7,11 @@ from typing import Any
 import structlog
 
 from kvstore import limits
-from kvstore.consensus.messages import Call, Return
+from kvstore.asking import ASKED, Asked, asked_of
+from kvstore.consensus.messages import Call, Return, TracedCall
 from kvstore.errors import InternalError, KvError, Overloaded, from_problem
 from kvstore.node.deadlines import Deadlines
+from kvstore.telemetry.slow import SlowRequests
 
 log = structlog.get_logger()
 
@@ -40,14 +42,24 @@ class Calls:
         deadlines: Deadlines,
         send: Callable[[str, Call | Return], bool],
         first_id: int,
+        traces: Callable[[str], bool] = lambda _peer: False,
+        slow: SlowRequests | None = None,
     ) -> None:
+        """`traces`: whether that peer takes calls that say on whose behalf they are."""
         self._loop = loop
         self._deadlines = deadlines
         self._send = send
+        self._traces = traces
+        self._slow = slow or SlowRequests()
         self._next_id = first_id
         self._open: dict[int, tuple[str, asyncio.Future[list[Any]], bool]] = {}
         self._handlers: dict[str, tuple[Handler, int]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def served(self) -> int:
+        """How many calls of peers are being answered."""
+        return len(self._tasks)
 
     def serve(self, method: str, handler: Handler, *, served_max: int = limits.CALLS_SERVED_MAX) -> None:
         """Let `handler(peer, body)` answer calls of `method`; it validates the body itself. While `served_max` calls of
@@ -56,17 +68,28 @@ class Calls:
         self._handlers[method] = handler, served_max
 
     async def call(
-        self, peer: str, method: str, body: list[Any], at: float, *, while_leading: bool = False
+        self,
+        peer: str,
+        method: str,
+        body: list[Any],
+        at: float,
+        *,
+        while_leading: bool = False,
+        asked: Asked | None = None,
     ) -> list[Any]:
         """The peer's answer. Raises NotSent, PeerGone, deadlines.Expired, or the peer's KvError. `while_leading`: it is
-        asked as the leader, and another one can be asked again; raises LeadsNoMore once there is one.
+        asked as the leader, and another one can be asked again; raises LeadsNoMore once there is one. `asked`: on whose
+        behalf, if it is one request's.
         """
         self._next_id += 1
         number = self._next_id
         future: asyncio.Future[list[Any]] = self._loop.create_future()
         self._open[number] = (peer, future, while_leading)
+        message = Call(number, method, body)
+        if asked is not None and self._traces(peer):
+            message = TracedCall(number, method, body, *asked)
         try:
-            if not self._send(peer, Call(number, method, body)):
+            if not self._send(peer, message):
                 raise NotSent(peer)
             answer: list[Any] = await self._deadlines.wait(future, at)
             return answer
@@ -85,8 +108,8 @@ class Calls:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             return
-        asked, future, _ = self._open.get(message.id, (None, None, False))
-        if future is None or asked != peer or future.done():
+        whom, future, _ = self._open.get(message.id, (None, None, False))
+        if future is None or whom != peer or future.done():
             return  # answered too late, or by somebody else
         if message.error is not None:
             future.set_exception(from_problem(message.error))
@@ -95,6 +118,10 @@ class Calls:
 
     async def _answer(self, peer: str, message: Call) -> None:
         handler, _ = self._handlers.get(message.method, (None, 0))
+        began = self._loop.time()
+        asked = asked_of(message.request_id, message.traceparent) if isinstance(message, TracedCall) else None
+        ASKED.set(asked)  # this task is the call's own
+        told = {} if asked is None else asked.told()
         try:
             if handler is None:
                 raise InternalError(f"this node does not know the call {message.method!r}")
@@ -102,22 +129,24 @@ class Calls:
         except KvError as error:
             self._send(peer, Return(message.id, None, error.to_problem()))
         except Exception as error:
-            log.exception("call_failed", method=message.method, peer=peer)
+            log.exception("call_failed", method=message.method, peer=peer, **told)
             self._send(peer, Return(message.id, None, InternalError(f"{type(error).__name__}").to_problem()))
         else:
             self._send(peer, Return(message.id, body, None))
+        if asked is not None and (took_s := self._loop.time() - began) > self._slow.threshold_s:
+            self._slow.note("slow_call", took_s, method=message.method, of=peer, **told)
 
     def peer_gone(self, peer: str) -> None:
         """A connection from or to `peer` ended."""
-        for asked, future, _ in list(self._open.values()):
-            if asked == peer and not future.done():
+        for whom, future, _ in list(self._open.values()):
+            if whom == peer and not future.done():
                 future.set_exception(PeerGone(peer))
 
     def leader_is(self, leader: str) -> None:
         """`leader` leads now, and nobody else."""
-        for asked, future, while_leading in list(self._open.values()):
-            if while_leading and asked != leader and not future.done():
-                future.set_exception(LeadsNoMore(asked))
+        for whom, future, while_leading in list(self._open.values()):
+            if while_leading and whom != leader and not future.done():
+                future.set_exception(LeadsNoMore(whom))
 
     def close(self) -> None:
         """Cancel what is being answered."""

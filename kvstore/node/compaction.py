@@ -52,6 +52,12 @@ class Compaction:
         self._covered = info.index if (info := snapshots.latest()) is not None else 1
         self.taken_total = 0
         self.installed_total = 0
+        self.failed_total = 0
+
+    @property
+    def uncovered_bytes(self) -> int:
+        """How much log there is behind the newest snapshot, or the last attempt at one."""
+        return self._journal.bytes_since(self._covered)
 
     def consider(self, machine: Machine) -> None:
         """Begin a snapshot of `machine` as it is now, if the log has grown enough."""
@@ -92,6 +98,7 @@ class Compaction:
             info = await self._write(machine)
         except (OSError, StorageFull) as error:
             failed = error
+            self.failed_total += 1
             log.warning("snapshot_failed", error=str(error))
             # Not again at once: a full disk does not become emptier by trying.
             self._covered = self._journal.entries[-1][1]

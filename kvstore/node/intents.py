@@ -81,9 +81,11 @@ class IntentLog:
         machine: Callable[[], Machine],
         wake: Callable[[], None],
         on_failure: Callable[[Exception], None],
+        monotonic: Callable[[], float] = lambda: 0.0,
+        synced: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
         """`machine` is the state that this node has applied, asked for each time: a snapshot may replace it. `wake` is
-        called whenever there is more to forward. Raises CorruptData.
+        called whenever there is more to forward, `synced` told the seconds of each sync. Raises CorruptData.
         """
         self._journal = journal
         self._node = node
@@ -94,6 +96,8 @@ class IntentLog:
         self._machine = machine
         self._wake = wake
         self._on_failure = on_failure
+        self._monotonic = monotonic
+        self._synced = synced
         self.overlay = Overlay()
         self._pending: deque[Intent] = deque()
         self._bytes = 0
@@ -132,6 +136,11 @@ class IntentLog:
 
     def __len__(self) -> int:
         return len(self._pending) + len(self._unsynced)
+
+    @property
+    def oldest(self) -> Intent | None:
+        """The write that has been pending longest."""
+        return self._pending[0] if self._pending else None
 
     @property
     def last_position(self) -> int:
@@ -186,6 +195,7 @@ class IntentLog:
         unsynced, self._unsynced = self._unsynced, []
         if not unsynced:
             return
+        began = self._monotonic()
         try:
             self._journal.sync(reserve=reserve)
         except StorageFull as full:
@@ -198,6 +208,7 @@ class IntentLog:
                 future.cancel()  # nothing is known of them, and the node is about to stop
             self._on_failure(failed)
             return
+        self._synced(self._monotonic() - began)
         for intent, future in unsynced:
             self._bytes -= op_bytes(intent.op)
             self._take(intent)

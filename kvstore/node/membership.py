@@ -11,6 +11,7 @@ from typing import Any, Final
 import structlog
 
 from kvstore import limits
+from kvstore.asking import ASKED
 from kvstore.consensus import membership
 from kvstore.consensus.configuration import Configuration, Member, majority
 from kvstore.errors import BadRequest, DeadlineExceeded, KvError, MembershipRefused, NoLeader
@@ -69,7 +70,7 @@ class Membership:
                     if done:
                         return lost
                 elif leader is not None:
-                    match await self._site.calls.call(leader, CALL_MEMBERS, request, at):
+                    match await self._site.calls.call(leader, CALL_MEMBERS, request, at, asked=ASKED.get()):
                         case [int(lost)]:
                             return lost
                     return None

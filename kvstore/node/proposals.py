@@ -46,11 +46,16 @@ class Proposals:
         engine: Engine,
         next_stamp: Callable[[], Stamp],
         wall_ms: Callable[[], int],
+        monotonic: Callable[[], float] = lambda: 0.0,
+        committed: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
+        """`committed` is told, of each entry, the seconds from its being made to its being applied here."""
         self._loop = loop
         self._engine = engine
         self._next_stamp = next_stamp
         self._wall_ms = wall_ms
+        self._monotonic = monotonic
+        self._committed = committed
         self._queue: dict[asyncio.Future[Applied], Op] = {}  # in the order of arrival
         self._batches: list[_Batch] = []
 
@@ -119,9 +124,12 @@ class Proposals:
     def _entry(self, together: list[tuple["asyncio.Future[Applied]", Op]]) -> tuple[bytes, ProposalDone]:
         for future, _ in together:
             del self._queue[future]
+        began = self._monotonic()
 
         def done(results: Any, index: int, error: KvError | None) -> None:
             acked = self._engine.holders(index) if error is None else 0
+            if error is None:
+                self._committed(self._monotonic() - began)
             for place, (future, _) in enumerate(together):
                 if future.done():
                     continue

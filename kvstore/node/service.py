@@ -17,7 +17,7 @@ from kvstore.consensus.context import RaftSettings
 from kvstore.consensus.disk import Beside
 from kvstore.consensus.engine import Peer, ProposalDone, Transport
 from kvstore.consensus.member import Member
-from kvstore.consensus.messages import Call, Message, Return
+from kvstore.consensus.messages import CALLS, Call, Message, Return
 from kvstore.consensus.snapshots import SnapshotInfo
 from kvstore.errors import KvError
 from kvstore.model import commands
@@ -53,6 +53,8 @@ from kvstore.node.transactions import Transactions
 from kvstore.node.watches import Watches
 from kvstore.node.writes import Writes
 from kvstore.state.machine import Machine
+from kvstore.telemetry.slow import SlowRequests
+from kvstore.telemetry.trace import ProtocolTrace
 
 log = structlog.get_logger()
 
@@ -75,11 +77,19 @@ class Node(Requests):
         offload: Offload,
         beside: Beside,
         synced: Callable[[float], None],
+        slow: SlowRequests | None = None,
+        intents_synced: Callable[[float], None] = lambda _seconds: None,
+        committed: Callable[[float], None] = lambda _seconds: None,
         on_members: Callable[[Configuration], None],
         on_failure: Callable[[Exception], None],
     ) -> None:
+        """`synced`, `intents_synced`, `committed` are told seconds: of a sync of the journal, of one of the level ONE
+        writes, and from an entry's turn on the leader to its being applied there.
+        """
         self.name = opened.identity.name
+        self.trace = ProtocolTrace(self.name, clock.wall_ms)
         self._loop = loop
+        self._wall_ms = clock.wall_ms
         self._machine = opened.machine
         self._on_failure = on_failure
         self._on_members = on_members
@@ -104,14 +114,17 @@ class Node(Requests):
             initial=opened.initial,
             beside=beside,
             synced=synced,
+            trace=self.trace.note,
         )
-        self._calls = Calls(loop, self.deadlines, self.engine.send, first_id=rng.getrandbits(60))
+        self._calls = Calls(
+            loop, self.deadlines, self.engine.send, first_id=rng.getrandbits(60), traces=self._traces, slow=slow
+        )
         self._leaders = LeaderWatch(loop, self.deadlines, self.engine, patience_s=2 * settings.election_s_max)
         site = self._site = Site(loop, self.deadlines, self.engine, self._calls, self._leaders)
         self.alarms = Alarms()
         self._clock = HybridClock(clock, self.name, lambda: self._machine.clock_drift_ms_max)
         resume_clock(self._clock, opened)
-        self._proposals = Proposals(loop, self.engine, self._clock.next, clock.wall_ms)
+        self._proposals = Proposals(loop, self.engine, self._clock.next, clock.wall_ms, clock.monotonic, committed)
         self._intents = IntentLog(
             journal=opened.intents,
             node=self.name,
@@ -122,6 +135,8 @@ class Node(Requests):
             machine=lambda: self._machine,
             wake=lambda: self.forwarder.wake(),
             on_failure=self.failed,
+            monotonic=clock.monotonic,
+            synced=intents_synced,
         )
         self._intents.settle(opened.machine.applied_index, opened.journal.durable_commit)
         self.forwarder = Forwarder(
@@ -277,6 +292,39 @@ class Node(Requests):
         return len(self._intents)
 
     @property
+    def intents_oldest_s(self) -> float:
+        """For how long the oldest of them has been waiting, by the wall clock; 0 without any."""
+        oldest = self._intents.oldest
+        return 0.0 if oldest is None else max(0.0, (self._wall_ms() - oldest.stamp.ms) / 1_000)
+
+    @property
+    def proposals_waiting(self) -> int:
+        """How many writes wait for the next log entry."""
+        return len(self._proposals)
+
+    @property
+    def calls_pending(self) -> int:
+        """How many requests of other nodes are being answered here."""
+        return self._calls.served
+
+    @property
+    def journal_bytes(self) -> int:
+        """How large the segments in use are."""
+        return len(self._journal.segments) * self._journal.segment_bytes
+
+    def trace_lines(self, since: int, limit: int) -> bytes:
+        """What the protocol did; see Store."""
+        return self.trace.lines(since, limit)
+
+    def _traces(self, name: str) -> bool:
+        peer = self.engine.peer(name)
+        return peer is not None and peer.calls >= CALLS
+
+    def unreachable(self) -> list[str]:
+        """Voters that cannot be reached, as far as this node can tell now."""
+        return self._leaders.unreachable()
+
+    @property
     def writes_pending(self) -> tuple[int, int]:
         """How many writes of this node's clients wait for their level, and how many bytes they have."""
         return self._writes.open
@@ -350,6 +398,7 @@ class Node(Requests):
         was_voter, self._named_voter = self._is_voter, self._votes_in(configuration)
         if self._named_voter and not was_voter:
             self._serves_one_from = configuration.index
+        self.trace.note("members", names=list(configuration.names), voters=list(configuration.voters))
         self._on_members(configuration)
 
     def _votes_in(self, configuration: Configuration) -> bool:
@@ -384,6 +433,7 @@ class Node(Requests):
 
     def _compacted(self, info: SnapshotInfo) -> None:
         self.engine.compact(info)
+        self.trace.note("snapshot_taken", index=info.index, bytes=info.size)
         log.info("snapshot", index=info.index, bytes=info.size)
 
     # -- the transport's listener

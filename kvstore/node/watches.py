@@ -99,6 +99,15 @@ class Watch:
 
     # -- called by Watches
 
+    @property
+    def queued(self) -> tuple[int, int | None]:
+        """How many changes wait for the reader, and up to which revision it has been told all that it could have been;
+        None if nothing waits.
+        """
+        if self._queue:
+            return len(self._queue), self._queue[0][0] - 1
+        return 0, None if self._live or self.ended is not None else self.revision
+
     def offer(self, change: RawChange) -> None:
         """A change that belongs to it was applied."""
         if self.ended is not None or change[0] <= self.revision:
@@ -158,6 +167,18 @@ class Watches:
         watch = Watch(self, watched, start)
         self._all.add(watch)
         return watch
+
+    def waiting(self) -> tuple[int, int]:
+        """How many changes wait for their readers, and how many revisions the slowest watch that has something to tell
+        is behind.
+        """
+        changes = behind = 0
+        revision = self.machine().revision
+        for watch in list(self._all):
+            queued, since = watch.queued
+            changes += queued
+            behind = max(behind, revision - since if since is not None else 0)
+        return changes, behind
 
     async def wait(self, watch: Watch, at: float) -> None:
         """Return when `watch` has something to tell, or at loop time `at`."""

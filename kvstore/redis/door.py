@@ -49,7 +49,7 @@ class RedisServer:
         self._connections: set[Connection] = set()
         self._refusals: set[asyncio.Transport] = set()
         self._changed: asyncio.Event = asyncio.Event()
-        metrics.watch("kv_redis_connections", "Open connections of the Redis door.", lambda: len(self._connections))
+        metrics.watch("kv_redis_connections", lambda: len(self._connections))
 
     @property
     def address(self) -> tuple[str, int]:

@@ -48,6 +48,7 @@ from kvstore.state.auth import Auth
 from kvstore.state.machine import Compacted as NotKept
 from kvstore.state.machine import Machine
 from kvstore.state.past import NOTHING_SHOWN
+from kvstore.telemetry.trace import ProtocolTrace
 
 EPOCH = 0xE1
 MS = 1_700_000_000_000
@@ -119,6 +120,7 @@ class MemoryStore:
         self.pending: list[Op] = []
         self.handed_over = 0
         self.counter = 0
+        self.trace = ProtocolTrace(self.name, lambda: MS)
         self.alarms: list[dict[str, str]] = []
         self.fail: Exception | None = None
         self.gate: asyncio.Event | None = None
@@ -377,6 +379,9 @@ class MemoryStore:
     async def transfer_leader(self, name: str | None, *, timeout_s: float) -> ClusterView:
         await self._enter("transfer_leader", name, timeout_s)
         return await self.cluster()
+
+    def trace_lines(self, since: int, limit: int) -> bytes:
+        return self.trace.lines(since, limit)
 
     def ready(self) -> str | None:
         return self.not_ready

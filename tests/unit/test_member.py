@@ -298,7 +298,7 @@ def test_a_snapshot_that_a_newer_one_replaces_while_it_is_looked_up_is_sent_as_t
 
     monkeypatch.setattr(store, "latest", replaced_at_once)
     progress = Progress()
-    lead._begin_snapshot(progress)
+    lead._begin_snapshot("n2", progress)
     assert progress.snapshot is not None
     assert progress.snapshot.info.index == 20
     assert progress.snapshot.next_chunk() is not None

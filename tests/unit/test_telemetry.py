@@ -3,13 +3,21 @@
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
 
+from kvstore.http.routes import ROUTES
+from kvstore.limits import TRACE_EVENTS_MAX
+from kvstore.telemetry import catalogue
+from kvstore.telemetry.catalogue import GROUPS, ROWS
 from kvstore.telemetry.logging import set_up
-from kvstore.telemetry.metrics import Metrics, RedisMeter
+from kvstore.telemetry.metrics import Metrics, RedisMeter, service_of
+from kvstore.telemetry.slow import SlowRequests
+from kvstore.telemetry.trace import ProtocolTrace
 
 
 @pytest.fixture
@@ -33,17 +41,21 @@ def test_two_servers_in_one_process_do_not_share_numbers() -> None:
 def test_watched_values_are_read_at_each_scrape() -> None:
     metrics = Metrics()
     term = 3.0
-    metrics.watch("kv_raft_term", "Current term.", lambda: term)
-    metrics.watch("kv_raft_match_index", "Match index.", lambda: {"n1": 7, "n2": 5}, label="peer")
-    metrics.watch("kv_raft_elections", "Elections begun.", lambda: 2, kind="counter")
+    metrics.watch("kv_raft_term", lambda: term)
+    metrics.watch("kv_raft_member_lag_entries", lambda: {"n1": 7, "n2": 5})
+    metrics.watch("kv_raft_elections_total", lambda: 2)
+    metrics.watch("kv_tls_refused_total", lambda: {("http", "no_cert"): 3})
     assert "kv_raft_term 3.0" in metrics.exposition("")[0].decode()
     term = 4.0
     text = metrics.exposition("")[0].decode()
     assert "kv_raft_term 4.0" in text
-    assert 'kv_raft_match_index{peer="n2"} 5.0' in text
-    assert "kv_raft_elections_total 2.0" in text
+    assert 'kv_raft_member_lag_entries{member="n2"} 5.0' in text
+    assert "# TYPE kv_raft_elections_total counter\nkv_raft_elections_total 2.0" in text
+    assert 'kv_tls_refused_total{door="http",reason="no_cert"} 3.0' in text
     with pytest.raises(ValueError, match="kv_raft_term"):
-        metrics.watch("kv_raft_term", "Again.", lambda: 0)
+        metrics.watch("kv_raft_term", lambda: 0)
+    with pytest.raises(KeyError, match="kv_raft_terms"):
+        metrics.watch("kv_raft_terms", lambda: 0)
 
 
 def test_commands_of_the_redis_door_are_counted_by_their_outcome() -> None:
@@ -65,21 +77,92 @@ def test_a_value_that_cannot_be_read_hides_no_other() -> None:
     def broken() -> float:
         raise RuntimeError("gone")
 
-    metrics.watch("kv_raft_broken", "Cannot be read.", broken)
-    metrics.watch("kv_raft_term", "Current term.", lambda: 1)
+    metrics.watch("kv_raft_voters", broken)
+    metrics.watch("kv_raft_term", lambda: 1)
     text = metrics.exposition("")[0].decode()
     assert "kv_raft_term 1.0" in text
-    assert "kv_raft_broken" not in text
+    assert "kv_raft_voters" not in text
 
 
-def test_the_names_of_the_metrics() -> None:
+def test_a_request_is_counted_by_route_by_level_and_outcome_and_by_part_of_the_api() -> None:
     metrics = Metrics()
-    metrics.http_meter("PUT", "/v1/kv/{key}").done(200, "quorum", 0.002)
+    put, get = metrics.http_meter("PUT", "/v1/kv/{key}", "write"), metrics.http_meter("GET", "/v1/kv/{key}", "read")
+    for status, outcome, seconds in ((200, "", 0.002), (504, "unknown", 5.0), (504, "committed", 1.5)):
+        put.done(status, "all", seconds, outcome)
+    put.done(202, "one", 0.0004)
+    get.done(404, "quorum", 0.002)
+    get.done(503, "quorum", 0.3)
     metrics.journal_sync_seconds.observe(0.0002)
     text = metrics.exposition("")[0].decode()
-    assert 'kv_http_request_seconds_bucket{le="0.0025",level="quorum",method="PUT",route="/v1/kv/{key}"} 1.0' in text
-    assert 'kv_journal_sync_seconds_bucket{le="0.00025"} 1.0' in text
+    for line in (
+        'kv_http_requests_total{method="PUT",route="/v1/kv/{key}",status="504"} 2.0',
+        'kv_http_request_seconds_bucket{le="0.0025",level="all",method="PUT",route="/v1/kv/{key}"} 1.0',
+        'kv_http_request_seconds_count{level="all",method="PUT",route="/v1/kv/{key}"} 3.0',
+        'kv_request_seconds_bucket{kind="write",le="5.0",level="all",outcome="unknown"} 1.0',
+        'kv_request_seconds_bucket{kind="write",le="2.5",level="all",outcome="unknown"} 0.0',
+        'kv_request_seconds_count{kind="write",level="all",outcome="committed"} 1.0',
+        'kv_request_seconds_count{kind="write",level="all",outcome="ok"} 1.0',
+        'kv_request_seconds_count{kind="write",level="one",outcome="pending"} 1.0',
+        'kv_request_seconds_count{kind="read",level="quorum",outcome="absent"} 1.0',
+        'kv_request_seconds_count{kind="read",level="quorum",outcome="failed"} 1.0',
+        'request_count_total{method="PUT",service="kv",status="504"} 2.0',
+        'request_duration_seconds_sum{method="PUT",service="kv",status="504"} 6.5',
+        'kv_journal_sync_seconds_bucket{le="0.00025"} 1.0',
+    ):
+        assert line in text
     assert metrics.exposition("application/openmetrics-text")[0].endswith(b"# EOF\n")
+
+
+def test_the_parts_of_the_api_are_few() -> None:
+    assert {service_of(route.path) for route in ROUTES} == {
+        "auth", "batch", "cluster", "compact", "debug", "docs", "kv", "leases", "livez", "metrics", "openapi",
+        "readyz", "receipts", "sessions", "settings", "snapshot", "txn", "watch",
+    }  # fmt: skip
+    assert service_of("other") == "other"
+
+
+def test_names_follow_the_conventions() -> None:
+    for row in ROWS.values():
+        assert re.fullmatch(r"(kv|request|process|python)_[a-z0-9_]+", row.name)
+        assert (row.kind == "counter") == row.name.endswith("_total"), row.name
+        if row.unit in ("seconds", "bytes", "revisions", "changes", "entries"):
+            assert re.search(rf"_{row.unit}(_total)?$", row.name), row.name
+        assert len(row.labels) <= 6
+        assert not {"user", "client", "address", "id"} & set(row.labels), row.name
+        assert row.meaning.endswith("."), row.name
+    assert len(ROWS) == sum(len(rows) for _, rows in GROUPS)
+    assert [name for name, row in ROWS.items() if "key" in row.labels] == ["kv_encryption_files"]  # numbers of keys
+
+
+def test_the_page_of_metrics_is_that_of_the_table() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
+    assert page.read_text(encoding="utf-8") == catalogue.page(), "python -m kvstore.telemetry > docs/metrics.md"
+
+
+def test_slow_requests_are_written_down_some_of_each_second() -> None:
+    slow = SlowRequests(0.1)
+    with structlog.testing.capture_logs() as logs:
+        for number in range(1_000):
+            slow.note("slow_request", 0.25, request_id=f"r{number}")
+    assert slow.total == 1_000
+    assert logs[0] == {"event": "slow_request", "log_level": "warning", "ms": 250.0, "request_id": "r0"}
+    assert 10 <= len(logs) <= 20  # a second may have ended meanwhile
+
+
+def test_the_trace_is_bounded_and_numbered() -> None:
+    ms = 1_700_000_000_000
+    trace = ProtocolTrace("n1", lambda: ms)
+    for number in range(TRACE_EVENTS_MAX + 5):
+        trace.note("role", term=number)
+    trace.note("leadership_ended", term=9, reason="no_majority")
+    assert len(trace) == TRACE_EVENTS_MAX
+    first, *_, last = map(json.loads, trace.lines(1, TRACE_EVENTS_MAX).splitlines())
+    assert first == {"seq": 7, "time": "2023-11-14T22:13:20.000+00:00", "node": "n1", "event": "role", "term": 6}
+    assert (last["seq"], last["reason"]) == (TRACE_EVENTS_MAX + 6, "no_majority")
+    assert [json.loads(line)["seq"] for line in trace.lines(100, 2).splitlines()] == [100, 101]
+    assert trace.lines(TRACE_EVENTS_MAX + 7, 10) == b""
+    assert trace.counts == {"role": TRACE_EVENTS_MAX + 5, "leadership_ended": 1}
+    assert trace.reasons == {"no_majority": 1}
 
 
 @pytest.mark.usefixtures("restored_logging")
