@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from kvstore.config import ServerConfig
 from kvstore.consensus.configuration import majority
+from kvstore.consensus.disk import OsDisk
 from kvstore.consensus.transport import PeerTransport
 from kvstore.guard import Gate
 from kvstore.model.features import LEVEL
@@ -87,16 +88,16 @@ def lookout(metrics: Metrics, lookout: Lookout) -> None:
 def disk(metrics: Metrics, node: Node, config: ServerConfig) -> None:
     """Journal, snapshots, and the room for them."""
 
-    def room(of: str) -> float:
+    def size() -> float:
         found = os.statvfs(config.data_dir)
-        return float(found.f_frsize * (found.f_bavail if of == "free" else found.f_blocks))
+        return float(found.f_frsize * found.f_blocks)
 
     for name, read in (
         ("kv_journal_bytes", lambda: node.journal_bytes),
         ("kv_journal_since_snapshot_bytes", lambda: node.compaction.uncovered_bytes),
         ("kv_snapshot_log_limit_bytes", lambda: config.snapshot_log_bytes),
-        ("kv_disk_free_bytes", lambda: room("free")),
-        ("kv_disk_size_bytes", lambda: room("size")),
+        ("kv_disk_free_bytes", lambda: OsDisk().free_bytes(config.data_dir)),
+        ("kv_disk_size_bytes", size),
         ("kv_storage_full", lambda: int(node.engine.full)),
         ("kv_snapshots_taken_total", lambda: node.compaction.taken_total),
         ("kv_snapshot_failures_total", lambda: node.compaction.failed_total),

@@ -56,8 +56,9 @@ class Compaction:
 
     @property
     def uncovered_bytes(self) -> int:
-        """How much log there is behind the newest snapshot, or the last attempt at one."""
-        return self._journal.bytes_since(self._covered)
+        """How much log there is behind the newest snapshot."""
+        newest = self._snapshots.latest()
+        return self._journal.bytes_since(1 if newest is None else newest.index)
 
     def consider(self, machine: Machine) -> None:
         """Begin a snapshot of `machine` as it is now, if the log has grown enough."""
