@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that only some measurements and tests need: wrk (load generator), etcd-server (the store
-# that the speed is compared with), chromium (looks at the harness's reports), nftables (loses packets) and redis-tools
-# (redis-cli and redis-benchmark, for the Redis door). Without root or apt it says so and ends well: what needs them is
+# that the speed is compared with), chromium (looks at the harness's reports), nftables (loses packets), redis-tools
+# (redis-cli and redis-benchmark, for the Redis door) and prometheus (promtool, which checks the alert rules). Without root or apt it says so and ends well: what needs them is
 # then reported as skipped.
 #
 # With --peers also the other systems that tests/bench/compare.py measures, and what their load generators are built from
@@ -14,6 +14,7 @@ command -v etcd >/dev/null 2>&1 || missing+=(etcd-server)
 command -v chromium >/dev/null 2>&1 || missing+=(chromium)
 command -v nft >/dev/null 2>&1 || missing+=(nftables)
 command -v redis-cli >/dev/null 2>&1 || missing+=(redis-tools)
+command -v promtool >/dev/null 2>&1 || missing+=(prometheus)
 
 if [ "${1:-}" = --peers ]; then
     for package in zookeeper nats-server redis-server redis-tools \
@@ -23,7 +24,7 @@ if [ "${1:-}" = --peers ]; then
 fi
 
 if [ ${#missing[@]} -eq 0 ]; then
-    echo "wrk, etcd, chromium, nft and redis-tools are here already."
+    echo "wrk, etcd, chromium, nft, redis-tools and prometheus are here already."
 elif ! command -v apt-get >/dev/null 2>&1; then
     echo "Skipped: ${missing[*]} not installed, because this system has no apt-get."
 elif [ "$(id -u)" -ne 0 ]; then
@@ -33,7 +34,7 @@ else
     apt-get update -qq || echo "The package lists could not be refreshed; trying with those at hand."
     DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
     # Measurements start their own, on free ports; what Debian starts as a service only takes time from them.
-    for service in etcd:2379 redis-server:6379 nats-server:4222; do
+    for service in etcd:2379 redis-server:6379 nats-server:4222 prometheus:9090; do
         if (exec 3<>"/dev/tcp/127.0.0.1/${service#*:}") 2>/dev/null; then
             echo "Something listens on port ${service#*:}: perhaps the service that came with ${service%:*}. To stop it:"
             echo "    systemctl disable --now ${service%:*}"
