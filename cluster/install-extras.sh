@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that only some measurements and tests need: wrk (load generator), etcd-server (the store
 # that the speed is compared with), chromium (looks at the harness's reports), nftables (loses packets), redis-tools
-# (redis-cli and redis-benchmark, for the Redis door) and prometheus (promtool, which checks the alert rules). Without root or apt it says so and ends well: what needs them is
-# then reported as skipped.
+# (redis-cli and redis-benchmark, for the Redis door) and prometheus (promtool and a Prometheus, for the alert rules).
+# Without root or apt it says so and ends well: what needs them is then reported as skipped.
 #
 # With --peers also the other systems that tests/bench/compare.py measures, and what their load generators are built from
 # (Go and its libraries, ZooKeeper's C library): about 1 GB.

@@ -28,8 +28,15 @@ class Asked(NamedTuple):
         return told | {"traceparent": self.traceparent} if self.traceparent else told
 
 
-# Its default is nobody; set in a request's own task.
-ASKED: Final[ContextVar[Asked | None]] = ContextVar("asked", default=None)
+# The request's id and what it says is its parent, not looked at yet: most requests need neither. Nobody's by default;
+# set in a request's own task.
+ASKED: Final[ContextVar[tuple[str, str | None] | None]] = ContextVar("asked", default=None)
+
+
+def asked() -> Asked | None:
+    """On whose behalf this task works, if it is one request's."""
+    found = ASKED.get()
+    return None if found is None else Asked(found[0], traceparent(found[1]))
 
 
 def traceparent(text: str | None) -> str:

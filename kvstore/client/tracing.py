@@ -9,7 +9,7 @@ It holds for what is called inside the `with`, in the same task or thread, repet
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from kvstore.asking import ASKED, REQUEST_ID, Asked
+from kvstore.asking import ASKED, REQUEST_ID, asked
 from kvstore.asking import traceparent as valid
 
 
@@ -22,7 +22,7 @@ def traced(*, request_id: str = "", traceparent: str = "") -> Iterator[None]:
         raise ValueError("a request id has 1 to 128 letters, digits, or some of ._~:/+=@-")
     if traceparent and not valid(traceparent):
         raise ValueError("a traceparent looks like 00-<32 hexadecimal digits>-<16 of them>-<2 of them>, in lower case")
-    before = ASKED.set(Asked(request_id, traceparent))
+    before = ASKED.set((request_id, traceparent))
     try:
         yield
     finally:
@@ -31,10 +31,10 @@ def traced(*, request_id: str = "", traceparent: str = "") -> Iterator[None]:
 
 def with_asked(headers: Mapping[str, str]) -> Mapping[str, str]:
     """`headers`, and what the caller wants told."""
-    asked = ASKED.get()
-    if asked is None:
+    found = asked()
+    if found is None:
         return headers
-    told = {"X-Request-Id": asked.request_id} if asked.request_id else {}
-    if asked.traceparent:
-        told["traceparent"] = asked.traceparent
+    told = {"X-Request-Id": found.request_id} if found.request_id else {}
+    if found.traceparent:
+        told["traceparent"] = found.traceparent
     return {**headers, **told}

@@ -16,7 +16,7 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import LineTooLong
 
 from kvstore import limits
-from kvstore.asking import ASKED, Asked, traceparent
+from kvstore.asking import ASKED, asked
 from kvstore.errors import (
     AuthChanged,
     BadRequest,
@@ -147,8 +147,7 @@ class HttpServer:
         method = request.method
         given_id = request.headers.get(_REQUEST_ID)
         request_id = (given_id and parse.request_id(given_id)) or f"{self._id_stem}-{next(self._id_count):x}"
-        parent = request.headers.get(_TRACEPARENT)
-        ASKED.set(Asked(request_id, traceparent(parent) if parent else ""))
+        ASKED.set((request_id, request.headers.get(_TRACEPARENT)))
         path, query = parse.split_target(request.raw_path)
         methods, raw_key = self._methods(path)
         found = methods.get(method) if methods is not None else None
@@ -336,8 +335,8 @@ class HttpServer:
 
 def _told() -> dict[str, str]:
     """Whose request this is, for the log."""
-    asked = ASKED.get()
-    return {} if asked is None else asked.told()
+    found = asked()
+    return {} if found is None else found.told()
 
 
 def _kind(route: Route) -> str:

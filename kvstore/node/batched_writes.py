@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from kvstore import limits, outcomes
-from kvstore.asking import ASKED
+from kvstore.asking import asked as asked_now
 from kvstore.consensus.configuration import majority
 from kvstore.consensus.engine import Engine
 from kvstore.errors import BadRequest, KvError, NoLeader, from_problem
@@ -176,7 +176,7 @@ class BatchedWrites:
         body, named = [[list(op) for op in ops], level.value, remaining_ms], all(map(commands.is_named, ops))
         unknown: KvError
         try:
-            answer = await self._site.calls.call(leader, CALL_WRITES, body, at, while_leading=named, asked=ASKED.get())
+            answer = await self._site.calls.call(leader, CALL_WRITES, body, at, while_leading=named, asked=asked_now())
             return self._told(leader, answer, len(ops))
         except Expired:
             unknown = silent(leader)

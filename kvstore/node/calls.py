@@ -120,7 +120,7 @@ class Calls:
         handler, _ = self._handlers.get(message.method, (None, 0))
         began = self._loop.time()
         asked = asked_of(message.request_id, message.traceparent) if isinstance(message, TracedCall) else None
-        ASKED.set(asked)  # this task is the call's own
+        ASKED.set(asked and (asked.request_id, asked.traceparent))  # this task is the call's own
         told = {} if asked is None else asked.told()
         try:
             if handler is None:

@@ -51,7 +51,7 @@ class Lookout:
         status = self._node.engine.status()
         now, seen = self._loop.time(), (status.term, status.commit_index)
         waits = self._node.engine.leads and status.last_index > status.commit_index
-        if not waits or seen != self._seen:
+        if not waits or seen != self._seen or self._since_s is None:
             if self._told:
                 self._node.trace.note("commit_resumed", stalled_s=round(self.stalled_s, 1))
             self._since_s = now if waits else None

@@ -11,7 +11,7 @@ from typing import Any, Final
 import structlog
 
 from kvstore import limits
-from kvstore.asking import ASKED
+from kvstore.asking import asked as asked_now
 from kvstore.consensus import membership
 from kvstore.consensus.configuration import Configuration, Member, majority
 from kvstore.errors import BadRequest, DeadlineExceeded, KvError, MembershipRefused, NoLeader
@@ -70,7 +70,7 @@ class Membership:
                     if done:
                         return lost
                 elif leader is not None:
-                    match await self._site.calls.call(leader, CALL_MEMBERS, request, at, asked=ASKED.get()):
+                    match await self._site.calls.call(leader, CALL_MEMBERS, request, at, asked=asked_now()):
                         case [int(lost)]:
                             return lost
                     return None

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from kvstore import limits
-from kvstore.asking import ASKED
+from kvstore.asking import asked as asked_now
 from kvstore.errors import BadRequest, InternalError, MembersUnreachable
 from kvstore.model.levels import Level
 from kvstore.model.results import APPLIED, ONCE_CONFLICT, SUPERSEDED, OpResult, Receipt
@@ -87,7 +87,7 @@ class Receipts:
                 return self._settled(asked) or self._gone(asked)
         try:
             timeout_ms = max(int((at - self._site.loop.time()) * 1000), 1)
-            answer = await self._site.calls.call(asked.node, CALL_RECEIPT, [text, timeout_ms], at, asked=ASKED.get())
+            answer = await self._site.calls.call(asked.node, CALL_RECEIPT, [text, timeout_ms], at, asked=asked_now())
             return msgspec.convert([text, Level.ONE, *answer], Receipt)
         except msgspec.ValidationError:
             raise InternalError(f"{asked.node} answered in a form that is not known here", read=True) from None

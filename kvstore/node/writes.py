@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple
 
 from kvstore import limits, outcomes
-from kvstore.asking import ASKED
+from kvstore.asking import asked as asked_now
 from kvstore.consensus.configuration import majority
 from kvstore.errors import BadRequest, KvError, NoLeader, Overloaded
 from kvstore.model import commands
@@ -187,7 +187,7 @@ class Writes:
         remaining_ms = max(int((at - self._site.loop.time()) * 1000), 1)
         body, named = [list(op), level.value, remaining_ms], commands.is_named(op)
         try:
-            answer = await self._site.calls.call(leader, CALL_WRITE, body, at, while_leading=named, asked=ASKED.get())
+            answer = await self._site.calls.call(leader, CALL_WRITE, body, at, while_leading=named, asked=asked_now())
         except Expired:
             raise silent(leader) from None
         except PeerGone:

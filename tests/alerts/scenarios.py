@@ -123,7 +123,7 @@ def wrong_clock(lab: Lab) -> Iterator[None]:
 def reader_that_does_not_read(lab: Lab) -> Iterator[None]:
     node = lab.cluster.topology.node(lab.names[0])
     host, port = node.listen.rsplit(":", 1)
-    with ExitStack() as held, lab.client() as client:
+    with lab.client() as client, ExitStack() as held:
         reader = held.enter_context(socket.socket())
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         reader.connect((host, int(port)))
