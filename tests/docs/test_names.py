@@ -11,6 +11,7 @@ from kvcli.main import cli
 from kvstore.config import SETTINGS
 from kvstore.config.loading import FILE_ENV
 from kvstore.http.routes import ROUTES
+from kvstore.telemetry.catalogue import ROWS
 from tests.support.pages import blocks, names, read
 
 SHELLS = {"sh", "console"}
@@ -18,6 +19,8 @@ SHELLS = {"sh", "console"}
 ENDS = re.compile(r"&&|\|\||[;|&()`]|\$\(")
 # What stands for a name that the reader chooses.
 VARIABLE = r"\b_?KV_[A-Z_]+\b"
+# What begins like a metric and is a fixture.
+NO_METRICS = {"kv_cluster"}
 CONTEXT = click.Context(cli, info_name="kv")
 OPEN = re.compile(r"[A-Z_]{2,}|[A-Z]|\.\.\.|<.*>|…")
 
@@ -115,3 +118,11 @@ def test_every_variable_that_is_named_is_there(page: str) -> None:
     for command in every_command():
         known.update(re.findall(VARIABLE, command.get_help(CONTEXT)))
     assert sorted(set(re.findall(VARIABLE, read(page))) - known) == []
+
+
+@pytest.mark.parametrize("page", names())
+def test_every_metric_that_is_named_is_exported(page: str) -> None:
+    named = set(re.findall(r"`(kv_[a-z0-9_]+|request_[a-z0-9_]+_(?:total|seconds))(?:\{[^}`]*\})?`", read(page)))
+    named = {re.sub(r"_(bucket|sum|count)$", "", name) for name in named}
+    settings = {setting.name for setting in SETTINGS}
+    assert sorted(named - set(ROWS) - settings - NO_METRICS) == []

@@ -43,6 +43,7 @@ BY_TYPE: dict[type, st.SearchStrategy[Any]] = {
     m.SnapshotReply: st.builds(m.SnapshotReply, index, index, index, index, st.booleans()),
     m.TimeoutNow: st.builds(m.TimeoutNow, index),
     m.Call: st.builds(m.Call, index, name, body),
+    m.TracedCall: st.builds(m.TracedCall, index, name, body, st.text(max_size=128), st.text(max_size=55)),
     m.Return: st.builds(m.Return, index, st.none() | body, st.none() | problem),
 }
 message = st.one_of(*BY_TYPE.values())
