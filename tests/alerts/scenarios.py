@@ -13,6 +13,8 @@ from tests.alerts.lab import Lab
 
 PASSWORD: Final = "root's password"
 _BIG: Final = 1 << 20
+# Less than the log after which a snapshot is due.
+_SOME: Final = 64 << 10
 
 
 class Scenario(NamedTuple):
@@ -128,7 +130,7 @@ def reader_that_does_not_read(lab: Lab) -> Iterator[None]:
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         reader.connect((host, int(port)))
         reader.sendall(b"GET /v1/watch?prefix=lag HTTP/1.1\r\nHost: x\r\n\r\n")
-        held.enter_context(lab.meanwhile(lambda: client.put(b"lag", os.urandom(_BIG)), pause_s=0.01))
+        held.enter_context(lab.meanwhile(lambda: client.put(b"lag", os.urandom(_SOME)), pause_s=0.005))
         yield
 
 
@@ -148,12 +150,12 @@ def no_place_for_snapshots(lab: Lab) -> Iterator[None]:
     there = lab.cluster.topology.data_dir(victim) / "snapshots"
     aside = there.with_name("aside")
     there.rename(aside)
-    with lab.client() as client, lab.meanwhile(lambda: client.put(b"grows", os.urandom(64 << 10))):
+    with lab.client() as client, lab.meanwhile(lambda: client.put(b"grows", os.urandom(_SOME))):
         yield
     aside.rename(there)
     with lab.client() as client:
         for _ in range(20):  # the next one is due, and covers all of it
-            client.put(b"grows", os.urandom(64 << 10))
+            client.put(b"grows", os.urandom(_SOME))
 
 
 @contextmanager
