@@ -120,6 +120,7 @@ def scraped(directory: Path, lab: Lab, factor: float) -> Iterator[prometheus.Pro
     targets = [urlsplit(endpoint).netloc for endpoint in lab.cluster.endpoints]
     tls = lab.cluster.topology.tls
     with prometheus.running(directory, targets, hastened(factor), None if tls is None else tls.ca) as watching:
+        watching.wait_scraped(len(targets), RESOLVED_S_MAX)
         watching.wait([rule["alert"] for rule in rules()], "inactive", RESOLVED_S_MAX)
         yield watching
 

@@ -50,6 +50,18 @@ class Prometheus:
             time.sleep(POLL_S)  # Prometheus has nothing to wait on
         return came
 
+    def wait_scraped(self, targets: int, timeout_s: float) -> None:
+        """Return when each of so many targets has been scraped: an increase needs something to begin from. Raises
+        TimeoutError.
+        """
+        deadline = time.monotonic() + timeout_s
+        while (
+            not (found := self._get("/api/v1/query?query=sum(up)")["result"]) or float(found[0]["value"][1]) < targets
+        ):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"after {timeout_s:g} s not all of {targets} targets are scraped: {found}")
+            time.sleep(POLL_S)
+
     def _get(self, path: str) -> Any:
         with urlopen(self._url + path, timeout=10) as answer:
             return json.loads(answer.read())["data"]

@@ -130,8 +130,9 @@ def reader_that_does_not_read(lab: Lab) -> Iterator[None]:
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
         reader.connect((host, int(port)))
         reader.sendall(b"GET /v1/watch?prefix=lag HTTP/1.1\r\nHost: x\r\n\r\n")
-        held.enter_context(lab.meanwhile(lambda: client.put(b"lag", os.urandom(_SOME)), pause_s=0.005))
+        held.enter_context(lab.meanwhile(lambda: client.put(b"lag", os.urandom(_BIG)), pause_s=0.01))
         yield
+    _cover_the_log(lab)
 
 
 @contextmanager
@@ -153,9 +154,7 @@ def no_place_for_snapshots(lab: Lab) -> Iterator[None]:
     with lab.client() as client, lab.meanwhile(lambda: client.put(b"grows", os.urandom(_SOME))):
         yield
     aside.rename(there)
-    with lab.client() as client:
-        for _ in range(20):  # the next one is due, and covers all of it
-            client.put(b"grows", os.urandom(_SOME))
+    _cover_the_log(lab)
 
 
 @contextmanager
@@ -197,6 +196,13 @@ def keys_destroyed(lab: Lab) -> Iterator[None]:
     _put(file, b"20261130 this is no key\n")
     yield
     _put(file, right)
+
+
+def _cover_the_log(lab: Lab) -> None:
+    """Write until a snapshot is due, and once more: it covers what a larger write has left behind."""
+    with lab.client() as client:
+        for _ in range(20):
+            client.put(b"grows", os.urandom(_SOME))
 
 
 def backup_dir(directory: Path) -> Path:
