@@ -7,13 +7,11 @@ import { perSecond, quantile } from "../metrics.js";
 import { loading, problemNotice } from "../notice.js";
 
 const SECONDS = "kv_http_request_seconds";
-const REQUESTS = "kv_http_requests_total";
+const OUTCOMES = "kv_request_seconds_count";
 const ofLevel = (level) => (labels) => labels.level === level;
 const levelled = (labels) => labels.level !== "";
-const ofStatus = (low, high) => (labels) => {
-  const status = Number(labels.status);
-  return status >= low && status < high;
-};
+const withOutcome = (...some) => (labels) => some.includes(labels.outcome);
+const refused = (labels) => !["ok", "pending", "unknown", "failed"].includes(labels.outcome);
 
 // Title, what it is, number format, series: [label, colour, (before, now) => number or null]
 const CHARTS = [
@@ -29,12 +27,12 @@ const CHARTS = [
   ],
   [
     "Requests by outcome",
-    "All of them, this page's own included",
+    "About keys, each second",
     rate,
     [
-      ["answered (2xx, 3xx)", "--c2", (before, now) => perSecond(before, now, REQUESTS, ofStatus(200, 400))],
-      ["refused (4xx)", "--c3", (before, now) => perSecond(before, now, REQUESTS, ofStatus(400, 500))],
-      ["failed (5xx)", "--c4", (before, now) => perSecond(before, now, REQUESTS, ofStatus(500, 600))],
+      ["ok, pending", "--c2", (before, now) => perSecond(before, now, OUTCOMES, withOutcome("ok", "pending"))],
+      ["refused", "--c3", (before, now) => perSecond(before, now, OUTCOMES, refused)],
+      ["unknown, failed", "--c4", (before, now) => perSecond(before, now, OUTCOMES, withOutcome("unknown", "failed"))],
     ],
   ],
   [
@@ -72,10 +70,11 @@ const CHARTS = [
   ],
   [
     "Bytes",
-    "Memory of the process, and writes that wait",
+    "Memory of the process, the journal on disk, writes that wait",
     bytes,
     [
       ["memory", "--c1", (_before, now) => now.total("process_resident_memory_bytes")],
+      ["journal", "--c2", (_before, now) => now.total("kv_journal_bytes")],
       ["waiting writes", "--c3", (_before, now) => now.total("kv_writes_pending_bytes")],
     ],
   ],
