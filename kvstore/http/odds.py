@@ -97,10 +97,7 @@ ODDS: Final = Query(NODES, P)
 
 
 async def get_odds(door: Door, request: web.BaseRequest, raw_key: str, query: str) -> Answer:
-    """How likely clusters serve each level while every node is down with some chance, and what the usual formula says.
-
-    Nothing of the store is asked.
-    """
+    """How likely clusters serve each level while nodes are down with some chance, and what the usual formula says."""
     found = ODDS.found(query)
     nodes, p = NODES.of(found), P.of(found)
     rows: list[msgspec.Raw] = []

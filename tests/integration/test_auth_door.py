@@ -97,6 +97,7 @@ ASKED: dict[tuple[str, str], tuple[str, bytes | None]] = {
     ("PUT", "/v1/settings/{name}"): ("/v1/settings/leases_max", body(value=5_000)),
     ("POST", "/v1/cluster/leader"): ("/v1/cluster/leader", body(name="n1")),
     ("GET", "/v1/odds"): ("/v1/odds?nodes=3", None),
+    ("GET", "/debug/trace"): ("/debug/trace?limit=1", None),
     ("GET", "/v1/reports"): ("/v1/reports", None),
     ("GET", "/v1/reports/{path}"): ("/v1/reports/none/report.html", None),
     ("GET", "/v1/auth"): ("/v1/auth", None),
