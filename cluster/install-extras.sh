@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that only some measurements and tests need: wrk (load generator), etcd-server (the store
-# that the speed is compared with), chromium (looks at the harness's reports), nftables (loses packets), redis-tools
+# that the speed is compared with), chromium (looks at the web page and the harness's reports), nftables (loses packets), redis-tools
 # (redis-cli and redis-benchmark, for the Redis door) and prometheus (promtool and a Prometheus, for the alert rules).
 # Without root or apt it says so and ends well: what needs them is then reported as skipped.
+# If npm is there, axe-core is put beside the browser tests, too: the version and checksum of
+# tests/browser/package-lock.json, for these tests alone.
 #
 # With --peers also the other systems that tests/bench/compare.py measures, and what their load generators are built from
 # (Go and its libraries, ZooKeeper's C library): about 1 GB.
@@ -40,4 +42,13 @@ else
             echo "    systemctl disable --now ${service%:*}"
         fi
     done
+fi
+
+browser=$(dirname "${BASH_SOURCE[0]}")/../tests/browser
+if [ -f "$browser/node_modules/axe-core/axe.min.js" ]; then
+    echo "axe-core is here already."
+elif ! command -v npm >/dev/null 2>&1; then
+    echo "Skipped: axe-core, which looks for what keeps people from using the web page, needs npm (apt-get install npm)."
+elif ! npm ci --prefix "$browser" --ignore-scripts --no-audit --no-fund; then
+    echo "Skipped: axe-core could not be fetched."
 fi

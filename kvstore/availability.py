@@ -14,7 +14,7 @@ from enum import StrEnum
 from fractions import Fraction
 from functools import lru_cache
 from statistics import NormalDist
-from typing import Final, NamedTuple, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,6 +103,31 @@ def level_unavailability(level: str, n: int, p: P, client: Client = Client.EVERY
 def nines(unavailability: float) -> float:
     """-log10 of the unavailability: 3.0 is 99.9 %. Infinite for 0, which may also be a chance below 1e-307."""
     return math.inf if unavailability == 0 else abs(math.log10(unavailability))
+
+
+def losses(n: int, p: float) -> dict[str, float]:
+    """What is missing to 1: documented, raft, one, quorum, all. Near to 1 only this tells two chances apart."""
+    return {
+        "documented": documented_failure(n, p),
+        "raft": raft_failure(n, p),
+        **{level: level_unavailability(level, n, p) for level in ("one", "quorum", "all")},
+    }
+
+
+def odds_row(n: int, p: float) -> dict[str, Any]:
+    """All that is told of n nodes, each down with chance p, as `kv odds` and `GET /v1/odds` have it in JSON."""
+    lost = losses(n, p)
+    return {
+        "n": n,
+        "majority": majority(n),
+        "documented": documented_survival(n, p),
+        "raft": raft_survival(n, p),
+        **{level: level_availability(level, n, p) for level in ("one", "quorum", "all")},
+        # JSON knows no infinity: null where nothing is lost.
+        "nines": {name: nines(loss) if loss else None for name, loss in lost.items()},
+        "downtime_s_per_year": {name: loss * YEAR_S for name, loss in lost.items()},
+        "even_warning": n % 2 == 0,
+    }
 
 
 def _needed(level: str, n: int) -> int:

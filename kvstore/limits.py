@@ -209,11 +209,28 @@ TRACEPARENT_CHARS_MAX: Final = 55
 
 # The odds of clusters that need not exist (availability.py: above 1,000 the choices do not fit into a double).
 ODDS_NODES_MAX: Final = 999
+# Of one question at the HTTP door, which is answered on the loop.
+ODDS_ASKED_NODES_MAX: Final = 99
+ODDS_ASKED_ROWS_MAX: Final = 15
+ODDS_ASKED_CHARS_MAX: Final = 64
+ODDS_ROWS_CACHED_MAX: Final = 256
 # Those of clusters that are made for it, and of those of which every subset is failed on real processes.
 ODDS_TRIAL_NODES_MAX: Final = 9
 ODDS_EXHAUSTIVE_NODES_MAX: Final = 5
 # For how long nodes may fail and come back by themselves.
 ODDS_OVER_TIME_S_MAX: Final = 86_400.0
+
+# The web page: files of its own, read at the start, and the reports of the harness that it shows.
+UI_FILE_BYTES_MAX: Final = 512 << 10
+UI_REPORTS_MAX: Final = 500
+UI_REPORT_FOLDERS_MAX: Final = 5_000
+UI_REPORT_DEPTH_FOLDERS_MAX: Final = 3
+UI_REPORT_BYTES_MAX: Final = 32 << 20
+UI_REPORT_RESULTS_BYTES_MAX: Final = 8 << 20
+UI_REPORT_NAME_CHARS_MAX: Final = 128
+UI_REPORT_PATH_CHARS_MAX: Final = 512
+UI_REPORT_TEXT_CHARS_MAX: Final = 1_000
+UI_REPORTS_READ_AT_ONCE_MAX: Final = 4
 
 # Disk.
 SEGMENT_BYTES: Final = 16 << 20

@@ -166,7 +166,10 @@ class Server:
             self._closers.append(tls.close)
             tls.start()
         http_at = (config.listen.host, config.listen.port)
-        door = HttpServer(node, metrics, listen=http_at, tls=tls, gate=gate, audit=audit, slow=slow)
+        reports_dir = config.ui_reports_dir
+        door = HttpServer(
+            node, metrics, listen=http_at, tls=tls, gate=gate, audit=audit, slow=slow, reports_dir=reports_dir
+        )
         await door.start()
         redis: RedisServer | None = None
         if config.listen_redis is not None:

@@ -73,6 +73,7 @@ tier() {
     case $name in
         campaigns) set -- sim && wanted="both_cores" processes=(-n 0) ;;
         e2e) processes=(-n 3 --dist worksteal) ;;
+        browser) processes=(-n 0) ;; # they share one browser and one cluster
     esac
     for folder in "$@"; do
         path=tests/$folder
@@ -112,5 +113,6 @@ stage "tests: simulated campaigns" tier campaigns
 stage "tests: simulation" tier sim
 stage "tests: integration" tier integration
 stage "tests: e2e" tier e2e
+stage "tests: browser" tier browser
 [ "$long" = no ] || [ ! -d tests/bench ] || [ -z "$(find tests/bench -name 'test_*.py')" ] || stage "tests: bench" tier bench
 stage "nothing left behind" nothing_left_behind

@@ -189,6 +189,7 @@ def _how_to_go_on(cluster: Cluster, example: str) -> str:
     where = _path_from_here(cluster.topology.directory)
     return f"""
 Three nodes are running: {" ".join(cluster.topology.endpoints)}
+Look at them in a browser: {cluster.topology.endpoints[0]}/ui
 
 Try:
   export KV_ENDPOINTS={",".join(cluster.topology.endpoints)}

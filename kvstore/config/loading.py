@@ -60,6 +60,7 @@ class ServerConfig:
     encryption_key_file: str
     encryption_key_command: str = field(repr=False)
     slow_request_ms: int
+    ui_reports_dir: str
     log_level: Literal["debug", "info", "warning", "error"]
     log_format: Literal["auto", "json", "console"]
 

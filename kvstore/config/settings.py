@@ -303,6 +303,14 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         f"{limits.SLOW_REQUESTS_LOGGED_PER_S_MAX} a second. 0 is none.",
         unit="ms",
     ),
+    _setting(
+        "ui_reports_dir",
+        "DIR",
+        "",
+        values.directory_or_none,
+        "Folder of reports of the harness (`kv chaos run`, `kv chaos odds`), up to three folders deep, which the web "
+        "page shows; none without it. While auth is enabled that takes `admin`.",
+    ),
     _setting("log_level", "|".join(_LEVELS), "info", values.one_of(*_LEVELS), "What is logged, to standard error."),
     _setting(
         "log_format",

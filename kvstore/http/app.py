@@ -28,13 +28,14 @@ from kvstore.errors import (
     RouteNotFound,
 )
 from kvstore.guard import Caller, Gate, GuardedStore
-from kvstore.http import openapi, parse, reference
+from kvstore.http import openapi, parse, reference, ui
 from kvstore.http.answer import Answer, StreamAnswer
 from kvstore.http.auditing import Auditor
 from kvstore.http.bodies import Bodies
 from kvstore.http.connections import Connections
 from kvstore.http.kv import Door, stamp_line
 from kvstore.http.problems import Refused, problem
+from kvstore.http.report_files import Reports
 from kvstore.http.routes import GIVEN, Route, by_path
 from kvstore.http.store import NodeStore
 from kvstore.http.waiting import Waiting
@@ -53,7 +54,9 @@ _KNOWN_METHODS: Final = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE", "PATC
 
 
 class HttpServer:
-    """Serves `store` at `listen`, a host and a port (0 for a free one); by TLS and nothing else, if there is `tls`."""
+    """Serves `store` at `listen`, a host and a port (0 for a free one); by TLS and nothing else, if there is `tls`.
+    `reports_dir`: of the reports that the web page shows.
+    """
 
     def __init__(
         self,
@@ -65,9 +68,11 @@ class HttpServer:
         audit: AuditLog | None = None,
         tls: Keeper | None = None,
         slow: SlowRequests | None = None,
+        reports_dir: str = "",
         shutdown_s: float = limits.HTTP_SHUTDOWN_S_MAX,
         drain_s: float = limits.HTTP_DRAIN_S_MAX,
     ) -> None:
+        ui.files()  # read now: no request waits for the disk
         self._store = store
         self._gate = gate or Gate(store)
         self._asks = self._gate.enabled
@@ -81,6 +86,7 @@ class HttpServer:
             reference.encoded,
             Waiting(),
             self._gate,
+            Reports(reports_dir),
             audited=audit is not None,
         )
         self._slow = slow or SlowRequests()
@@ -211,6 +217,7 @@ class HttpServer:
             plain.explained,
             plain.waiting,
             gate,
+            plain.reports,
             caller,
             plain.audited,
         )

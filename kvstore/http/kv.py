@@ -16,6 +16,7 @@ from kvstore.http import parse
 from kvstore.http.answer import JSON, MSGPACK, OCTETS, Answer, content_type
 from kvstore.http.bodies import Bodies, Held
 from kvstore.http.problems import Refused
+from kvstore.http.report_files import Reports
 from kvstore.http.shapes import RecordBody, WriteBody, encode
 from kvstore.http.store import Store
 from kvstore.http.waiting import Waiting
@@ -49,6 +50,7 @@ class Door:
     explained: Callable[[], bytes]
     waiting: Waiting
     gate: Gate
+    reports: Reports
     caller: Caller | None = None
     audited: bool = False
 

@@ -13,12 +13,16 @@ from kvstore.http import (
     keepalives,
     kv,
     leases,
+    odds,
     once,
     operations,
+    page_operations,
     ranges,
+    reports,
     settings,
     snapshot,
     transactions,
+    ui,
     users,
     watch,
 )
@@ -46,6 +50,9 @@ ROLE_PATH: Final = "/v1/auth/roles/{name}"
 ROLE_GRANT_PATH: Final = "/v1/auth/roles/{name}/grant"
 ROLE_REVOKE_PATH: Final = "/v1/auth/roles/{name}/revoke"
 
+REPORT_PATH: Final = "/v1/reports/{path}"
+PAGE_PATH: Final = "/ui/{file}"
+
 # (prefix, suffix, path) of the paths with something given; keys first, because they are asked for most.
 GIVEN: Final = tuple(
     (path[: path.index("{")], path[path.index("}") + 1 :], path)
@@ -64,6 +71,8 @@ GIVEN: Final = tuple(
         ROLE_GRANT_PATH,
         ROLE_REVOKE_PATH,
         ROLE_PATH,
+        REPORT_PATH,
+        PAGE_PATH,
     )
 )
 
@@ -226,6 +235,13 @@ ROUTES: Final = (
         read=False,
         levelled=False,
     ),
+    Route("GET", "/v1/odds", odds.get_odds, KNOWN, page_operations.ODDS, read=True, levelled=False),
+    Route(
+        "GET", "/v1/reports", reports.get_reports, anywhere(ADMIN), page_operations.REPORTS, read=True, levelled=False
+    ),
+    Route("GET", REPORT_PATH, reports.get_report, anywhere(ADMIN), page_operations.REPORT, read=True, levelled=False),
+    Route("GET", "/ui", ui.get_page, OPEN, page_operations.PAGE, read=True, levelled=False),
+    Route("GET", PAGE_PATH, ui.get_page_file, OPEN, page_operations.PAGE_FILE, read=True, levelled=False),
     Route("GET", "/livez", cluster.livez, OPEN, operations.LIVE, read=True, levelled=False),
     Route("GET", "/readyz", cluster.readyz, OPEN, operations.READY, read=True, levelled=False),
     Route("GET", "/openapi.json", cluster.get_openapi, OPEN, operations.DESCRIPTION, read=True, levelled=False),

@@ -89,6 +89,11 @@ def test_every_route(kv_cluster: ClusterFactory, tmp_path: Path) -> None:
     assert ask("GET", "/openapi.json")["openapi"].startswith("3.1")
     assert ask("GET", "/docs").startswith(b"<!doctype html>")
     assert ask("GET", "/debug/trace?limit=1")["seq"] == 1
+    assert ask("GET", "/ui").startswith(b"<!doctype html>")
+    assert b"import" in ask("GET", "/ui/app.js")
+    assert [row["majority"] for row in ask("GET", "/v1/odds?nodes=3,4&p=0.1")["rows"]] == [2, 3]
+    assert ask("GET", "/v1/reports") == {"configured": False, "reports": []}
+    assert ask("GET", "/v1/reports/a/report.html", code=404)["code"] == "route_not_found"
     assert b"kv_raft_term" in ask("GET", "/metrics")
     guard(ask)
     assert {(route.method, route.path) for route in ROUTES} - ask.seen == set()

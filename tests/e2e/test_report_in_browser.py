@@ -1,8 +1,6 @@
 """The report in a real browser: drawn without an error, its script run under its own policy, in light and dark."""
 
-import os
 import re
-import shutil
 import struct
 import subprocess
 from pathlib import Path
@@ -11,12 +9,9 @@ import pytest
 
 from kvjepsen import report
 from tests.support.chaos_runs import write_run
+from tests.support.chromium import CHROMIUM, SANDBOX, needs_chromium
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="chromium is not installed; cluster/install-extras.sh installs it"
-)
+pytestmark = needs_chromium
 
 
 def browse(page: Path, profile: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
@@ -28,8 +23,7 @@ def browse(page: Path, profile: Path, *arguments: str) -> subprocess.CompletedPr
         "--proxy-server=127.0.0.1:9",
         "--enable-logging=stderr",
     ]
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-    command = [str(CHROMIUM), *options, *sandbox, f"--user-data-dir={profile}", *arguments, page.as_uri()]
+    command = [str(CHROMIUM), *options, *SANDBOX, f"--user-data-dir={profile}", *arguments, page.as_uri()]
     return subprocess.run(command, capture_output=True, timeout=120, check=True)
 
 

@@ -84,7 +84,9 @@ def odds(nodes: list[int], p: Decimal, target: Decimal | None, plot: Path | None
 
     Exit code 1 if no number of nodes among those given reaches the target.
     """
-    rows = [_row(n, float(p)) for n in nodes]
+    from kvstore.availability import odds_row
+
+    rows = [odds_row(n, float(p)) for n in nodes]
     if plot is not None:
         from kvcli.odds_plot import draw
 
@@ -101,36 +103,10 @@ def odds(nodes: list[int], p: Decimal, target: Decimal | None, plot: Path | None
     return Exit.OK if target is None else _reach(target, nodes, float(p))
 
 
-def _row(n: int, p: float) -> dict[str, Any]:
-    from kvstore import availability
-
-    lost = _losses(n, p)
-    return {
-        "n": n,
-        "majority": availability.majority(n),
-        "documented": availability.documented_survival(n, p),
-        "raft": availability.raft_survival(n, p),
-        **{level: availability.level_availability(level, n, p) for level in ("one", "quorum", "all")},
-        # JSON knows no infinity: null where nothing is lost.
-        "nines": {name: availability.nines(loss) if loss else None for name, loss in lost.items()},
-        "downtime_s_per_year": {name: loss * availability.YEAR_S for name, loss in lost.items()},
-        "even_warning": n % 2 == 0,
-    }
-
-
-def _losses(n: int, p: float) -> dict[str, float]:
-    """What is missing to 1: near to 1 only this tells two chances apart."""
-    from kvstore import availability
-
-    return {
-        "documented": availability.documented_failure(n, p),
-        "raft": availability.raft_failure(n, p),
-        **{level: availability.level_unavailability(level, n, p) for level in ("one", "quorum", "all")},
-    }
-
-
 def _cells(row: dict[str, Any], p: float) -> list[str]:
-    lost = _losses(row["n"], p)
+    from kvstore.availability import losses
+
+    lost = losses(row["n"], p)
     nines = row["nines"]["quorum"]
     return [
         str(row["n"]),
