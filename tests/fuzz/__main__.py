@@ -1,6 +1,6 @@
 """Damaged frames, requests and commands against a live cluster of three under load; see tests/fuzz/__init__.py.
 
-    python -m tests.fuzz --out fuzz     # 2,000,000 frames, 190,000 and 10,000 requests, 200,000 commands
+    python -m tests.fuzz --out fuzz     # 2,000,000 frames, 196,000 and 4,000 requests, 200,000 commands
     python -m tests.fuzz --out fuzz --frames 10000 --requests 2000 --api-requests 300 --commands 2000
     python -m tests.fuzz --out fuzz --tls --frames 20000  # every door with TLS, the fuzzer has a node's certificate
 
@@ -24,8 +24,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="a folder for everything")
     parser.add_argument("--frames", type=int, default=2_000_000)
-    parser.add_argument("--requests", type=int, default=190_000, help="damaged ones")
-    parser.add_argument("--api-requests", type=int, default=10_000, help="made from /openapi.json by schemathesis")
+    parser.add_argument("--requests", type=int, default=196_000, help="damaged ones")
+    parser.add_argument("--api-requests", type=int, default=4_000, help="made from /openapi.json by schemathesis")
     parser.add_argument("--commands", type=int, default=200_000, help="of the Redis door")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tls", action="store_true")

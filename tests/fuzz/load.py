@@ -40,13 +40,14 @@ class Ledger:
         self.allowed: Allowed = lambda _key: False
         self.phase = "start"
 
-    def wrote(self, value: bytes) -> None:
-        """One more write was acknowledged."""
+    def wrote(self, value: bytes, level: str) -> None:
+        """One more write was acknowledged. At level ONE a later one may take its place, so that nobody sees it."""
         now = time.monotonic()
         if self._acknowledged_at is not None:
             self.longest_gap_s = max(self.longest_gap_s, now - self._acknowledged_at)
         self._acknowledged_at = now
-        self.acknowledged.add(value)
+        if level != "one":
+            self.acknowledged.add(value)
         self.writes += 1
 
     def saw(self, event: WatchEvent) -> None:
@@ -153,5 +154,5 @@ class Load:
                 except (KvError, LocalError) as failed:
                     ledger.failed[getattr(failed, "code", type(failed).__name__)] += 1
                 else:
-                    ledger.wrote(value)
+                    ledger.wrote(value, level)
                 await asyncio.sleep(rng.expovariate(1 / self._pause_s))

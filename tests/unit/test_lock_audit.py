@@ -13,7 +13,7 @@ KNOWN = {
     "vulnerabilities": [
         {
             "aliases": ["CVE-2018-18074"],
-            "details": "The Requests package before 2.20.0 for Python sends an\nHTTP Authorization header to an http URI.",
+            "details": "The Requests package before 2.20.0 for Python\nsends an HTTP Authorization header.",
             "fixed_in": ["2.20.0"],
             "id": "PYSEC-2018-28",
             "source": "osv",
