@@ -289,6 +289,31 @@ async def test_a_connection_too_many_is_told_so(house: House, monkeypatch: pytes
     assert (await house.ask("PUT", "/v1/kv/a", body=b"v")).status == 200
 
 
+async def test_one_address_does_not_take_all_connections(house: House) -> None:
+    """From wherever it comes: 127.0.0.2 is another address."""
+    connections = house.server._connections
+    assert connections is not None
+    connections.addresses.most = 2
+    first, second = await house.wire(), await house.wire()
+    # aiohttp takes it over: it still counts.
+    await second.send(CHUNKED + b"1\r\nx\r\n0\r\n\r\n")
+    assert (await second.reply()).status == 200
+    third = await house.wire()
+    refused = await third.ask("GET", "/livez")
+    assert (refused.status, refused.json["code"]) == (429, "overloaded")
+    assert "2 connections of this address" in refused.json["detail"]
+    assert await third.closed()
+    reader, writer = await asyncio.open_connection(*house.server.address, local_addr=("127.0.0.2", 0))
+    writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+    first.writer.close()
+    second.writer.close()
+    await until(lambda: len(connections) == 0)
+    assert len(connections.addresses) == 0
+    assert (await house.ask("GET", "/livez")).status == 200
+
+
 async def test_refused_connections_are_bounded_too_and_end_by_themselves(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
