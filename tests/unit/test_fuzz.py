@@ -1,4 +1,4 @@
-"""The fuzzer's own rules: conversations are told by their numbers, nothing dangerous is said, and markers stay whole."""
+"""The fuzzer's own rules: a number decides a conversation, nothing dangerous is said, markers stay whole."""
 
 import random
 
@@ -48,7 +48,6 @@ def test_nothing_that_a_member_could_do_harm_with_is_said() -> None:
     assert {type(message) for message in heard} > {m.Append, m.AppendReply, m.Call, m.Return, m.SnapshotChunk}
     assert dangers(RECORDED[0], FACTS.floor)
     assert dangers(RECORDED[6], FACTS.floor)
-    assert not dangers(RECORDED[6], FACTS.floor + 9) or RECORDED[6].method == "write"
 
 
 def test_how_a_conversation_ends_is_foretold() -> None:
