@@ -56,6 +56,9 @@ HTTP_BACKLOG_CONNECTIONS: Final = 1_024
 HTTP_CONNECTIONS_MAX: Final = 8_192
 # Connections at both doors, those to peers, segments of the logs, and some more.
 REDIS_CONNECTIONS_MAX: Final = 4_096
+# Of one address, at each door: three quarters of what there are, unless a setting says less.
+HTTP_CONNECTIONS_PER_ADDRESS_MAX: Final = HTTP_CONNECTIONS_MAX * 3 // 4
+REDIS_CONNECTIONS_PER_ADDRESS_MAX: Final = REDIS_CONNECTIONS_MAX * 3 // 4
 OPEN_FILES_WANTED: Final = HTTP_CONNECTIONS_MAX + REDIS_CONNECTIONS_MAX + 1_024
 HTTP_REFUSALS_MAX: Final = 256
 HTTP_REFUSAL_S_MAX: Final = 1.0

@@ -166,15 +166,24 @@ class Server:
             self._closers.append(tls.close)
             tls.start()
         http_at = (config.listen.host, config.listen.port)
-        reports_dir = config.ui_reports_dir
+        per_address = config.connections_per_address
         door = HttpServer(
-            node, metrics, listen=http_at, tls=tls, gate=gate, audit=audit, slow=slow, reports_dir=reports_dir
+            node,
+            metrics,
+            listen=http_at,
+            tls=tls,
+            gate=gate,
+            audit=audit,
+            slow=slow,
+            reports_dir=config.ui_reports_dir,
+            per_address=per_address,
         )
         await door.start()
         redis: RedisServer | None = None
         if config.listen_redis is not None:
             redis_at = (config.listen_redis.host, config.listen_redis.port)
-            redis = RedisServer(node, metrics, listen=redis_at, tls=tls, gate=gate)
+            bound = min(per_address, limits.REDIS_CONNECTIONS_PER_ADDRESS_MAX)
+            redis = RedisServer(node, metrics, listen=redis_at, tls=tls, gate=gate, per_address=bound)
         # The first to close: what they have taken in is still answered.
         self._closers.append(lambda: asyncio.gather(*(each.close() for each in (door, redis) if each is not None)))
         if redis is not None:

@@ -100,6 +100,23 @@ nothing_left_behind() {
     return "$left"
 }
 
+# Known vulnerabilities of the locked versions. What could not be audited is told as skipped, and is no failure of ours.
+audited="locked versions audited"
+audit() {
+    local status=0
+    "$KV_VENV/bin/python" -m tests.lock_audit || status=$?
+    [ "$status" -ne 3 ] || { audited="locked versions: SKIPPED, at least in part (see above)" && return 0; }
+    return "$status"
+}
+
+# Damaged frames, requests and commands against a live cluster; what happened stays in the folder if it fails.
+fuzz() {
+    "$KV_VENV/bin/python" -m tests.fuzz --out "$scratch/fuzz" >/dev/null || return
+    "$KV_VENV/bin/python" -m tests.fuzz --out "$scratch/fuzz-tls" --tls --frames 20000 --requests 5000 \
+        --api-requests 0 --commands 5000 >/dev/null || return
+    rm -rf "$scratch/fuzz" "$scratch/fuzz-tls"
+}
+
 stage "set-up" setup_venv dev
 # No test asks a public authority for anything, and to load all of them takes a tenth of each process's start.
 export SSL_CERT_FILE=/nonexistent SSL_CERT_DIR=/nonexistent
@@ -115,4 +132,6 @@ stage "tests: integration" tier integration
 stage "tests: e2e" tier e2e
 stage "tests: browser" tier browser
 [ "$long" = no ] || [ ! -d tests/bench ] || [ -z "$(find tests/bench -name 'test_*.py')" ] || stage "tests: bench" tier bench
+[ "$long" = no ] || stage "fuzzing" fuzz
+[ "$long" = no ] || { stage "audit of locked versions" audit && stages[-1]=$audited; }
 stage "nothing left behind" nothing_left_behind

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from kvcluster.probe import own_member
+from kvjepsen.access import OPEN, Access
 from kvjepsen.records import Recorder
-from kvstore.client import AsyncClient
 from kvstore.errors import KvError, LocalError
 
 _PAUSE_S: Final = 0.2
@@ -16,9 +16,10 @@ _ANSWER_S_MAX: Final = 0.5
 class Observer:
     """`nodes`: URLs by name. `views` is what each said last of itself."""
 
-    def __init__(self, nodes: Mapping[str, str], recorder: Recorder) -> None:
+    def __init__(self, nodes: Mapping[str, str], recorder: Recorder, access: Access = OPEN) -> None:
         self._nodes = nodes
         self._recorder = recorder
+        self._access = access
         self.views: dict[str, dict[str, Any]] = {}
 
     @property
@@ -34,7 +35,7 @@ class Observer:
                 group.create_task(self._watch(name, url, stop))
 
     async def _watch(self, name: str, url: str, stop: asyncio.Event) -> None:
-        async with AsyncClient([url], timeout_s=_ANSWER_S_MAX) as client:
+        async with self._access.client([url], timeout_s=_ANSWER_S_MAX) as client:
             while not stop.is_set():
                 try:
                     view = _told(await client.cluster_document())

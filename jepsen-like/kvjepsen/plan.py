@@ -52,7 +52,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`rate_hz` operations a second, over all workloads. `expected`: what the verdict has to be, of a mutant say.
 
     `held_disks`: power is lost by nodes that hold back what is not synced, also where images could be mounted. `doors`:
-    the ways to the nodes that clients use by turns; a workload that knows only some of them uses those.
+    the ways to the nodes that clients use by turns; a workload that knows only some of them uses those. `sealed`: every
+    door speaks TLS, auth is enabled, and the nodes encrypt what they keep.
     """
 
     title: str = ""
@@ -65,6 +66,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     expected: Literal["passed", "failed"] = "passed"
     held_disks: bool = False
     doors: tuple[str, ...] = (HTTP,)
+    sealed: bool = False
 
     def checked(self) -> "Plan":
         """Itself. Raises BadPlan."""
@@ -110,9 +112,10 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         faults = ",".join(self.faults) or "none"
         held = " --held-disks" if self.held_disks else ""
         doors = "" if self.doors == (HTTP,) else f" --door {','.join(self.doors)}"
+        sealed = " --sealed" if self.sealed else ""
         return (
             f"kv chaos run --nodes {self.nodes} --workload {','.join(self.workloads)} --nemesis {faults} "
-            f"--time {self.seconds:g} --seed {self.seed} --rate {self.rate_hz:g}{held}{doors}"
+            f"--time {self.seconds:g} --seed {self.seed} --rate {self.rate_hz:g}{held}{doors}{sealed}"
         )
 
 

@@ -45,6 +45,7 @@ class ServerConfig:
     insecure_bind: bool
     token_seconds: int
     jwt_keys: str
+    connections_per_address: int
     jwt_audience: str
     metrics_private: bool
     audit_log: str

@@ -198,6 +198,14 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "Keys of tokens (JWT) that others have made, as a JSON key set; read anew when it changes. None are taken "
         "without it. Needs the extra `auth`.",
     ),
+    _setting(
+        "connections_per_address",
+        "N",
+        limits.HTTP_CONNECTIONS_PER_ADDRESS_MAX,
+        values.whole("connections", 1, limits.HTTP_CONNECTIONS_MAX),
+        "How many connections one address may have open, at each door; at the Redis door at most "
+        f"{limits.REDIS_CONNECTIONS_PER_ADDRESS_MAX}. Raise it where all clients come through one proxy.",
+    ),
     _setting("jwt_audience", "TEXT", "kvstore", values.audience, "What the `aud` of such a token must name."),
     _setting(
         "metrics_private",

@@ -69,6 +69,7 @@ class HttpServer:
         tls: Keeper | None = None,
         slow: SlowRequests | None = None,
         reports_dir: str = "",
+        per_address: int = limits.HTTP_CONNECTIONS_PER_ADDRESS_MAX,
         shutdown_s: float = limits.HTTP_SHUTDOWN_S_MAX,
         drain_s: float = limits.HTTP_DRAIN_S_MAX,
     ) -> None:
@@ -93,6 +94,7 @@ class HttpServer:
         self._listen = listen
         self._tls = tls
         self._tls_gate: TlsGate | None = None
+        self._per_address = per_address
         self._shutdown_s = shutdown_s
         self._drain_s = drain_s
         self._table = {
@@ -121,7 +123,7 @@ class HttpServer:
     async def start(self) -> None:
         """Listens. Raises OSError when the address cannot be had."""
         loop = asyncio.get_running_loop()
-        connections = Connections(self, loop)
+        connections = Connections(self, loop, self._per_address)
         accept: Callable[[], asyncio.BaseProtocol] = connections
         if self._tls is not None:
             accept = self._tls_gate = TlsGate("http", self._tls.doors, connections, self._tls.counts, self._not_tls)
@@ -292,10 +294,12 @@ class HttpServer:
         """A client is gone."""
         self._door.waiting.lost(connection)
 
-    def too_many_connections(self) -> bytes:
-        """A whole answer for a connection beyond the bound."""
+    def too_many_connections(self, of_one_address: int | None = None) -> bytes:
+        """A whole answer for a connection beyond the bound, or beyond that of one address."""
         request_id = f"{self._id_stem}-{next(self._id_count):x}"
-        error = Overloaded(f"{limits.HTTP_CONNECTIONS_MAX} connections are open already", retry_after_s=1.0)
+        there = f"{of_one_address or limits.HTTP_CONNECTIONS_MAX} connections"
+        whose = "" if of_one_address is None else " of this address"
+        error = Overloaded(f"{there}{whose} are open already", retry_after_s=1.0)
         answer = problem(error, request_id=request_id, read=False, level=None)
         answer.request_id = request_id.encode()
         self._stray("OTHER").done(answer.status, "", 0.0)

@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol, cast
 from aiohttp import web
 
 from kvstore import limits
+from kvstore.addresses import Addresses
 from kvstore.http.answer import Answer
 from kvstore.http.plain import PlainConnection
 from kvstore.refusal import Refusal
@@ -34,8 +35,8 @@ class Server(Protocol):
     def malformed(self, request: web.BaseRequest, status: int, failed: BaseException | None) -> Answer:
         """The answer to what is no request; the connection ends with it."""
 
-    def too_many_connections(self) -> bytes:
-        """A whole answer for a connection beyond the bound."""
+    def too_many_connections(self, of_one_address: int | None = None) -> bytes:
+        """A whole answer for a connection beyond the bound, or beyond that of one address."""
 
     def lost(self, connection: asyncio.BaseProtocol) -> None:
         """A client is gone."""
@@ -44,7 +45,13 @@ class Server(Protocol):
 class Connections:
     """All connections. Each begins with plain requests, and goes on with aiohttp where that has to be."""
 
-    def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        server: Server,
+        loop: asyncio.AbstractEventLoop,
+        per_address: int = limits.HTTP_CONNECTIONS_PER_ADDRESS_MAX,
+    ) -> None:
+        self.addresses = Addresses(per_address)
         self.serve = server.serve
         self._server = server
         self._loop = loop
@@ -69,9 +76,20 @@ class Connections:
 
     # -- called by connections
 
+    def came(self, connection: PlainConnection, transport: asyncio.Transport) -> bool:
+        """One stands; False if its address has too many, and it was refused."""
+        connection.address = self.addresses.came(transport)
+        if connection.address is not None:
+            return True
+        self._plain.discard(connection)
+        refusal = Refusal(self._server.too_many_connections(self.addresses.most), self._refusals)
+        transport.set_protocol(refusal)
+        refusal.connection_made(transport)
+        return False
+
     def hand_over(self, connection: PlainConnection, transport: asyncio.Transport, chunk: bytes) -> None:
         """aiohttp takes the connection, and `chunk` first."""
-        handler = _Connection(self._server, self._aiohttp, self._loop)
+        handler = _Connection(self._server, self._aiohttp, self._loop, connection.address)
         transport.set_protocol(handler)
         handler.connection_made(transport)
         self._plain.discard(connection)
@@ -81,6 +99,7 @@ class Connections:
         """One is over."""
         if connection is not None:
             self._plain.discard(connection)
+            self.addresses.gone(connection.address)
             self._server.lost(connection)
         if not len(self):
             self._none_left.set()
@@ -127,24 +146,29 @@ class _Aiohttp(web.Server):
     def __init__(self, server: Server, all_connections: Connections, loop: asyncio.AbstractEventLoop) -> None:
         # What aiohttp asks of an answer is more than StreamResponse's name: see kvstore.http.answer.
         super().__init__(cast(Any, server.serve), handler_cancellation=False, loop=loop)
-        self._all = all_connections
+        self.all_connections = all_connections
 
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         super().connection_lost(handler, exc)
-        self._all.gone()
+        self.all_connections.gone()
 
 
 class _Connection(web.RequestHandler):
     """aiohttp's connection, whose own errors are answered in our form."""
 
-    __slots__ = ("_server",)
+    __slots__ = ("_address", "_all", "_server")
 
-    def __init__(self, server: Server, manager: web.Server, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, server: Server, manager: "_Aiohttp", loop: asyncio.AbstractEventLoop, address: str | None
+    ) -> None:
         super().__init__(manager, loop=loop, **_CONNECTION_BOUNDS)
+        self._all = manager.all_connections
+        self._address = address
         self._server = server
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
+        self._all.addresses.gone(self._address)
         self._server.lost(self)
 
     def handle_error(

@@ -90,6 +90,7 @@ class _Lines:
     """The lines of a body, one after the other."""
 
     def __init__(self, request: web.BaseRequest) -> None:
+        self._request = request
         self._content = request.content
         self._rest = b""
 
@@ -112,6 +113,10 @@ class _Lines:
             except TimeoutError:
                 raise BadRequest(f"no line came within {limits.KEEPALIVE_SILENCE_S_MAX:g} s") from None
             except (web.RequestPayloadError, OSError):
+                return None
+            except RuntimeError:  # see kvstore.http.kv.read_body
+                if self._request.transport is not None:
+                    raise
                 return None
             if not part:
                 return None

@@ -146,6 +146,11 @@ async def read_body(
         raise BadRequest(f"the body was not complete within {limits.HTTP_BODY_READ_S_MAX:g} s") from None
     except (web.RequestPayloadError, OSError) as broken:
         raise BadRequest("the body broke off or is malformed") from broken
+    except RuntimeError as gone:
+        # What aiohttp says to who reads on when the client has gone already, without a word about the body.
+        if request.transport is not None:
+            raise
+        raise BadRequest("the body broke off: the client has gone") from gone
     return b"".join(parts), time.monotonic() - began
 
 

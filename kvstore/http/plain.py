@@ -156,6 +156,9 @@ class Manager(Protocol):
     async def serve(self, request: web.BaseRequest) -> Answer:
         """The answer; it never raises."""
 
+    def came(self, connection: "PlainConnection", transport: asyncio.Transport) -> bool:
+        """It stands. False if it is not let in, and was given to somebody else."""
+
     def hand_over(self, connection: "PlainConnection", transport: asyncio.Transport, chunk: bytes) -> None:
         """aiohttp takes the connection, and `chunk` first."""
 
@@ -168,6 +171,7 @@ class PlainConnection(asyncio.Protocol):
 
     def __init__(self, manager: Manager, loop: asyncio.AbstractEventLoop) -> None:
         self.idle_since = loop.time()
+        self.address: str | None = None
         self._manager = manager
         self._loop = loop
         self._parser = _Parser(self)
@@ -177,7 +181,9 @@ class PlainConnection(asyncio.Protocol):
         self._writable: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
+        transport = cast(asyncio.Transport, transport)
+        if self._manager.came(self, transport):
+            self.transport = transport
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None

@@ -103,8 +103,8 @@ class Connections:
         )
 
     def let_in(self, peer: Peer) -> bool:
-        """Whether somebody who is no member is let in; then it is dialed, too."""
-        if self._transport is None or len(self._dialed) >= limits.PEERS_MAX:
+        """Whether somebody who is no member is let in; then it is dialed, too. Nobody goes by this node's own name."""
+        if self._transport is None or len(self._dialed) >= limits.PEERS_MAX or peer.name == self._name:
             return False
         try:
             address = parse_address(peer.address)

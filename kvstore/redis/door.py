@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from typing import Final, cast
 
 from kvstore import limits
+from kvstore.addresses import Addresses
 from kvstore.guard.gate import Gate
 from kvstore.redis.commands import COMMANDS
 from kvstore.redis.connection import Connection
@@ -18,6 +19,7 @@ from kvstore.security.gate import Gate as TlsGate
 from kvstore.security.keeper import Keeper
 from kvstore.telemetry.metrics import Metrics, RedisMeter
 
+_FULL_ADDRESS: Final = error("OVERLOADED", "this address has as many connections open as one may")
 _FULL: Final = encode(error("OVERLOADED", f"{limits.REDIS_CONNECTIONS_MAX} connections are open already"), RESP2)
 _NOT_TLS: Final = encode(error("ERR", "this port speaks TLS and nothing else"), RESP2)
 
@@ -33,6 +35,7 @@ class RedisServer:
         listen: tuple[str, int],
         gate: Gate | None = None,
         tls: Keeper | None = None,
+        per_address: int = limits.REDIS_CONNECTIONS_PER_ADDRESS_MAX,
         shutdown_s: float = limits.REDIS_SHUTDOWN_S_MAX,
         drain_s: float = limits.REDIS_DRAIN_S_MAX,
     ) -> None:
@@ -42,6 +45,7 @@ class RedisServer:
         self._listen = listen
         self._tls = tls
         self._tls_gate: TlsGate | None = None
+        self._addresses = Addresses(per_address)
         self._shutdown_s = shutdown_s
         self._drain_s = drain_s
         self._services: Services | None = None
@@ -82,7 +86,7 @@ class RedisServer:
             services.refused_total += 1
             return Refusal(_FULL, self._refusals)
         services.connections_total += 1
-        return _Counted(services, self._connections, self._changed)
+        return _Counted(services, self._connections, self._changed, self._addresses)
 
     async def close(self) -> None:
         """Stops listening, and ends each connection once what it was asked is answered.
@@ -129,8 +133,12 @@ class RedisServer:
 class _Counted(Connection):
     """A connection that the door knows of while it is open."""
 
-    def __init__(self, services: Services, open_: set[Connection], changed: asyncio.Event) -> None:
+    def __init__(
+        self, services: Services, open_: set[Connection], changed: asyncio.Event, addresses: Addresses
+    ) -> None:
         super().__init__(services, self._forget)
+        self._addresses = addresses
+        self._address: str | None = None
         self._open = open_
         self._changed = changed
 
@@ -141,7 +149,12 @@ class _Counted(Connection):
             # A peer that has vanished without a word must not keep its place for ever.
             end.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._open.add(self)
+        self._address = self._addresses.came(transport)
+        if self._address is None:
+            self.services.refused_total += 1
+            self.end(_FULL_ADDRESS)
 
     def _forget(self, connection: Connection) -> None:
         self._open.discard(connection)
+        self._addresses.gone(self._address)
         self._changed.set()

@@ -15,6 +15,6 @@ def test_both_sides_are_measured_in_each_round() -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert "round 2 of 2" in done.stderr
-    rows = [line.split()[-5:] for line in done.stdout.splitlines()[1:5]]
-    assert len(rows) == 4
+    rows = [line.split()[-5:] for line in done.stdout.splitlines()[1:7]]
+    assert len(rows) == 6
     assert all(float(figure.replace(",", "")) > 0 for row in rows for figure in row)

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from kvcluster.supervisor import Cluster
 from kvstore.client import AsyncClient, Client
 from kvstore.consensus.disk import OsDisk
 from kvstore.errors import Forbidden, KvError, Unauthenticated
+from kvstore.http.routes import ROUTES
 from kvstore.node.new_cluster import verify
 from tests.support.kv_command import Captured, Kv
 
@@ -87,6 +89,7 @@ def test_a_cluster_is_closed_used_and_opened_again(
         assert root.get_value(b"app/1") == b"mine"
         digests = {view.digest["value"] for view in root.cluster().members if view.digest}
         assert len(digests) == 1
+        shown = all_that_is_shown(cluster, root.get_token("root", ROOT_PASSWORD)[0])
         root.disable_auth()
     run("get", "other/1")
 
@@ -111,8 +114,30 @@ def test_a_cluster_is_closed_used_and_opened_again(
     # What kv token prints is the one place where a token is meant to be.
     said = [each for each in kv.said if each.strip() != token.encode()]
     assert len(said) == len(kv.said) - 1
-    for each in (audit, *metrics, *said):
+    arguments = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")]
+    assert sum(b"serve" in each and str(cluster.topology.directory).encode() in each for each in arguments) == 3
+    assert len(shown) > 40
+    for each in (audit, *metrics, *said, *shown, *arguments):
         assert not [secret for secret in anywhere + secrets if secret in each]
+
+
+def all_that_is_shown(cluster: Cluster, token: str) -> list[bytes]:
+    """What every node answers to root on all routes that take nothing from a path but a backup's, and on some that are
+    often found where nobody meant them to be.
+    """
+    paths = [route.path for route in ROUTES if route.method == "GET" and "{" not in route.path]
+    paths = [path for path in paths if path not in ("/v1/snapshot", "/v1/watch")]
+    paths += ["/debug", "/debug/pprof", "/debug/vars", "/v1/debug", "/v1/auth/users/app", "/v1/auth/roles/apps", "/env"]
+    shown = []
+    for node in cluster.topology.nodes:
+        for path in paths:
+            request = urllib.request.Request(f"{node.http}{path}", headers={"Authorization": f"Bearer {token}"})
+            try:
+                with urllib.request.urlopen(request, timeout=10) as answer:
+                    shown.append(answer.read())
+            except urllib.error.HTTPError as refused:
+                shown.append(refused.read())
+    return shown
 
 
 async def test_a_revocation_is_not_outrun_by_writes_at_any_node(kv_cluster: ClusterFactory) -> None:

@@ -1,10 +1,13 @@
 """`kv bench --door redis` against doors that follow a script: what is asked, and what counts as an error."""
 
+from dataclasses import replace
+
 import pytest
 
 from kvcli.bench.doors import Caller, open_door
 from kvcli.bench.plan import Plan
 from kvcli.bench.tally import Tally
+from kvcli.credentials import Credentials
 from kvstore.errors import CannotConnect, NoQuorum
 from tests.support.redis_script import Door
 
@@ -27,6 +30,14 @@ async def test_every_connection_chooses_its_level_and_keeps_it(level: str) -> No
     async with door.listening() as address, open_door(plan(address, level=level)) as (caller,):
         await use(caller)
     assert door.commands == [f"KV.LEVEL {level}".encode(), b"SET k v", b"GET k", b"SET a v", b"GET b"]
+
+
+async def test_every_connection_logs_in_where_it_is_told_who_asks() -> None:
+    door = Door(OK, OK, OK)
+    known = replace(plan("127.0.0.1:1"), who=Credentials("a-token"))
+    async with door.listening() as address, open_door(replace(known, redis_endpoints=(address,))) as (caller,):
+        await caller.put(b"k", b"v")
+    assert door.commands == [b"AUTH a-token", b"KV.LEVEL quorum", b"SET k v"]
 
 
 async def test_clients_are_spread_over_the_doors_each_on_a_connection_of_its_own() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from kvstore import limits
 from kvstore.errors import DeadlineExceeded, Divergence, MembersUnreachable, NoQuorum, Overloaded
-from kvstore.http import HttpServer
+from kvstore.http import HttpServer, connections
 from kvstore.model.levels import Level
 from kvstore.telemetry.metrics import Metrics
 from tests.integration.house import House, golden
@@ -287,6 +287,69 @@ async def test_a_connection_too_many_is_told_so(house: House, monkeypatch: pytes
     assert connections is not None
     await until(lambda: len(connections) == 1)
     assert (await house.ask("PUT", "/v1/kv/a", body=b"v")).status == 200
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"X: " + b"x" * (limits.HTTP_HEADER_BYTES_MAX + 1),
+        b"\r\n".join(b"X-%d: x" % number for number in range(limits.HTTP_HEADERS_MAX + 1)),
+        b"x" * (limits.HTTP_LINE_BYTES_MAX + 1) + b": x",
+    ],
+    ids=["a header too long", "too many headers", "a name too long"],
+)
+async def test_a_head_beyond_its_bounds_is_refused(house: House, head: bytes) -> None:
+    wire = await house.wire()
+    await wire.send(b"PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\n" + head + b"\r\nContent-Length: 1\r\n\r\nx")
+    reply = await wire.reply()
+    assert (reply.status, reply.json["code"]) == (400, "bad_request")
+    assert await wire.closed()
+    assert house.store.calls == []
+
+
+async def test_a_head_that_comes_byte_by_byte_has_its_time_and_no_more(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(connections._CONNECTION_BOUNDS, "keepalive_timeout", 0.3)
+    wire = await house.wire()
+
+    async def dribble() -> None:
+        for byte in b"GET /livez HTTP/1.1\r\nX: " + b"x" * 1_000:
+            await wire.send(bytes((byte,)))
+            await asyncio.sleep(0.02)
+
+    dribbling = asyncio.create_task(dribble())
+    begun = asyncio.get_running_loop().time()
+    assert await wire.closed()
+    assert asyncio.get_running_loop().time() - begun < 5
+    dribbling.cancel()
+    await asyncio.gather(dribbling, return_exceptions=True)
+    assert (await house.ask("GET", "/livez")).status == 200
+
+
+async def test_one_address_does_not_take_all_connections(house: House) -> None:
+    """From wherever it comes: 127.0.0.2 is another address."""
+    connections = house.server._connections
+    assert connections is not None
+    connections.addresses.most = 2
+    first, second = await house.wire(), await house.wire()
+    # aiohttp takes it over: it still counts.
+    await second.send(CHUNKED + b"1\r\nx\r\n0\r\n\r\n")
+    assert (await second.reply()).status == 200
+    third = await house.wire()
+    refused = await third.ask("GET", "/livez")
+    assert (refused.status, refused.json["code"]) == (429, "overloaded")
+    assert "2 connections of this address" in refused.json["detail"]
+    assert await third.closed()
+    reader, writer = await asyncio.open_connection(*house.server.address, local_addr=("127.0.0.2", 0))
+    writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 200 ")
+    writer.close()
+    first.writer.close()
+    second.writer.close()
+    await until(lambda: len(connections) == 0)
+    assert len(connections.addresses) == 0
+    assert (await house.ask("GET", "/livez")).status == 200
 
 
 async def test_refused_connections_are_bounded_too_and_end_by_themselves(

@@ -641,6 +641,20 @@ async def test_too_many_connections(house: House, monkeypatch: pytest.MonkeyPatc
     assert await wires[2].closed()
 
 
+async def test_one_address_does_not_take_all_connections(house: House) -> None:
+    house.server._addresses.most = 2
+    wires = [await house.wire() for _ in range(3)]
+    assert await wires[0].ask("PING") == b"PONG"
+    assert told(await wires[2].reply()).startswith("OVERLOADED this address")
+    assert await wires[2].closed()
+    wires[0].writer.close()
+    wires[1].writer.close()
+    async with asyncio.timeout(10):
+        while len(house.server._addresses):
+            await asyncio.sleep(0.01)
+    assert await (await house.wire()).ask("PING") == b"PONG"
+
+
 # -- the connection
 
 

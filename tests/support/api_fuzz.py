@@ -18,7 +18,15 @@ class Fuzzed(NamedTuple):
     failures: str
 
 
-def fuzz(endpoint: str, folder: Path, *options: str, seed: int, bound_s: float, timeout_ms: int = 0) -> Fuzzed:
+def fuzz(
+    endpoint: str,
+    folder: Path,
+    *options: str,
+    seed: int,
+    bound_s: float,
+    timeout_ms: int = 0,
+    config: Path = CONFIG,
+) -> Fuzzed:
     """Runs it. `timeout_ms`: what requests say at most, for a store that waits; `bound_s`: for the whole."""
     report = folder / "report.json"
     command = [
@@ -26,7 +34,7 @@ def fuzz(endpoint: str, folder: Path, *options: str, seed: int, bound_s: float, 
         "-m",
         "schemathesis.cli",
         "--config-file",
-        str(CONFIG),
+        str(config),
         "run",
         f"{endpoint}/openapi.json",
     ]

@@ -38,6 +38,12 @@ _LINE_S: Final = 5.0
     default=None,
     help="Power is lost by nodes that hold back what is not synced.",
 )
+@click.option(
+    "--sealed",
+    is_flag=True,
+    default=None,
+    help="TLS at every door, auth enabled, disks encrypted.",
+)
 @click.option("--scenario", metavar="NAME|FILE", help="A plan to begin with.  ['help' lists them]")
 @click.option("--mutant", metavar="NAME", help="Build a bug into the nodes: it has to be found.  ['help' lists them]")
 @click.option(
@@ -55,6 +61,7 @@ def run_chaos(scenario: str | None, mutant: str | None, out: Path | None, **opti
     With --endpoints the cluster is one that runs already, all of whose nodes are to be named: then nothing is done to
     its processes, but the load is real. Its keys begin with the names of the workloads.
     """
+    from kvjepsen.access import OPEN, Access
     from kvjepsen.nemesis import FAULTS
     from kvjepsen.plan import scenario_names
     from kvjepsen.runners.live import run
@@ -74,7 +81,17 @@ def run_chaos(scenario: str | None, mutant: str | None, out: Path | None, **opti
         return Exit.OK
     plan = _plan(scenario, _hunted(mutant, options))
     line = StatusLine()
-    told = run(plan, _folder(out, plan.seed), watch=line.show, say=line.say, endpoints=given_endpoints(), mutant=mutant)
+    endpoints = given_endpoints()
+    access = Access(settings().tls, **settings().who._asdict()) if endpoints else OPEN
+    told = run(
+        plan,
+        _folder(out, plan.seed),
+        watch=line.show,
+        say=line.say,
+        endpoints=endpoints,
+        access=access,
+        mutant=mutant,
+    )
     line.end()
     tell(told)
     return _CODES[told.verdict]

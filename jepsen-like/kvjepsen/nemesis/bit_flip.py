@@ -17,6 +17,7 @@ from kvjepsen.nemesis import members
 from kvjepsen.nemesis.fault import READY_S_MAX, Fault, Field, Struck
 from kvjepsen.nemesis.journals import newest_segment
 from kvstore.errors import LocalError
+from kvstore.vault.envelope import NO_KEYS, Vault
 
 _SNAPSHOT_SHARE: Final = 0.4
 
@@ -39,7 +40,7 @@ class BitFlip(Fault):
         victim = field.any()
         await field.blocking(field.cluster.kill, victim)
         data = field.cluster.topology.data_dir(victim)
-        path, offset = await field.blocking(flip_somewhere, data, field.rng)
+        path, offset = await field.blocking(flip_somewhere, data, field.rng, field.vault)
         struck = Struck([victim], f"{path.relative_to(data)}:{offset}", held_s=0.0)
         yield struck
         said = await self._refusal(field, victim)
@@ -62,13 +63,13 @@ class BitFlip(Fault):
         raise DamageMissed(f"{victim} runs, although a bit of what it had made durable is another")
 
 
-def flip_somewhere(data: Path, rng: random.Random) -> tuple[Path, int]:
+def flip_somewhere(data: Path, rng: random.Random, vault: Vault = NO_KEYS) -> tuple[Path, int]:
     """Change one bit of the newest snapshot, or of the newest journal segment below its last mark: which, and where."""
     snapshots = sorted((data / "snapshots").glob("*.snap"))
     if snapshots and rng.random() < _SNAPSHOT_SHARE:
         path, size = snapshots[-1], snapshots[-1].stat().st_size
     else:
-        segment = newest_segment(data / "journal")
+        segment = newest_segment(data / "journal", vault)
         path, size = segment.path, segment.mark
     offset = rng.randrange(size)
     with path.open("r+b") as file:

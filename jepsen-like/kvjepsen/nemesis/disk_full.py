@@ -39,7 +39,7 @@ class DiskFull(Fault):
 
 async def _fill(field: Field) -> bool:
     """Write until it is refused, or enough: whether it was."""
-    async with AsyncClient(field.cluster.topology.endpoints, timeout_s=1.0) as client:
+    async with AsyncClient(field.cluster.topology.endpoints, timeout_s=1.0, tls=field.cluster.tls) as client:
         for _ in range(_WRITES_MAX):
             try:
                 await client.put(FILLER_KEY, field.rng.randbytes(limits.VALUE_BYTES_MAX))

@@ -15,6 +15,7 @@ from kvjepsen import faulty
 from kvjepsen.capabilities import Need
 from kvjepsen.frame import Progress
 from kvjepsen.threads import in_thread
+from kvstore.vault.envelope import NO_KEYS
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,6 +43,7 @@ class Field:
     """A cluster, as faults see it: who is there, who leads, and chance, which a seed decides. `hit`: who is struck
     already, by the other one of two faults. `wiped` is told of a node whose disk was taken away. `held_disks`: a node
     loses what it has not synced whenever it ends (kvjepsen.held_disk). `drops`: packets can be dropped here.
+    `vault`: what opens the files of the nodes.
     """
 
     def __init__(self, cluster: Cluster, rng: random.Random, progress: Progress = lambda line: None) -> None:
@@ -51,6 +53,7 @@ class Field:
         self.wiped: Callable[[str], object] = lambda name: None
         self.held_disks = False
         self.drops = False
+        self.vault = NO_KEYS
         self.hit: set[str] = set()
 
     @property

@@ -48,7 +48,7 @@ class Lag(Fault):
 
     async def _outgrow(self, field: Field, others: list[str]) -> None:
         endpoints = [field.cluster.topology.node(name).http for name in others]
-        async with AsyncClient(endpoints, timeout_s=_LAG_S_MAX) as client:
+        async with AsyncClient(endpoints, timeout_s=_LAG_S_MAX, tls=field.cluster.tls) as client:
             for _ in range(_FILLER_BYTES // limits.VALUE_BYTES_MAX):
                 await client.put(FILLER_KEY, field.rng.randbytes(limits.VALUE_BYTES_MAX))
             before = [await field.metric(name, _TAKEN) for name in others]

@@ -86,7 +86,7 @@ async def _until(
     """Ask the others, for as long as what they know of `victim` is not what is wanted."""
     others = [node.http for node in field.cluster.topology.nodes if node.name != victim]
     deadline, problem = time.monotonic() + READY_S_MAX, ""
-    async with AsyncClient(others, timeout_s=_ANSWER_S_MAX) as client:
+    async with AsyncClient(others, timeout_s=_ANSWER_S_MAX, tls=field.cluster.tls) as client:
         while True:
             with suppress(KvError, LocalError):
                 view = await client.cluster_document()

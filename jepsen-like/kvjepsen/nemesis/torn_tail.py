@@ -17,6 +17,8 @@ from kvjepsen.capabilities import Need
 from kvjepsen.nemesis.fault import READY_S_MAX, Fault, Field, Struck
 from kvjepsen.nemesis.journals import Segment, newest_segment
 from kvstore.consensus import journal_format as form
+from kvstore.consensus.journal_seal import sealed_group
+from kvstore.vault.cipher import NONCE_BYTES
 
 _SECTOR: Final = 512
 _COMMAND_BYTES: Final = 3 * _SECTOR
@@ -67,7 +69,7 @@ class TornTail(Fault):
 
 
 def _tear(field: Field, victim: str) -> _Torn:
-    segment = newest_segment(field.cluster.topology.data_dir(victim) / "journal")
+    segment = newest_segment(field.cluster.topology.data_dir(victim) / "journal", field.vault)
     data = torn_group(segment, field.rng)[: segment.size - segment.end]
     with segment.path.open("r+b") as file:
         file.seek(segment.end)
@@ -79,7 +81,11 @@ def torn_group(segment: Segment, rng: random.Random) -> bytes:
     """What a power cut may leave of a group of one entry that was about to be written at the segment's end."""
     command = rng.randbytes(_COMMAND_BYTES)
     group = form.group_record(segment.salt, segment.end, segment.end)
-    whole = group + form.entry_head(command, segment.last_index + 1, segment.last_term) + command
+    records = form.entry_head(command, segment.last_index + 1, segment.last_term) + command
+    if segment.cipher is None:
+        whole = group + records
+    else:
+        whole = sealed_group(segment.cipher, rng.randbytes(NONCE_BYTES), group, records)
     if rng.random() < 0.5:
         return whole[: rng.randint(form.GROUP_BYTES + 4, len(whole) - 1)]
     lost = rng.randrange(len(whole) // _SECTOR)

@@ -27,7 +27,7 @@ class Transfer(Fault):
         struck = Struck([target], held_s=0.0)
         yield struck
         deadline = time.monotonic() + _TRANSFER_S_MAX
-        async with AsyncClient(field.cluster.topology.endpoints) as client:
+        async with AsyncClient(field.cluster.topology.endpoints, tls=field.cluster.tls) as client:
             while not struck.effects and time.monotonic() < deadline:
                 try:
                     view = await client.transfer_leader(target)

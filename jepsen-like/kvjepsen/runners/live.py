@@ -18,13 +18,14 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Literal
+from typing import Any, BinaryIO, Final, Literal, NamedTuple
 
 import msgspec
 
 from kvcluster.lifecycle import bring_up, purge
 from kvcluster.supervisor import Cluster
 from kvjepsen import capabilities, faulty, held_disk, judge, mutated, report
+from kvjepsen.access import OPEN, Access, Seal, close_doors
 from kvjepsen.capabilities import Capability, Need
 from kvjepsen.convergence import NotConverged, converge
 from kvjepsen.formats import read_history
@@ -39,8 +40,8 @@ from kvjepsen.report.run import HISTORY
 from kvjepsen.server_mutants import MUTANTS
 from kvjepsen.workloads import REDIS, WORKLOADS, Arena, Workload
 from kvstore import __version__
-from kvstore.client import AsyncClient
 from kvstore.errors import KvError, LocalError
+from kvstore.vault.envelope import NO_KEYS, Vault
 
 # Small logs and snapshots, so that both happen within seconds.
 SETTINGS: Final = {"KV_SNAPSHOT_LOG_BYTES": str(1 << 18), "KV_LOG_KEEP_BYTES": str(1 << 16)}
@@ -88,6 +89,14 @@ class Told:
     document: dict[str, Any]
 
 
+class _Way(NamedTuple):
+    """To the nodes: their URLs by name, how one gets in, and what opens their files."""
+
+    nodes: dict[str, str]
+    access: Access
+    vault: Vault
+
+
 def run(
     plan: Plan,
     out: Path,
@@ -95,35 +104,51 @@ def run(
     watch: Callable[[Status], None] = lambda status: None,
     say: Callable[[str], None] = lambda line: None,
     endpoints: tuple[str, ...] = (),
+    access: Access = OPEN,
     mutant: str | None = None,
 ) -> Told:
     """Start a cluster in `out`, or take the one behind `endpoints`, which must be all its nodes; and do what the plan
-    says. Raises BadPlan, NotReady, OSError. `mutant`: a bug to build in.
+    says. Raises BadPlan, NotReady, OSError. `access`: how one gets in at `endpoints`. `mutant`: a bug to build in.
     """
     if REDIS in plan.doors and endpoints:
         raise BadPlan("the Redis door is used of a cluster only that the run starts itself")
+    if plan.sealed and endpoints:
+        raise BadPlan("only a cluster that the run starts itself can be sealed by it")
+    if plan.sealed and mutant == "stock":
+        raise BadPlan("the published engine cannot be sealed")
     if REDIS in plan.doors and mutant == "stock":
         raise BadPlan("the published engine has no Redis door")
     obeys = mutant is None or MUTANTS[mutant][1].program == mutated.PROGRAM
     plan = _with_disks(plan.checked()) if obeys else plan.checked()
     out.mkdir(parents=True, exist_ok=True)
     cluster: Cluster | None = None
+    seal: Seal | None = None
     home = out / "cluster"
     if not endpoints:
         try:
             env = {**SETTINGS, **({held_disk.VARIABLE: "1"} if plan.held_disks else {})}
             env |= {} if mutant is None else {mutated.VARIABLE: mutant}
+            if plan.sealed:
+                seal = Seal(home)
+                env |= seal.env
             program = faulty.PROGRAM if mutant is None else MUTANTS[mutant][1].program
-            cluster = bring_up(home, plan.nodes, env=env, proxy=True, redis=REDIS in plan.doors, program=program)
+            redis = REDIS in plan.doors
+            cluster = bring_up(home, plan.nodes, env=env, proxy=True, redis=redis, tls=plan.sealed, program=program)
+            if plan.sealed:
+                access = close_doors(cluster)
         except BaseException:
             if (home / "cluster.json").exists():
                 Cluster.open(home).down()
             raise
     told: Told | None = None
     try:
-        told = asyncio.run(_conduct(plan, out, cluster, _nodes(cluster, endpoints), watch, say, obeys))
+        way = _Way(_nodes(cluster, endpoints), access, NO_KEYS if seal is None else seal.vault)
+        told = asyncio.run(_conduct(plan, out, cluster, way, watch, say, obeys))
     finally:
         if cluster is not None and told is not None and told.verdict == "passed":
+            cluster.down()
+            if seal is not None:
+                seal.forget()
             purge(cluster)
         elif cluster is not None:
             cluster.down()
@@ -139,7 +164,7 @@ def _with_disks(plan: Plan) -> Plan:
 def _nodes(cluster: Cluster | None, endpoints: tuple[str, ...]) -> dict[str, str]:
     """URLs by name; what others have started goes by its address."""
     if cluster is None:
-        return {endpoint.removeprefix("http://"): endpoint for endpoint in endpoints}
+        return {endpoint.partition("://")[2]: endpoint for endpoint in endpoints}
     return {node.name: node.http for node in cluster.topology.nodes}
 
 
@@ -153,11 +178,12 @@ async def _conduct(
     plan: Plan,
     out: Path,
     cluster: Cluster | None,
-    nodes: dict[str, str],
+    way: "_Way",
     watch: Callable[[Status], None],
     say: Callable[[str], None],
     obeys: bool,
 ) -> Told:
+    nodes = way.nodes
     there = capabilities.probe(cluster, obeys=obeys)
     faults, skipped = _possible(plan, there, len(nodes))
     for name, why in skipped:
@@ -165,7 +191,7 @@ async def _conduct(
     begun = time.monotonic()
     left = _Run(datetime.now(UTC), skipped, there)
     with (out / HISTORY).open("wb") as sink:
-        await _Conductor(plan, cluster, nodes, sink, left, watch, say).run(faults)
+        await _Conductor(plan, cluster, way, sink, left, watch, say).run(faults)
     say("checking")
     history = read_history(out / HISTORY)
     found = judge.checks(history, [WORKLOADS[name] for name in plan.workloads])
@@ -184,6 +210,7 @@ async def _conduct(
         "nodes": list(nodes),
         "workloads": list(plan.workloads),
         "doors": list(plan.doors),
+        "sealed": plan.sealed,
         "started": left.started.isoformat(timespec="seconds").replace("+00:00", "Z"),
         "seconds": round(time.monotonic() - begun, 1),
         "expected": plan.expected,
@@ -232,7 +259,7 @@ class _Conductor:
         self,
         plan: Plan,
         cluster: Cluster | None,
-        nodes: dict[str, str],
+        way: "_Way",
         sink: BinaryIO,
         left: _Run,
         watch: Callable[[Status], None],
@@ -246,8 +273,17 @@ class _Conductor:
         self._stop = asyncio.Event()
         self._over = asyncio.Event()
         self._recorder = Recorder(sink)
-        self._arena = Arena(self._recorder, nodes, plan.seed, self._stop, redis=_redis_doors(cluster), doors=plan.doors)
-        self._observer = Observer(nodes, self._recorder)
+        self._way = way
+        self._arena = Arena(
+            self._recorder,
+            way.nodes,
+            plan.seed,
+            self._stop,
+            redis=_redis_doors(cluster),
+            doors=plan.doors,
+            access=way.access,
+        )
+        self._observer = Observer(way.nodes, self._recorder, way.access)
         rate_hz = plan.rate_hz / len(plan.workloads)
         self._workloads: list[Workload] = [WORKLOADS[name](self._arena, rate_hz) for name in plan.workloads]
         self._nemesis: Nemesis | None = None
@@ -276,6 +312,7 @@ class _Conductor:
         field = Field(cluster, random.Random(self._plan.seed), self._say)
         field.wiped = lambda name: self._recorder.observe(name, {"role": None, "wiped": True})
         field.held_disks = self._plan.held_disks
+        field.vault = self._way.vault
         field.drops = not capabilities.missing(self._left.capabilities, frozenset({Need.PACKETS}))
         nemesis = Nemesis(field, watch=self._injured, unserved=lambda: self._arena.unserved)
         self._left.injuries = nemesis.injuries
@@ -325,7 +362,7 @@ class _Conductor:
 
     async def _final(self) -> None:
         endpoints = list(self._arena.nodes.values())
-        async with AsyncClient(endpoints, timeout_s=_LAST_WRITE_S_MAX) as client:
+        async with self._way.access.client(endpoints, timeout_s=_LAST_WRITE_S_MAX) as client:
             with suppress(KvError, LocalError):
                 written = await client.put(b"chaos/last", b"1")
                 self._left.last_write = True

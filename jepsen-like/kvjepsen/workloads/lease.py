@@ -9,7 +9,6 @@ from typing import Final
 from kvjepsen.checking import leases
 from kvjepsen.records import History
 from kvjepsen.workloads.workload import FINAL_S_MAX, READ_S_MAX, WRITE_S_MAX, Arena, Check, Worker, Workload, check_of
-from kvstore.client import AsyncClient
 from kvstore.errors import KvError, LocalError
 
 _PREFIX: Final = b"lease/"
@@ -82,7 +81,7 @@ class LeasedKeys(Workload):
     async def settle(self) -> None:
         """Until all leases that were abandoned have ended, or have had more than enough time for it."""
         until = time.monotonic() + _GONE_S_MAX
-        async with AsyncClient(list(self.arena.nodes.values()), timeout_s=FINAL_S_MAX) as client:
+        async with self.arena.access.client(list(self.arena.nodes.values()), timeout_s=FINAL_S_MAX) as client:
             while (await client.range(prefix=_PREFIX)).count and time.monotonic() < until:
                 await asyncio.sleep(_ASK_AGAIN_S)
 

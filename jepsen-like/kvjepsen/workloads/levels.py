@@ -36,7 +36,7 @@ class Levels(Workload):
     async def run(self) -> None:
         async with AsyncExitStack() as stack:
             for name, endpoint in self.arena.nodes.items():
-                reader = AsyncClient([endpoint], sessions=False)
+                reader = self.arena.access.client([endpoint], sessions=False)
                 self._readers[name] = await stack.enter_async_context(reader)
             await super().run()
 

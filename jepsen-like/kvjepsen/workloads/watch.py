@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from kvjepsen.access import Access
 from kvjepsen.checking import watches
 from kvjepsen.records import History
 from kvjepsen.workloads.workload import FINAL_S_MAX, WRITE_S_MAX, Arena, Check, Worker, Workload, check_of
@@ -33,6 +34,7 @@ class _Watcher:
 
     name: str
     endpoints: Sequence[str]
+    access: Access
     start: int = 1
     told: list[tuple[int, str, int | None]] = field(default_factory=list)
     gaps: list[tuple[int, int]] = field(default_factory=list)
@@ -40,7 +42,7 @@ class _Watcher:
 
     async def follow(self, until: int | None = None) -> None:
         """For ever, or up to the change at that revision."""
-        async with AsyncClient(self.endpoints) as client:
+        async with self.access.client(self.endpoints) as client:
             while self.error is None:
                 try:
                     await self._watch(client, until)
@@ -78,8 +80,9 @@ class Watchers(Workload):
     def __init__(self, arena: Arena, rate_hz: float) -> None:
         super().__init__(arena, rate_hz)
         self._changes = 0
-        self._watchers = [_Watcher(f"watch-at-{name}", [url]) for name, url in arena.nodes.items()]
-        self._watchers.append(_Watcher("watch-at-all", list(arena.nodes.values())))
+        access = arena.access
+        self._watchers = [_Watcher(f"watch-at-{name}", [url], access) for name, url in arena.nodes.items()]
+        self._watchers.append(_Watcher("watch-at-all", list(arena.nodes.values()), access))
 
     def keys(self) -> Iterable[str]:
         return [*_KEYS, _LAST]
@@ -121,7 +124,7 @@ class Watchers(Workload):
 
     async def settle(self) -> None:
         """One more change, which every watcher waits for; then what they were told."""
-        async with AsyncClient(list(self.arena.nodes.values()), timeout_s=FINAL_S_MAX) as client:
+        async with self.arena.access.client(list(self.arena.nodes.values()), timeout_s=FINAL_S_MAX) as client:
             worker = Worker(self.arena, "watch-last", next(iter(self.arena.nodes)), client, random.Random(0))
             await self._change(worker, [_LAST], [], FINAL_S_MAX)
         until = self.arena.last_revision if worker.served else 1

@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
+from kvjepsen.access import OPEN, Access
 from kvjepsen.checking.verdict import Result
 from kvjepsen.records import ABSENT, FINAL, GONE, UNMET, History, Line, Recorder
 from kvstore.client import AsyncClient, WriteResult
@@ -48,7 +49,8 @@ DOORS: Final = (HTTP, REDIS)
 
 class Arena:
     """What all workloads of a run share. `redis`: HOST:PORT of the Redis door of each node, where there are any.
-    `doors`: those that are to be used. `unserved` counts operations that were refused or unanswered.
+    `doors`: those that are to be used. `access`: how clients get in. `unserved` counts operations that were refused or
+    unanswered.
     """
 
     def __init__(
@@ -60,11 +62,13 @@ class Arena:
         *,
         redis: Mapping[str, str] | None = None,
         doors: Sequence[str] = (HTTP,),
+        access: Access = OPEN,
     ) -> None:
         self.recorder = recorder
         self.nodes = dict(nodes)
         self.redis = dict(redis or {})
         self.doors = tuple(doors)
+        self.access = access
         self.seed = seed
         self.stop = stop
         self.counts: Counter[str] = Counter()
@@ -258,8 +262,9 @@ class Workload(ABC):
         # Shifted once all nodes have had their turn, so that each of them is asked through each door.
         door = self.doors[(number + number // len(names)) % len(self.doors)]
         async with AsyncExitStack() as stack:
-            client = await stack.enter_async_context(AsyncClient([self.arena.nodes[node]]))
-            redis = await stack.enter_async_context(RedisClient(self.arena.redis[node])) if door == REDIS else None
+            access = self.arena.access
+            client = await stack.enter_async_context(access.client([self.arena.nodes[node]]))
+            redis = await stack.enter_async_context(access.redis(self.arena.redis[node])) if door == REDIS else None
             worker = Worker(self.arena, f"{self.name}-{number}", node, client, rng, redis)
             while not self.arena.stop.is_set():
                 await self.work(worker)
@@ -272,7 +277,7 @@ class Workload(ABC):
 
     async def settle(self) -> None:
         """Once all nodes are up: what became of the writes at level ONE."""
-        async with AsyncClient(list(self.arena.nodes.values()), timeout_s=FINAL_S_MAX) as client:
+        async with self.arena.access.client(list(self.arena.nodes.values()), timeout_s=FINAL_S_MAX) as client:
             for line, receipt in self._receipts:
                 found = await client.wait_receipt(receipt, FINAL_S_MAX)
                 if found.state == "committed":
@@ -303,7 +308,7 @@ class Workload(ABC):
     async def _final_at(self, node: str, level: str, keys: Sequence[str]) -> None:
         waiting = iter(keys)
         floor = self.arena.last_revision if level == "one" else None
-        async with AsyncClient([self.arena.nodes[node]], timeout_s=FINAL_S_MAX) as client:
+        async with self.arena.access.client([self.arena.nodes[node]], timeout_s=FINAL_S_MAX) as client:
 
             async def some() -> None:
                 worker = Worker(self.arena, FINAL, node, client, random.Random(0))
@@ -314,8 +319,8 @@ class Workload(ABC):
 
     async def _final_by_redis(self, node: str, level: str) -> None:
         async with (
-            AsyncClient([self.arena.nodes[node]]) as client,
-            RedisClient(self.arena.redis[node]) as redis,
+            self.arena.access.client([self.arena.nodes[node]]) as client,
+            self.arena.access.redis(self.arena.redis[node]) as redis,
         ):
             worker = Worker(self.arena, FINAL, node, client, random.Random(0), redis)
             for key in self.keys_by_redis():

@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from kvcli.bench.plan import Operation, Plan
+from kvstore.client import AsyncClient
 from kvstore.errors import KvError, LocalError
-from kvstore.redis.client import RedisClient
+from kvstore.redis.client import Command, RedisClient
 
 
 class RedisCaller:
@@ -28,14 +29,24 @@ class RedisCaller:
         return [answer for answer in answers if isinstance(answer, (KvError, LocalError))]
 
 
+async def _login(plan: Plan) -> tuple[Command, ...]:
+    """What each connection begins with where auth is enabled: a token, for passwords are too slow for hundreds."""
+    token, user, password = plan.who
+    if token is None and user is not None and password is not None:
+        async with AsyncClient(plan.endpoints, timeout_s=plan.timeout_s, tls=plan.tls) as client:
+            token, _ = await client.get_token(user, password)
+    return () if token is None else ((b"AUTH", token.encode()),)
+
+
 @asynccontextmanager
 async def open_callers(plan: Plan) -> AsyncIterator[Sequence[RedisCaller]]:
     """One caller for each client, spread over the plan's Redis addresses; each connects at its first call."""
     async with AsyncExitStack() as stack:
+        login = await _login(plan)
         callers = []
         for number in range(plan.clients):
             address = plan.redis_endpoints[number % len(plan.redis_endpoints)]
             # A server that is not of this store does not know it, and is not measured by mistake.
-            client = RedisClient(address, (b"KV.LEVEL", plan.level.encode()), tls=plan.tls)
+            client = RedisClient(address, *login, (b"KV.LEVEL", plan.level.encode()), tls=plan.tls)
             callers.append(RedisCaller(await stack.enter_async_context(client), plan.timeout_s))
         yield callers
