@@ -12,12 +12,16 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kvstore.client import WriteResult
+
+
+# Whether several answers go to one output, so that a line end has to part them.
+_apart = False
 
 
 class Mode(StrEnum):
@@ -40,10 +44,21 @@ def write_line(text: str) -> None:
 
 
 def write_value(value: bytes, mode: Mode) -> None:
-    """A value: exact in raw mode and off a terminal; on a terminal with a line end after it."""
+    """A value: exact in raw mode and off a terminal; on a terminal, or in a shell, with a line end after it."""
     write_bytes(value)
-    if mode is not Mode.RAW and sys.stdout.isatty() and not value.endswith(b"\n"):
+    if mode is not Mode.RAW and (_apart or sys.stdout.isatty()) and not value.endswith(b"\n"):
         write_bytes(b"\n")
+
+
+@contextlib.contextmanager
+def lines_apart() -> Iterator[None]:
+    """Values are parted by line ends meanwhile, but in raw mode."""
+    global _apart
+    before, _apart = _apart, True
+    try:
+        yield
+    finally:
+        _apart = before
 
 
 def write_json(document: Any) -> None:
@@ -99,6 +114,11 @@ def printable(data: bytes, width: int | None = None) -> str:
     text = data.decode("utf-8", "backslashreplace")
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return shown if width is None or len(shown) <= width else shown[: width - 1] + "…"
+
+
+def colourless() -> bool:
+    """Whether nothing may be coloured: off a terminal, or where the variable NO_COLOR says so."""
+    return not sys.stdout.isatty() or bool(os.environ.get("NO_COLOR"))
 
 
 def flush() -> None:

@@ -16,6 +16,7 @@ from kvcli import output
 from kvcli.exit_codes import Exit
 from kvcli.options import global_options, settings
 from kvcli.output import Mode
+from kvcli.pages import Choice, command
 from kvcli.progress import Progress
 from kvstore import limits
 
@@ -52,7 +53,7 @@ def _chances(context: click.Context, parameter: click.Parameter, text: str) -> l
     return chances
 
 
-@click.command(short_help="Fail subsets of the nodes, and hold what is served against the formulas.")
+@command(short_help="Fail subsets of the nodes, and hold what is served against the formulas.")
 @click.option("--nodes", default="3,4", show_default=True, metavar="N,...", callback=_nodes, help="Sizes of clusters.")
 @click.option(
     "--p", "ps", default="0.1,0.3,0.5", show_default=True, metavar="P,...", callback=_chances,
@@ -63,7 +64,7 @@ def _chances(context: click.Context, parameter: click.Parameter, text: str) -> l
     "--exhaustive", is_flag=True, help="Every subset, with the leader inside and outside. [default without --trials]"
 )
 @click.option(
-    "--fault", type=click.Choice(("kill", "pause", "isolate")), default="kill", show_default=True,
+    "--fault", type=Choice(("kill", "pause", "isolate")), default="kill", show_default=True,
     help="SIGKILL, SIGSTOP, or cut off from the other nodes and from clients.",
 )  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Decides what is drawn.")

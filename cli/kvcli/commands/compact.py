@@ -4,10 +4,11 @@ import click
 
 from kvcli import output
 from kvcli.options import global_options, run_with_client
+from kvcli.pages import command
 from kvstore import limits
 
 
-@click.command(short_help="Forget the history up to a revision.")
+@command(short_help="Forget the history up to a revision.")
 @click.argument("revision", type=click.IntRange(1, limits.REVISION_MAX))
 @global_options
 def compact(revision: int) -> None:

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kvcli import output
+from kvcli import completing, output
 from kvcli.commands.status import show_cluster
 from kvcli.exit_codes import Exit
 from kvcli.keys import KEY_SETTINGS, vault_of
 from kvcli.options import global_options, run_with_client
+from kvcli.pages import group
 from kvcli.setting_flags import setting_flags
 from kvcli.sizes import even_size
 from kvstore.client import AsyncClient
@@ -26,7 +27,7 @@ _LOST: dict[int | None, str] = {
 }
 
 
-@click.group(short_help="List, add, remove and recover members, hand leadership over.")
+@group(short_help="List, add, remove and recover members, hand leadership over.")
 def member() -> None:
     """List, add and remove the members of a running cluster, hand leadership over, and recover what is left of one."""
 
@@ -58,7 +59,7 @@ def add(name: str, peer: str) -> None:
 
 
 @member.command("remove", short_help="Remove a member.")
-@click.argument("name")
+@click.argument("name", shell_complete=completing.members)
 @click.option("--force", is_flag=True, help="Lose what only NAME holds, if it holds any.")
 @global_options
 def remove(name: str, force: bool) -> None:
@@ -86,7 +87,7 @@ def _warn_of_even(members: int) -> None:
 
 
 @member.command("transfer", short_help="Hand leadership over.")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completing.members)
 @global_options
 def transfer(name: str | None) -> None:
     """Make NAME the leader, or whoever is most current."""

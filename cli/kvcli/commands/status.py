@@ -2,16 +2,15 @@
 
 from typing import Any
 
-import click
-
 from kvcli import output
 from kvcli.options import global_options, run_with_client, settings
 from kvcli.output import Mode
+from kvcli.pages import command
 
-_COLUMNS = ["NAME", "ROLE", "VOTER", "REACHABLE", "ENDPOINT", "MATCH", "APPLIED", "PENDING"]
+_COLUMNS = ["NAME", "ROLE", "VOTER", "UP", "ENDPOINT", "MATCH", "APPLIED", "PENDING"]
 
 
-@click.command(short_help="Show the members of the cluster.")
+@command(short_help="Show the members of the cluster.")
 @global_options
 def status() -> None:
     """Show leader, term, revision and every member, as the node that answers sees them.
