@@ -180,7 +180,7 @@ EXAMPLES: Final[dict[str, tuple[Example, ...]]] = {
         "chaos report": (("kv chaos report chaos-1 --open", ""),),
         "chaos simulate": (("kv chaos simulate --seeds 200 --jobs 2", ""),),
         "chaos check": (("kv chaos check history.jsonl", ""),),
-        "chaos odds": (("kv chaos odds --nodes 3,4", ""), ("kv chaos odds --simulate --trials 1000", "")),
+        "chaos odds": (("kv chaos odds --simulate --trials 1000", ""),),
         "odds": (("kv odds", ""), ("kv odds --nodes 3,5 --p 1%", ""), ("kv odds --target 99.99%", "the fewest nodes")),
         # -- this tool
         "completion": (

@@ -15,7 +15,7 @@ from kvcli import output
 from kvcli.catalog import COMMANDS
 from kvcli.exit_codes import Exit, exit_code, explain, notes
 from kvcli.options import global_options
-from kvcli.pages import CONTEXT, Group
+from kvcli.pages import CONTEXT, Group, restated
 from kvcli.situation import told
 from kvstore import __version__
 from kvstore.errors import KvError, LocalError
@@ -71,7 +71,7 @@ def _run(arguments: Sequence[str], context: Mapping[str, Any]) -> int:
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.UsageError as wrong:
-        wrong.show()
+        restated(wrong).show()
         return Exit.USAGE
     except click.ClickException as failed:
         failed.show()

@@ -90,9 +90,15 @@ def write_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], mode: Mode
     if mode is Mode.TABLE:
         _draw(columns, rows)
         return
-    widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
-    for row in [columns, *rows]:
-        write_line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for line in aligned(columns, rows):
+        write_line(line)
+
+
+def aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of text as lines with aligned columns."""
+    every = [columns, *rows]
+    widths = [max(len(row[i]) for row in every) for i in range(len(columns))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in every]
 
 
 def message(text: str) -> None:

@@ -17,6 +17,7 @@ LINES_MAX: Final = 48
 CONTEXT: Final[dict[str, Any]] = {"help_option_names": ["-h", "--help"], "max_content_width": COLUMNS}
 
 _COMMENT_AT_MAX: Final = 44
+_METAVARS: Final = {"INTEGER RANGE": "N", "FLOAT RANGE": "X", "INTEGER": "N", "DIRECTORY": "DIR"}
 
 
 class Command(click.Command):
@@ -79,6 +80,15 @@ def group(name: str | None = None, **attributes: Any) -> Callable[[Callable[...,
     return made
 
 
+def restated(wrong: click.UsageError) -> click.UsageError:
+    """The same in our words, where click's name what is not near."""
+    if not isinstance(wrong, click.NoSuchOption) or wrong.ctx is None:
+        return wrong
+    known = [name for each in wrong.ctx.command.get_params(wrong.ctx) for name in each.opts if name.startswith("--")]
+    meant = did_you_mean(wrong.option_name, known)
+    return click.UsageError(f"No such option {wrong.option_name!r}.{meant}", wrong.ctx)
+
+
 def write_page(page: Command | Group, ctx: click.Context, formatter: click.HelpFormatter) -> None:
     """The whole help of one command."""
     page.format_usage(ctx, formatter)
@@ -106,7 +116,7 @@ def own_options(command: click.Command, ctx: click.Context) -> list[tuple[str, s
     """Each option of this command alone, as it is written, and its text."""
     params = [each for each in command.get_params(ctx) if isinstance(each, click.Option)]
     records = [each.get_help_record(ctx) for each in params if not isinstance(each, Common)]
-    return [record for record in records if record is not None]
+    return [(_shorter(record[0]), record[1]) for record in records if record is not None]
 
 
 def common_options(ctx: click.Context) -> list[tuple[str, str]]:
@@ -119,6 +129,12 @@ def _write_options(command: click.Command, ctx: click.Context, formatter: click.
     rows: Iterable[tuple[str, str]] = own_options(command, ctx)
     with formatter.section("Options"):
         formatter.write_dl(list(rows))
+
+
+def _shorter(written: str) -> str:
+    for long, short in _METAVARS.items():
+        written = written.replace(long, short)
+    return written
 
 
 def _in_short(command: click.Command | None) -> str:
