@@ -62,7 +62,8 @@ async def test_nobody_is_asked_where_it_cannot_be_the_reason(error: errors.KvErr
     assert told(error) == []
 
 
-async def test_who_cannot_be_asked_adds_nothing() -> None:
+async def test_who_cannot_be_asked_adds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kvstore.limits.SITUATION_ASK_S_MAX", 0.05)
     error = errors.NoQuorum("1 of 3 voters is reachable")
     await look(error, Settings(("http://127.0.0.1:1",), None, 1.0), Credentials())
     assert told(error) == []

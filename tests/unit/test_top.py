@@ -29,10 +29,10 @@ def metrics(gets: int, puts: int, failed: int = 0, *, others: int = 0) -> Sample
     ]
     for method, level, count, edge in (("GET", "one", gets, 0.001), ("PUT", "quorum", puts + failed, 0.01)):
         labels = f'method="{method}",route="/v1/kv/{{key}}",level="{level}"'
-        for bound in ("0.0005", "0.001", "0.005", "0.01", "+Inf"):
-            lines.append(
-                f'kv_http_request_seconds_bucket{{{labels},le="{bound}"}} {count if float(bound) >= edge else 0}'
-            )
+        lines += [
+            f'kv_http_request_seconds_bucket{{{labels},le="{bound}"}} {count if float(bound) >= edge else 0}'
+            for bound in ("0.0005", "0.001", "0.005", "0.01", "+Inf")
+        ]
         lines.append(f"kv_http_request_seconds_count{{{labels}}} {count}")
     lines += [
         "# TYPE kv_journal_sync_seconds histogram",
