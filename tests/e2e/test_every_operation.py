@@ -169,6 +169,10 @@ def test_every_command(
     assert run("auth", "status", shape=True)["user"] == "root"
     run("doctor")
     run("auth", "disable")
+    assert run("shell", stdin="get b\n.output json\nget b\n").startswith('2\n{"key": "b"')
+    assert len(run("top", "--once", "--interval", "0.2", shape=True)["nodes"]) == 3
+    assert "_kv_completion" in run("completion", "bash")
+    assert "KV_ENDPOINTS" in run("help", "options")
     assert run("bench", "put", "--count", "20", "--keys", "5", "--warmup", "0", shape=True)["operations"] == 20
     assert set(COMMANDS) - NOT_ABOUT_DATA - used == set()
 
