@@ -22,9 +22,8 @@ ASK_S_MAX: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What one endpoint told. `name`: of its node, None if nobody knows. `at`: monotonic seconds of the answer;
-    `clock_s`: this machine's clock when the metrics were read, in the middle of the way there and back, which took
-    `round_trip_s`. `given`: it was asked for, and is not only where a member says that it is.
+    """What one endpoint told. `name`: of its node, None if nobody knows. `at`: monotonic seconds of the answer.
+    `given`: it was asked for, and is not only where a member says that it is.
     """
 
     endpoint: str
@@ -32,8 +31,6 @@ class Told:
     view: "ClusterView | Exception"
     metrics: "Samples | Exception"
     at: float = 0.0
-    clock_s: float = 0.0
-    round_trip_s: float = 0.0
     given: bool = True
 
 
@@ -73,11 +70,9 @@ class Scraper:
             view = await client.cluster()
         except (KvError, LocalError) as failed:
             return Told(endpoint, None, failed, failed)
-        began, clock_s = time.monotonic(), time.time()
         try:
             text = await client.metrics()
-            ended = time.monotonic()
-            samples: Samples | Exception = read(text)
+            at, samples = time.monotonic(), read(text)
         except (KvError, LocalError, ValueError) as failed:
-            samples, ended = failed, time.monotonic()
-        return Told(endpoint, view.node, view, samples, ended, clock_s + (ended - began) / 2, ended - began)
+            return Told(endpoint, view.node, view, failed)
+        return Told(endpoint, view.node, view, samples, at)

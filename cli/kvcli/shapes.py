@@ -35,10 +35,9 @@ SHAPES: Final[dict[str, str]] = {
         "http, peer, match_index, applied_index, intents_pending, digest: {index, value}}], alarms: []}"
     ),
     "top": (
-        "{leader, term, revision, commit_index, keys, leader_changes, seconds, nodes: [{name, role, "
-        "reachable, applied_index, lag, pending, requests_hz, errors_hz, sync_p99_s, connections, watches, "
-        "memory_bytes, disk_free_bytes}], loads: [{kind, level, hz, p50_s, p99_s}], statuses, alarms: [], "
-        "silent: []}"
+        "{leader, term, revision, commit_index, keys, leader_changes, seconds, nodes: [{name, role, reachable, "
+        "applied_index, lag, pending, requests_hz, errors_hz, sync_p99_s, connections, watches, memory_bytes, "
+        "disk_free_bytes}], loads: [{kind, level, outcome, hz, p50_s, p99_s}], statuses, alarms: [], silent: []}"
     ),
     "doctor": (
         "{fine, exit_code, summary, checks: [{name, verdict, seen}], findings: [{check, severity, code, detail, todo}]}"

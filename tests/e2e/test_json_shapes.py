@@ -86,7 +86,7 @@ def test_every_document_has_the_members_that_are_told(
     kv(f"snapshot restore backup --name r1 --data-dir {tmp_path / 'restored'}")
     kv("doctor")
     frame = kv("top --count 1 --interval 0.2").one
-    assert set(frame["loads"][0] if frame["loads"] else ()) <= {"kind", "level", "hz", "p50_s", "p99_s"}
+    assert set(frame["loads"][0] if frame["loads"] else ()) <= {"kind", "level", "outcome", "hz", "p50_s", "p99_s"}
     kv("auth status")
     kv("role add r")
     kv("role grant r read --prefix a")
@@ -116,6 +116,6 @@ def test_every_document_has_the_members_that_are_told(
     kv("bench put --count 5 --keys 2 --warmup 0")
 
     # Nothing asked for anything between the two rounds of `kv top`.
-    kv.shapes["top"] = kv.shapes["top"].replace("loads: []", "loads: [{kind, level, hz, p50_s, p99_s}]")
+    kv.shapes["top"] = kv.shapes["top"].replace("loads: []", "loads: [{kind, level, outcome, hz, p50_s, p99_s}]")
     kv.shapes["top"] = kv.shapes["top"].replace("statuses: {}", "statuses")
     assert kv.shapes == {path: shape for path, shape in SHAPES.items() if path not in ELSEWHERE}

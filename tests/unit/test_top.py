@@ -55,7 +55,7 @@ def view(node: str, up: str = "n1 n2") -> ClusterView:
 
 
 def told(node: str, at: float, samples: Samples | Exception) -> Told:
-    return Told(f"http://{node}:1", node, view(node), samples, at, 0.0, 0.001)
+    return Told(f"http://{node}:1", node, view(node), samples, at)
 
 
 @pytest.fixture
@@ -88,6 +88,26 @@ def test_latencies_are_those_of_the_requests_between(shown: Frame) -> None:
     assert 0.0005 < p50 < p99 <= 0.001
     assert by_kind["write"].p99_s == pytest.approx(0.01, rel=0.01)
     assert shown.nodes[0].sync_p99_s == pytest.approx(0.00099)
+
+
+def test_outcomes_are_told_where_the_nodes_tell_them() -> None:
+    def told_outcomes(ok: int, refused: int) -> Samples:
+        lines = ["# TYPE kv_request_seconds histogram"]
+        for outcome, count in (("ok", ok), ("not_applied", refused)):
+            labels = f'kind="write",level="all",outcome="{outcome}"'
+            lines += [f'kv_request_seconds_bucket{{{labels},le="{bound}"}} {count}' for bound in ("0.01", "+Inf")]
+            lines.append(f"kv_request_seconds_count{{{labels}}} {count}")
+        lines += ["# TYPE kv_http_request_seconds histogram"]
+        labels = 'method="PUT",route="/v1/kv/{key}",level="all"'
+        lines += [f'kv_http_request_seconds_bucket{{{labels},le="+Inf"}} {ok + refused}']
+        lines += [f"kv_http_request_seconds_count{{{labels}}} {ok + refused}"]
+        return read("\n".join(lines) + "\n")
+
+    found = frame([told("n1", 12.0, told_outcomes(30, 4))], [told("n1", 10.0, told_outcomes(10, 0))])
+    assert [(load.kind, load.level, load.outcome, load.hz) for load in found.loads] == [
+        ("write", "all", "ok", 10.0),
+        ("write", "all", "not_applied", 2.0),
+    ]
 
 
 def test_lag_and_what_is_down(shown: Frame) -> None:

@@ -71,12 +71,14 @@ async def gather(chosen: Settings) -> "Evidence":
     finally:
         await scraper.close()
     bounds: dict[str, int] = {}
+    level: int | None = None
     answering = tuple(each.endpoint for each in told if not isinstance(each.view, Exception))
     if answering:
         try:
             async with chosen.client(answering, timeout_s=scraper.timeout_s, who=who, sessions=False) as client:
-                listed = (await client.settings())["settings"]
-            bounds = {name: int(row["value"]) for name, row in listed.items()}
+                answer = await client.settings()
+            level = int(answer["feature_level"])
+            bounds = {name: int(row["value"]) for name, row in answer["settings"].items()}
         except (KvError, LocalError, KeyError, TypeError, ValueError):
             bounds = {}  # an older node, or none that can say: the defaults are taken
-    return Evidence(told, bounds, time.time())
+    return Evidence(told, bounds, level, time.time())

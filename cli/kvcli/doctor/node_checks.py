@@ -4,6 +4,7 @@ all are, the check is skipped.
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from statistics import median
 from typing import Final
 
 from kvcli.doctor.report import Evidence, Finding, Outcome
@@ -17,7 +18,7 @@ ROOM_BYTES_MIN: Final = 1 << 30
 ROOM_BYTES_FEW: Final = 128 << 20
 SYNC_S_SLOW: Final = 0.1
 SYNC_SHARE: Final = 0.99
-CLOCK_S_OFF: Final = 0.5
+CLOCK_SHARE_MAX: Final = 0.5
 CERTIFICATE_S_SOON: Final = 14 * 86_400.0
 FILES_SHARE_MAX: Final = 0.8
 FILES_MIN: Final = 1_024
@@ -28,24 +29,9 @@ UNCOVERED_TIMES: Final = 3.0
 
 # What the tables are bounded by is a replicated setting of this name, or by default this number.
 _TABLES: Final = (
-    ("kv_store_tombstones", "tombstones_max", 100_000, "deleted keys remembered", "", False),
-    (
-        "kv_leases",
-        "leases_max",
-        100_000,
-        "leases",
-        "revoke some (kv lease list), or: kv settings set leases_max N",
-        True,
-    ),
-    (
-        "kv_sessions_open",
-        "sessions_max",
-        10_000,
-        "sessions of clients",
-        "close clients, and use one for a process",
-        True,
-    ),
-    ("kv_answers_kept", "answers_max", 200_000, "answers kept", "fewer idempotency keys, or a shorter window", True),
+    ("kv_leases", "leases_max", 100_000, "leases", "revoke some (kv lease list), or: kv settings set leases_max N"),
+    ("kv_sessions_open", "sessions_max", 10_000, "sessions of clients", "close clients, and use one for a process"),
+    ("kv_answers_kept", "answers_max", 200_000, "answers kept", "fewer idempotency keys, or a shorter window"),
 )
 
 
@@ -113,16 +99,16 @@ def sync(evidence: Evidence) -> Outcome:
 
 
 def clocks(evidence: Evidence) -> Outcome:
-    """How far the clocks are from each other: the times of day at which metrics were read, held against ours."""
-    offsets: dict[str, tuple[float, float]] = {}
-    for name, clock_s in evidence.values("kv_clock_seconds").items():
-        told = evidence.nodes()[name]
-        offsets[name] = clock_s - told.clock_s, told.round_trip_s / 2
+    """How far the clocks are from each other: the leader asks every voter once a second."""
+    offsets: dict[str, float] = {}
+    for told in evidence.nodes("kv_clock_offset_seconds").values():
+        assert not isinstance(told.metrics, Exception)
+        offsets |= {labels.get("member", "?"): value for labels, value in told.metrics.rows("kv_clock_offset_seconds")}
     if len(offsets) < 2:
-        return Outcome(None, skipped="fewer than two nodes told the time")
-    middle = sorted(offset for offset, _ in offsets.values())[len(offsets) // 2]
-    away = {name: (offset - middle, unsure) for name, (offset, unsure) in offsets.items()}
-    allowed = evidence.settings.get("clock_drift_ms_max", 1_000) / 1000 * CLOCK_S_OFF
+        return Outcome(None, skipped="no leader told of more than one clock")
+    middle = median(offsets.values())
+    away = {name: offset - middle for name, offset in offsets.items()}
+    allowed = evidence.settings.get("clock_drift_ms_max", 1_000) / 1000 * CLOCK_SHARE_MAX
     findings = [
         Finding(
             "clock_off",
@@ -130,20 +116,15 @@ def clocks(evidence: Evidence) -> Outcome:
             "set it right, with NTP or chrony: writes at level one are ordered by it",
             Exit.OK,
         )
-        for name, (offset, unsure) in away.items()
-        if abs(offset) - unsure > allowed
+        for name, offset in away.items()
+        if abs(offset) > allowed
     ]
-    apart = max(offset for offset, _ in away.values()) - min(offset for offset, _ in away.values())
-    return Outcome(f"{_names(away)} within {duration(apart)}", findings)
+    return Outcome(f"{_names(away)} within {duration(max(away.values()) - min(away.values()))}", findings)
 
 
 def versions(evidence: Evidence) -> Outcome:
     """Whether all run the same one."""
-    running: dict[str, list[str]] = defaultdict(list)
-    for name, told in evidence.nodes("kv_build_info").items():
-        assert not isinstance(told.metrics, Exception)
-        for labels, _ in told.metrics.rows("kv_build_info"):
-            running[labels.get("version", "?")].append(name)
+    running = _info(evidence, "version")
     if not running:
         return Outcome(None, skipped="no node told its version")
     shown = "; ".join(f"{version} on {', '.join(sorted(names))}" for version, names in sorted(running.items()))
@@ -152,16 +133,17 @@ def versions(evidence: Evidence) -> Outcome:
 
 
 def features(evidence: Evidence) -> Outcome:
-    """Whether the cluster uses what all its nodes know."""
-    known, used = evidence.values("kv_feature_level_known"), evidence.values("kv_feature_level")
-    if not known or not used:
-        return Outcome(None, skipped="no node told its feature level")
-    lowest, highest, level = min(known.values()), max(known.values()), max(used.values())
-    seen = f"level {level:.0f} in use, level {lowest:.0f} known to all"
-    if highest <= lowest:
+    """Whether the cluster can use what its newest node knows."""
+    known = {int(level): names for level, names in _info(evidence, "features").items() if level.isdecimal()}
+    if not known:
+        return Outcome(None, skipped="no node told what it knows")
+    lowest, highest = min(known), max(known)
+    used = "" if evidence.feature_level is None else f"level {evidence.feature_level} in use, "
+    seen = f"{used}level {lowest} known to all"
+    if highest == lowest:
         return Outcome(seen)
-    old = sorted(name for name, value in known.items() if value < highest)
-    detail = f"{', '.join(old)} knows no more than level {lowest:.0f}: what came later is refused"
+    old = sorted(name for level, names in known.items() if level < highest for name in names)
+    detail = f"{', '.join(old)} knows less than level {highest}: what came later is refused"
     return Outcome(seen, [Finding("features_held_back", detail, "upgrade it: docs/operations.md", Exit.OK)])
 
 
@@ -223,18 +205,18 @@ def lag(evidence: Evidence) -> Outcome:
 def growth(evidence: Evidence) -> Outcome:
     """What grows towards its bound, or without one."""
     findings, seen = [], []
-    for metric, setting, default, what, todo, refuses in _TABLES:
+    for metric, setting, default, what, todo in _TABLES:
         bound = evidence.settings.get(setting, default)
         values = evidence.values(metric)
         if not values:
             continue
         most = max(values.values())
         seen.append(f"{most:,.0f} {what}")
-        if refuses and most > GROWTH_SHARE * bound:
+        if most > GROWTH_SHARE * bound:
             detail = f"{most:,.0f} {what}, of {bound:,} at most; beyond that, new ones are refused"
             findings.append(Finding("growth", detail, todo, Exit.OK))
-    snapshot_at = evidence.values("kv_journal_snapshot_bytes")
-    for name, size in evidence.values("kv_journal_uncovered_bytes").items():
+    snapshot_at = evidence.values("kv_snapshot_log_limit_bytes")
+    for name, size in evidence.values("kv_journal_since_snapshot_bytes").items():
         if size > UNCOVERED_TIMES * snapshot_at.get(name, size):
             detail = f"{name} has {human_bytes(int(size))} of log that no snapshot covers"
             todo = "its snapshots fail or are slow: look into its log, and at the room on its disk"
@@ -246,6 +228,16 @@ def growth(evidence: Evidence) -> Outcome:
     if not seen:
         return Outcome(None, skipped="no node told its sizes")
     return Outcome(", ".join(seen), findings)
+
+
+def _info(evidence: Evidence, label: str) -> dict[str, list[str]]:
+    """Nodes by the value of a label of theirs."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for name, told in evidence.nodes("kv_node_info").items():
+        assert not isinstance(told.metrics, Exception)
+        for labels, _ in told.metrics.rows("kv_node_info"):
+            found[labels.get(label, "?")].append(name)
+    return found
 
 
 def _told(values: Mapping[str, object], shown: Callable[[str], str], findings: list[Finding]) -> Outcome:

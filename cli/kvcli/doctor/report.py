@@ -40,10 +40,13 @@ class Result(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What was told, by each endpoint; the replicated settings by name, if somebody told them; local time."""
+    """What was told, by each endpoint; the replicated settings and the feature level, if somebody told them; the time
+    of day here.
+    """
 
     told: Sequence[Told]
     settings: dict[str, int] = field(default_factory=dict)
+    feature_level: int | None = None
     now_s: float = 0.0
 
     @property

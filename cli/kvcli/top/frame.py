@@ -9,6 +9,7 @@ from kvcli.situation import best
 from kvstore.model.results import ClusterView, MemberView
 
 _REQUESTS: Final = "kv_http_request_seconds"
+_OUTCOMES: Final = "kv_request_seconds"
 _STATUSES: Final = "kv_http_requests_total"
 _SYNCS: Final = "kv_journal_sync_seconds"
 # Questions about the nodes themselves, ours among them, are no load.
@@ -35,10 +36,13 @@ class Node(NamedTuple):
 
 
 class Load(NamedTuple):
-    """Requests of one kind between the rounds, of all nodes together: `kind` read, write or other."""
+    """Requests of one kind between the rounds, of all nodes together: `kind` read, write or other. `outcome`: what
+    became of them, where the nodes tell it (kv_request_seconds), else "".
+    """
 
     kind: str
     level: str
+    outcome: str
     hz: float
     p50_s: float | None
     p99_s: float | None
@@ -143,31 +147,41 @@ def _node(member: MemberView, view: ClusterView, told: Told | None, before: Told
 
 
 def _kind(method: str, route: str) -> str:
-    if route == "/v1/batch" or route == "/v1/txn":
+    if route in ("/v1/batch", "/v1/txn"):
         return "batch, txn"
     if route.startswith("/v1/kv"):
         return "read" if method in ("GET", "HEAD") else "write"
     return "other"
 
 
+def _place(labels: Mapping[str, str]) -> tuple[str, str, str] | None:
+    """Kind, level and outcome of a row of a histogram of requests; None for what is told elsewhere, or is no load."""
+    if "outcome" in labels:
+        return labels.get("kind", ""), labels.get("level", ""), labels["outcome"]
+    method, route = labels.get("method", ""), labels.get("route", "")
+    return None if route in _ASIDE else (_kind(method, route), labels.get("level", ""), "")
+
+
 def _loads(pairs: Iterable[tuple[Samples | None, Samples | None, float]]) -> Iterable[Load]:
-    """Every kind and level that had requests, the busiest kinds first."""
-    found: dict[tuple[str, str], tuple[Buckets, float]] = {}
+    """Every kind, level and outcome that had requests, the busiest first. Where a node tells outcomes, they are taken
+    for what has a level.
+    """
+    found: dict[tuple[str, str, str], tuple[Buckets, float]] = {}
     for now, former, seconds in pairs:
         assert now is not None
         assert former is not None
-        for labels, _ in now.rows(f"{_REQUESTS}_count"):
-            method, route, level = labels.get("method", ""), labels.get("route", ""), labels.get("level", "")
-            if route in _ASIDE:
-                continue
-            given = {"method": method, "route": route, "level": level}
-            came = now.buckets(_REQUESTS, **given).since(former.buckets(_REQUESTS, **given))
-            place = _kind(method, route), level
-            buckets, hz = found.get(place, (_EMPTY, 0.0))
-            found[place] = buckets.plus(came), hz + came.total / seconds
-    for (kind, level), (buckets, hz) in sorted(found.items(), key=lambda item: -item[1][1]):
+        outcomes = f"{_OUTCOMES}_count" in now
+        for name in (_OUTCOMES, _REQUESTS):
+            for labels, _ in now.rows(f"{name}_count"):
+                place = _place(labels)
+                if place is None or (name == _REQUESTS and outcomes and place[1]):
+                    continue
+                came = now.buckets(name, **labels).since(former.buckets(name, **labels))
+                buckets, hz = found.get(place, (_EMPTY, 0.0))
+                found[place] = buckets.plus(came), hz + came.total / seconds
+    for (kind, level, outcome), (buckets, hz) in sorted(found.items(), key=lambda item: -item[1][1]):
         if buckets.total:
-            yield Load(kind, level, round(hz, 1), buckets.quantile(0.5), buckets.quantile(0.99))
+            yield Load(kind, level, outcome, round(hz, 1), buckets.quantile(0.5), buckets.quantile(0.99))
 
 
 def _statuses(pairs: Iterable[tuple[Samples | None, Samples | None, float]]) -> dict[str, float]:

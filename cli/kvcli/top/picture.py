@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _NODES: Final = ("NODE", "ROLE", "LAG", "PENDING", "REQ/S", "5XX/S", "FSYNC", "CONNS", "WATCHES", "MEM", "DISK")
-_LOADS: Final = ("REQUESTS", "LEVEL", "PER S", "P50", "P99")
+_LOADS: Final = ("REQUESTS", "LEVEL", "OUTCOME", "PER S", "P50", "P99")
 _STYLES: Final = {"leader": "bold green", "candidate": "yellow", "learner": "cyan"}
 
 
@@ -58,18 +58,19 @@ def picture(shown: Frame) -> "Group":
 
 
 def _loads(shown: Frame) -> "Table":
-    table = _table(_LOADS)
+    table = _table(_LOADS, 3)
     for load in shown.loads:
-        table.add_row(load.kind, load.level or "-", _rate(load.hz), _seconds(load.p50_s), _seconds(load.p99_s))
+        words = load.kind, load.level or "-", load.outcome or "-"
+        table.add_row(*words, _rate(load.hz), _seconds(load.p50_s), _seconds(load.p99_s))
     return table
 
 
-def _table(columns: Iterable[str]) -> "Table":
+def _table(columns: Iterable[str], words: int = 2) -> "Table":
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for place, column in enumerate(columns):
-        table.add_column(column, justify="left" if place < 2 else "right", no_wrap=True)
+        table.add_column(column, justify="left" if place < words else "right", no_wrap=True)
     return table
 
 
