@@ -153,6 +153,7 @@ EXAMPLES: Final[dict[str, tuple[Example, ...]]] = {
             ("kv cluster up --nodes 3", ""),
             ("kv cluster up --nodes 5 --dir five --proxy", "with links that can be cut"),
         ),
+        "cluster env": (('eval "$(kv cluster env)"', "and kv put a b needs no --endpoints"),),
         "cluster status": (("kv cluster status", ""),),
         "cluster kill": (("kv cluster kill leader", ""), ("kv cluster kill n2 n3", "")),
         "cluster pause": (("kv cluster pause n2", ""),),

@@ -46,7 +46,7 @@ line to the file:
 |---|---|---|
 | bash (4.4 or newer) | `eval "$(kv completion bash)"` | `~/.bashrc` |
 | zsh | `eval "$(kv completion zsh)"`, behind `compinit` | `~/.zshrc` |
-| fish | `kv completion fish \\| source` | `~/.config/fish/config.fish` |
+| fish | `kv completion fish > ~/.config/fish/completions/kv.fish`, once | none |
 
 What is completed from the cluster is asked for with the options in the line and the variables `KV_ENDPOINTS`,
 `KV_TOKEN` and so on, at level one, for a second at most. Without an answer nothing is completed, and nothing

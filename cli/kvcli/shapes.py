@@ -75,6 +75,7 @@ SHAPES: Final[dict[str, str]] = {
     "cert ca": "{cert, key, expires, hosts: []}",
     "cert node": "{cert, key, expires, hosts: []}",
     "cert client": "{cert, key, expires, hosts: []}",
+    "cluster env": "{KV_CLUSTER_DIR, KV_ENDPOINTS}",
     "cluster status": "{dir, cluster_id, endpoints: [], nodes: [{name, http, peer, pid, data_dir, state, role}]}",
     "cluster pause": "{dir, nodes: [{name, state, pid}]}",
     "cluster resume": "{dir, nodes: [{name, state, pid}]}",

@@ -110,6 +110,7 @@ def test_every_document_has_the_members_that_are_told(
     kv("cert node n1")
     kv("cert client alice")
     kv("odds --nodes 3")
+    kv(f"cluster env --dir {cluster.topology.directory}")
     kv(f"cluster status --dir {cluster.topology.directory}")
     kv(f"cluster pause n1 --dir {cluster.topology.directory}")
     kv(f"cluster resume n1 --dir {cluster.topology.directory}")

@@ -7,7 +7,6 @@ import sys
 from functools import cache
 from pathlib import Path
 
-import click
 import pytest
 
 from kvcli import main, reference
@@ -209,5 +208,5 @@ def test_every_file_of_help_belongs_to_a_command() -> None:
 
 def test_help_has_no_colour_and_no_control_characters() -> None:
     for path in TREE:
-        shown = click.Context(TREE[path], info_name="kv").get_help()
+        shown = help_of(path)
         assert all(character.isprintable() or character == "\n" for character in shown)
