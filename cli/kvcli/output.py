@@ -148,7 +148,7 @@ def _draw(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     terminal = sys.stdout.isatty()
     sys.stdout.flush()
     # Off a terminal there is no width to fit into: cutting cells would lose data.
-    console = Console(file=sys.stdout, width=None if terminal else 10_000, highlight=False, no_color=not terminal)
+    console = Console(file=sys.stdout, width=None if terminal else 10_000, highlight=False, no_color=colourless())
     table = Table(box=ROUNDED if terminal else ASCII2)
     for column in columns:
         table.add_column(column)
