@@ -338,3 +338,15 @@ REPORT_BUCKETS_MAX: Final = 240
 REPORT_NODES_MAX: Final = 32
 REPORT_WINDOWS_MAX: Final = 10
 REPORT_WINDOW_OPS_MAX: Final = 40
+
+# The command line, while somebody waits in front of it: questions after a failure, completion of words, history of the
+# shell, and what `kv top` and `kv doctor` read of one node's metrics.
+SITUATION_ASK_S_MAX: Final = 1.0
+COMPLETE_S_MAX: Final = 1.0
+COMPLETE_WORDS_MAX: Final = 100
+SHELL_HISTORY_LINES_MAX: Final = 10_000
+SHELL_LINE_BYTES_MAX: Final = 2 << 20
+METRICS_BYTES_MAX: Final = 4 << 20
+METRICS_SAMPLES_MAX: Final = 50_000
+TOP_INTERVAL_S_MIN: Final = 0.2
+TOP_INTERVAL_S_MAX: Final = 600.0

@@ -16,12 +16,13 @@ import click
 
 from kvcli import output
 from kvcli.exit_codes import Exit
+from kvcli.pages import Command
 
 CHILD_GRACE_S_MAX: Final = 10.0
 _META: Final = "kvcli.child"
 
 
-class WithCommand(click.Command):
+class WithCommand(Command):
     """A command that takes another one behind `--`, whatever its options are."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

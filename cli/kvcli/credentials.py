@@ -4,6 +4,8 @@ which every process on the machine can read.
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 import click
@@ -22,6 +24,32 @@ class Credentials(NamedTuple):
         return f"Credentials(user={self.user!r})"
 
 
+# Passwords that were typed or read, while a shell runs: it asks once. None: nothing is remembered.
+_remembered: dict[tuple[str, str | None], str] | None = None
+
+
+@contextmanager
+def remembering() -> Iterator[None]:
+    """Commands that run inside ask for a password once."""
+    global _remembered
+    _remembered = {}
+    try:
+        yield
+    finally:
+        _remembered = None
+
+
+def unasked(user: str | None, token_file: str | None, password_file: str | None) -> Credentials:
+    """What is known without a prompt, and without standard input; nothing else. Raises click.UsageError."""
+    if user is None:
+        return Credentials() if token_file == "-" else credentials(None, token_file, None)
+    if (known := (_remembered or {}).get((user, password_file))) is not None:
+        return Credentials(None, user, known)
+    if password_file not in (None, "-") or os.environ.get("KV_PASSWORD"):
+        return credentials(user, None, password_file)
+    return Credentials()
+
+
 def credentials(user: str | None, token_file: str | None, password_file: str | None) -> Credentials:
     """What the options and the environment say. A user without a password is asked for it, on a terminal."""
     token = os.environ.get("KV_TOKEN") or None
@@ -29,7 +57,10 @@ def credentials(user: str | None, token_file: str | None, password_file: str | N
         token = read_secret(token_file, "--token-file")
     if user is None:
         return Credentials(token)
-    return Credentials(None, user, password_of(user, password_file))
+    password = (_remembered or {}).get((user, password_file)) or password_of(user, password_file)
+    if _remembered is not None:
+        _remembered[user, password_file] = password
+    return Credentials(None, user, password)
 
 
 def password_of(user: str, password_file: str | None) -> str:

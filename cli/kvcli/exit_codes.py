@@ -5,6 +5,7 @@ kvstore/errors.py; 2 and 130 come from the command line itself, 141 is the usual
 """
 
 from enum import IntEnum
+from typing import Final
 
 from kvstore.errors import (
     BadRequest,
@@ -19,7 +20,7 @@ from kvstore.errors import (
 
 
 class Exit(IntEnum):
-    """What a script may rely on; `kv --help` names the codes."""
+    """What a script may rely on; `kv help exit-codes` names the codes."""
 
     OK = 0
     ABSENT = 1
@@ -33,6 +34,20 @@ class Exit(IntEnum):
     INTERRUPTED = 130
     READER_GONE = 141
 
+
+MEANINGS: Final[dict[Exit, str]] = {
+    Exit.OK: "Done.",
+    Exit.ABSENT: "The key is absent, or a condition was not met.",
+    Exit.USAGE: "Wrong usage: nothing was tried.",
+    Exit.CANNOT_CONNECT: "No node could be reached: nothing was sent.",
+    Exit.REFUSED: "Refused, nothing was applied: no quorum, no leader, no room, too much load.",
+    Exit.UNKNOWN: "The outcome is unknown: it may have taken effect, or may still.",
+    Exit.NOT_ALLOWED: "Not allowed: who asks is not known, or may not do this.",
+    Exit.INVALID: "Invalid, too large, too old, or corrupt.",
+    Exit.INTERNAL: "An internal error, or contents that differ between nodes.",
+    Exit.INTERRUPTED: "Interrupted. A write that was under way may have taken effect.",
+    Exit.READER_GONE: "Whoever read the output has left.",
+}
 
 _UNKNOWN = "The write may have taken effect, or may still"
 _NOT_APPLIED = "Nothing was applied."

@@ -1,19 +1,22 @@
-"""The entry point of `kv`: the table of commands, and the one place where errors become messages and exit codes."""
+"""The entry point of `kv`: the one place where errors become messages and exit codes."""
 
 import importlib
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import FrameType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import click
 
 from kvcli import output
+from kvcli.catalog import COMMANDS
 from kvcli.exit_codes import Exit, exit_code, explain, notes
 from kvcli.options import global_options
+from kvcli.pages import CONTEXT, Group, restated
+from kvcli.situation import told
 from kvstore import __version__
 from kvstore.errors import KvError, LocalError
 
@@ -21,46 +24,8 @@ from kvstore.errors import KvError, LocalError
 _COMPLETE: Final = "_KV_COMPLETE"
 
 
-class Entry(NamedTuple):
-    """A command: where it is, and its line in `kv --help`, so that the list needs no import."""
-
-    where: str
-    help: str
-
-
-COMMANDS: Final[dict[str, Entry]] = {
-    "serve": Entry("kvcli.commands.serve:serve", "Run a node."),
-    "put": Entry("kvcli.commands.put:put", "Write a value."),
-    "get": Entry("kvcli.commands.get:get", "Read a value, or list keys by prefix."),
-    "delete": Entry("kvcli.commands.delete:delete", "Remove a key, or a range of keys."),
-    "txn": Entry("kvcli.commands.txn:txn", "Compare, then write or read, all at one revision."),
-    "watch": Entry("kvcli.commands.watch:watch", "Print every change as it happens."),
-    "lease": Entry("kvcli.commands.lease:lease", "Grant, keep alive, revoke, list and show leases."),
-    "lock": Entry("kvcli.commands.lock:lock", "Run a command while holding a lock."),
-    "elect": Entry("kvcli.commands.elect:elect", "Run a command while leading."),
-    "compact": Entry("kvcli.commands.compact:compact", "Forget the history up to a revision."),
-    "receipt": Entry("kvcli.commands.receipt:receipt", "Find out what became of a write at level one."),
-    "status": Entry("kvcli.commands.status:status", "Show the members of the cluster."),
-    "member": Entry("kvcli.commands.member:member", "List, add, remove and recover members, hand leadership over."),
-    "settings": Entry("kvcli.commands.settings:settings", "Show and change the replicated settings."),
-    "auth": Entry("kvcli.commands.auth:auth", "Enable and disable users and permissions."),
-    "user": Entry("kvcli.commands.user:user", "Add and remove users, give them roles."),
-    "role": Entry("kvcli.commands.role:role", "Add and remove roles, give them permissions."),
-    "token": Entry("kvcli.commands.auth:token", "Get a token for a user and a password."),
-    "import": Entry("kvcli.commands.import_:import_", "Write many keys, from ndjson or a directory tree."),
-    "export": Entry("kvcli.commands.export:export", "Write keys and values out as ndjson."),
-    "snapshot": Entry("kvcli.commands.snapshot:snapshot", "Save, verify and restore backups."),
-    "doctor": Entry("kvcli.commands.doctor:doctor", "Look for what is wrong, and say what to do."),
-    "bench": Entry("kvcli.commands.bench:bench", "Measure the speed of a running cluster."),
-    "cert": Entry("kvcli.commands.cert:cert", "Make certificates for nodes and clients."),
-    "odds": Entry("kvcli.commands.odds:odds", "Tell how likely a cluster of n nodes serves."),
-    "cluster": Entry("kvcli.commands.cluster:cluster", "Run a whole cluster on this machine."),
-    "chaos": Entry("kvcli.commands.chaos:chaos", "Break things on purpose, and check the promises."),
-}
-
-
-class LazyGroup(click.Group):
-    """A group whose commands are imported when they are called."""
+class Root(Group):
+    """Commands that are imported when they are called, and listed by what they are for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -73,27 +38,26 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(module), name)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+    def write_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_paragraph()
+        before = ""
+        for name, entry in COMMANDS.items():
+            title = entry.group if entry.group != before else ""
+            formatter.write(f"  {title:9}  {name:10}  {entry.help}\n")
+            before = entry.group
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Root, context_settings=CONTEXT)
 @global_options
 @click.version_option(__version__, prog_name="kv", message="%(prog)s %(version)s")
 def cli() -> None:
-    """A replicated key-value store: run nodes, read and write keys, move data, find faults.
-
-    Data goes to standard output, messages to standard error. Exit codes: 0 done; 1 key absent or condition not met;
-    2 wrong usage; 3 cannot connect; 4 refused, nothing applied; 5 outcome unknown; 6 not allowed; 7 invalid, too
-    large or corrupt; 8 internal error; 130 interrupted.
-    """
+    """A replicated key-value store, and everything that goes with it."""
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Runs one command; the exit code."""
+def run(arguments: Sequence[str], **context: Any) -> int:
+    """Runs one command; the exit code. `context` goes to its click.Context."""
     try:
-        code = _run(arguments)
+        code = _run(arguments, context)
         output.flush()
         return code
     except BrokenPipeError:
@@ -101,13 +65,13 @@ def run(arguments: Sequence[str]) -> int:
         return Exit.READER_GONE
 
 
-def _run(arguments: Sequence[str]) -> int:
+def _run(arguments: Sequence[str], context: Mapping[str, Any]) -> int:
     try:
-        result = _dispatch(list(arguments))
+        result = _dispatch(list(arguments), context)
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.UsageError as wrong:
-        wrong.show()
+        restated(wrong).show()
         return Exit.USAGE
     except click.ClickException as failed:
         failed.show()
@@ -118,6 +82,8 @@ def _run(arguments: Sequence[str]) -> int:
         return Exit.INTERRUPTED
     except (KvError, LocalError) as error:
         output.message(explain(error))
+        for line in told(error):
+            output.continued(line)
         return exit_code(error)
     except BrokenPipeError:
         raise
@@ -131,13 +97,13 @@ def _run(arguments: Sequence[str]) -> int:
     return result if isinstance(result, int) else Exit.OK
 
 
-def _dispatch(arguments: list[str]) -> Any:
+def _dispatch(arguments: list[str], extra: Mapping[str, Any]) -> Any:
     # Not click's own main(): it would turn a reader that has left into exit code 1, which means "key absent" here.
     if instruction := os.environ.get(_COMPLETE):
         from click.shell_completion import shell_complete
 
         return shell_complete(cli, {}, "kv", _COMPLETE, instruction)
-    with cli.make_context("kv", arguments) as context:
+    with cli.make_context("kv", arguments, **extra) as context:
         return cli.invoke(context)
 
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from kvcli.options import key_text
+from kvcli.pages import Choice
 from kvstore.errors import ConnectionLost, KvError, LocalError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -27,7 +28,7 @@ def write_options(command: F) -> F:
         click.option(
             "--if-revision", type=click.IntRange(min=1), metavar="N", help="Only if N is the key's mod_revision."
         ),
-        click.option("--level", type=click.Choice(["one", "quorum", "all"]), default="quorum", show_default=True),
+        click.option("--level", type=Choice(["one", "quorum", "all"]), default="quorum", show_default=True),
     ):
         command = option(command)
     return command

@@ -13,8 +13,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from kvcli import profile
-from kvcli.credentials import Credentials, credentials
+from kvcli.completing import files, modes
+from kvcli.credentials import Credentials, credentials, unasked
+from kvcli.kept import kept_open
 from kvcli.output import Mode
+from kvcli.situation import look
+from kvcli.suggest import did_you_mean
+from kvstore.errors import KvError, LocalError
 
 if TYPE_CHECKING:
     from kvstore.client import AsyncClient, Tls
@@ -50,12 +55,18 @@ class Settings:
         """Who asks. Raises click.UsageError."""
         return credentials(self.user, self.token_file, self.password_file)
 
+    @property
+    def who_unasked(self) -> Credentials:
+        """Who asks, as far as that is known without a prompt. Raises click.UsageError."""
+        return unasked(self.user, self.token_file, self.password_file)
+
     def client(
         self,
         endpoints: tuple[str, ...] | None = None,
         *,
         timeout_s: float | None = None,
         who: Credentials | None = None,
+        sessions: bool = True,
     ) -> "AsyncClient":
         """A client of `endpoints`, the chosen ones by default, for `who`, by default whoever the options say. Raises
         click.UsageError, BadCertificates.
@@ -64,7 +75,8 @@ class Settings:
 
         self.check()
         says = (self.who if who is None else who)._asdict()
-        return AsyncClient(endpoints or self.endpoints, timeout_s=timeout_s or self.timeout_s, tls=self.tls, **says)
+        asked = endpoints or self.endpoints
+        return AsyncClient(asked, timeout_s=timeout_s or self.timeout_s, tls=self.tls, sessions=sessions, **says)
 
     def check(self) -> None:
         """Raises click.UsageError if certificates are given, and an endpoint would be spoken to in clear."""
@@ -76,68 +88,17 @@ class Settings:
             )
 
 
+class Common(click.Option):
+    """An option that every command has: `kv help options` explains it, once."""
+
+
 def global_options(command: F) -> F:
     """Decorator: adds the options to a command or group."""
-    for option in (
-        click.option(
-            "--password-file",
-            metavar="FILE",
-            help="File with the password of --user, - for standard input. Without it: KV_PASSWORD, or a prompt. "
-            "[env: KV_PASSWORD_FILE]",
-            **_stored("password_file", str),
-        ),
-        click.option(
-            "--token-file",
-            metavar="FILE",
-            help="File with a token, where auth is enabled. Without it: KV_TOKEN. [env: KV_TOKEN_FILE]",
-            **_stored("token_file", str),
-        ),
-        click.option(
-            "--user", metavar="NAME", help="Who asks, where auth is enabled. [env: KV_USER]", **_stored("user", str)
-        ),
-        click.option(
-            "--key",
-            "client_key_path",
-            metavar="FILE",
-            help="Key of --cert, PEM. [env: KV_KEY]",
-            **_stored("key", _path),
-        ),
-        click.option(
-            "--cert",
-            "client_cert_path",
-            metavar="FILE",
-            help="Certificate to show to nodes that ask for one, PEM. [env: KV_CERT]",
-            **_stored("cert", _path),
-        ),
-        click.option(
-            "--cacert",
-            "cacert_path",
-            metavar="FILE",
-            help="CAs that vouch for nodes at https://, PEM. [env: KV_CACERT; default: those of the system]",
-            **_stored("cacert", _path),
-        ),
-        click.option(
-            "--timeout",
-            metavar="SECONDS",
-            help="Whole time that one operation may take, retries included. "
-            f"[env: KV_TIMEOUT; default: {DEFAULT_TIMEOUT_S:g}]",
-            **_stored("timeout", _timeout),
-        ),
-        click.option(
-            "-o",
-            "--output",
-            metavar="MODE",
-            help="simple, table, json or raw. [env: KV_OUTPUT; default: simple]",
-            **_stored("output", _mode),
-        ),
-        click.option(
-            "--endpoints",
-            metavar="URL,...",
-            help="Nodes to talk to, any of a cluster. [env: KV_ENDPOINTS; default: http://127.0.0.1:8480]",
-            **_stored("endpoints", _endpoints),
-        ),
-    ):
-        command = option(command)
+    for names, metavar, text, name, parse in reversed(_COMMON):
+        completes = modes if name == "output" else files if metavar == "FILE" else None
+        command = click.option(
+            *names, cls=Common, metavar=metavar, help=text, shell_complete=completes, **_stored(name, parse)
+        )(command)
     return command
 
 
@@ -162,18 +123,40 @@ def given_endpoints() -> tuple[str, ...]:
 
 def run_with_client(action: Callable[["AsyncClient"], Coroutine[Any, Any, T]], *, anonymous: bool = False) -> T:
     """Runs `action` with a client for the chosen endpoints, in an event loop of its own. `anonymous`: it does not say
-    who asks.
+    who asks. What cannot be served for want of nodes is told with who is down (kvcli.situation).
     """
     import asyncio
 
     chosen = settings()
     who = Credentials() if anonymous else chosen.who
 
-    async def go() -> T:
-        async with chosen.client(who=who) as client:
+    async def go(client: "AsyncClient") -> T:
+        try:
             return await action(client)
+        except (KvError, LocalError) as error:
+            await look(error, chosen, who)
+            raise
 
-    return asyncio.run(go())
+    async def alone() -> T:
+        async with chosen.client(who=who) as client:
+            return await go(client)
+
+    kept = kept_open()
+    return asyncio.run(alone()) if kept is None else kept.run(chosen, who, go)
+
+
+def common_flags(ctx: click.Context) -> list[str]:
+    """Options of every command as they stand in the line of `ctx`, to be written again; without --endpoints and -o."""
+    given = {
+        name.removeprefix(_META): value for name, value in ctx.meta.items() if isinstance(name, str) and _META in name
+    }
+    written = {name: flags[0] for flags, _, _, name, _ in _COMMON if name not in ("endpoints", "output")}
+    return [word for name, flag in written.items() if name in given for word in (flag, f"{given[name]}")]
+
+
+def parse_endpoint_list(text: str) -> tuple[str, ...]:
+    """A comma list of endpoints. Raises ValueError."""
+    return _endpoints(text)
 
 
 def key_bytes(argument: str) -> bytes:
@@ -247,7 +230,7 @@ def _mode(text: str) -> Mode:
     try:
         return Mode(text)
     except ValueError:
-        raise ValueError(f"{text!r} is not one of {', '.join(Mode)}") from None
+        raise ValueError(f"{text!r} is not one of {', '.join(Mode)}.{did_you_mean(text, Mode)}") from None
 
 
 def _timeout(text: str) -> float:
@@ -258,3 +241,60 @@ def _timeout(text: str) -> float:
     if not 0 < seconds <= _TIMEOUT_S_MAX:
         raise ValueError(f"{text} is not between 0 and {_TIMEOUT_S_MAX:g} seconds")
     return seconds
+
+
+# How it is written, what stands behind it, its text, its name in the environment and the file, how it is read.
+_COMMON: Final[tuple[tuple[tuple[str, ...], str, str, str, Callable[[str], Any]], ...]] = (
+    (
+        ("--endpoints",),
+        "URL,...",
+        "Nodes to talk to, any of a cluster. [env: KV_ENDPOINTS; default: http://127.0.0.1:8480]",
+        "endpoints",
+        _endpoints,
+    ),
+    (
+        ("-o", "--output"),
+        "MODE",
+        "simple, table, json or raw. [env: KV_OUTPUT; default: simple]",
+        "output",
+        _mode,
+    ),
+    (
+        ("--timeout",),
+        "SECONDS",
+        f"Whole time that one operation may take, retries included. [env: KV_TIMEOUT; default: {DEFAULT_TIMEOUT_S:g}]",
+        "timeout",
+        _timeout,
+    ),
+    (
+        ("--cacert", "cacert_path"),
+        "FILE",
+        "CAs that vouch for nodes at https://, PEM. [env: KV_CACERT; default: those of the system]",
+        "cacert",
+        _path,
+    ),
+    (
+        ("--cert", "client_cert_path"),
+        "FILE",
+        "Certificate to show to nodes that ask for one, PEM. [env: KV_CERT]",
+        "cert",
+        _path,
+    ),
+    (("--key", "client_key_path"), "FILE", "Key of --cert, PEM. [env: KV_KEY]", "key", _path),
+    (("--user",), "NAME", "Who asks, where auth is enabled. [env: KV_USER]", "user", str),
+    (
+        ("--token-file",),
+        "FILE",
+        "File with a token, where auth is enabled. Without it: KV_TOKEN. [env: KV_TOKEN_FILE]",
+        "token_file",
+        str,
+    ),
+    (
+        ("--password-file",),
+        "FILE",
+        "File with the password of --user, - for standard input. Without it: KV_PASSWORD, or a prompt. "
+        "[env: KV_PASSWORD_FILE]",
+        "password_file",
+        str,
+    ),
+)

@@ -12,12 +12,16 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kvstore.client import WriteResult
+
+
+# Whether several answers go to one output, so that a line end has to part them.
+_apart = False
 
 
 class Mode(StrEnum):
@@ -40,10 +44,21 @@ def write_line(text: str) -> None:
 
 
 def write_value(value: bytes, mode: Mode) -> None:
-    """A value: exact in raw mode and off a terminal; on a terminal with a line end after it."""
+    """A value: exact in raw mode and off a terminal; on a terminal, or in a shell, with a line end after it."""
     write_bytes(value)
-    if mode is not Mode.RAW and sys.stdout.isatty() and not value.endswith(b"\n"):
+    if mode is not Mode.RAW and (_apart or sys.stdout.isatty()) and not value.endswith(b"\n"):
         write_bytes(b"\n")
+
+
+@contextlib.contextmanager
+def lines_apart() -> Iterator[None]:
+    """Values are parted by line ends meanwhile, but in raw mode."""
+    global _apart
+    before, _apart = _apart, True
+    try:
+        yield
+    finally:
+        _apart = before
 
 
 def write_json(document: Any) -> None:
@@ -75,9 +90,15 @@ def write_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], mode: Mode
     if mode is Mode.TABLE:
         _draw(columns, rows)
         return
-    widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
-    for row in [columns, *rows]:
-        write_line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for line in aligned(columns, rows):
+        write_line(line)
+
+
+def aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of text as lines with aligned columns."""
+    every = [columns, *rows]
+    widths = [max(len(row[i]) for row in every) for i in range(len(columns))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in every]
 
 
 def message(text: str) -> None:
@@ -101,6 +122,11 @@ def printable(data: bytes, width: int | None = None) -> str:
     return shown if width is None or len(shown) <= width else shown[: width - 1] + "…"
 
 
+def colourless() -> bool:
+    """Whether nothing may be coloured: off a terminal, or where the variable NO_COLOR says so."""
+    return not sys.stdout.isatty() or bool(os.environ.get("NO_COLOR"))
+
+
 def flush() -> None:
     """Pushes out what is buffered, so that a reader that has left is noticed here and not at exit."""
     sys.stdout.flush()
@@ -122,7 +148,7 @@ def _draw(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     terminal = sys.stdout.isatty()
     sys.stdout.flush()
     # Off a terminal there is no width to fit into: cutting cells would lose data.
-    console = Console(file=sys.stdout, width=None if terminal else 10_000, highlight=False, no_color=not terminal)
+    console = Console(file=sys.stdout, width=None if terminal else 10_000, highlight=False, no_color=colourless())
     table = Table(box=ROUNDED if terminal else ASCII2)
     for column in columns:
         table.add_column(column)

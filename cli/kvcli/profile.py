@@ -17,6 +17,8 @@ from typing import Final
 
 import click
 
+from kvcli.suggest import did_you_mean
+
 VARIABLE: Final = "KV_CONFIG"
 TABLE: Final = "client"
 NAMES: Final = ("endpoints", "output", "timeout", "cacert", "cert", "key")
@@ -47,6 +49,7 @@ def _read(path: str) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for key, value in table.items():
         if key not in NAMES:
-            raise click.UsageError(f"{path}: no such setting: {TABLE}.{key}; there are {', '.join(NAMES)}")
+            meant = did_you_mean(key, NAMES)
+            raise click.UsageError(f"{path}: no such setting: {TABLE}.{key}; there are {', '.join(NAMES)}.{meant}")
         found[key] = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     return found

@@ -4,9 +4,11 @@ import json
 from typing import Any
 from urllib.parse import quote
 
+from kvstore import limits
 from kvstore.client.calls import JSON, Calls
 from kvstore.client.results import decode_json, parse_cluster
 from kvstore.client.wire import Request
+from kvstore.errors import BadRequest
 from kvstore.model.results import ClusterView
 
 
@@ -21,6 +23,21 @@ class ClusterCalls(Calls):
         """The same as the node wrote it, with members that this version may not know."""
         request = Request("GET", "/v1/cluster", "", JSON, None, write=False, timed=False)
         return decode_json((await self._send(request, timeout_s)).body, read=True)
+
+    async def metrics(self, *, timeout_s: float | None = None) -> str:
+        """The metrics of the node that answers, in the text format of Prometheus; with several endpoints one cannot
+        know whose. Raises BadRequest for an answer that is longer than any, or no text.
+        """
+        request = Request("GET", "/metrics", "", {"Accept": "text/plain"}, None, write=False, timed=False)
+        body = (await self._send(request, timeout_s)).body
+        if len(body) > limits.METRICS_BYTES_MAX:
+            raise BadRequest(
+                f"{len(body):,} bytes of metrics; at most {limits.METRICS_BYTES_MAX:,} are read", read=True
+            )
+        try:
+            return body.decode()
+        except UnicodeDecodeError:
+            raise BadRequest("the metrics are not UTF-8", read=True) from None
 
     async def add_member(self, name: str, peer: str, *, timeout_s: float | None = None) -> ClusterView:
         """Take in `name`, which listens to peers at `peer`, as a learner. Raises MembershipRefused."""

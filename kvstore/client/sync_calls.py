@@ -138,6 +138,14 @@ class SyncCalls:
         """See AsyncClient.cluster_document."""
         return self._run(self._client.cluster_document(timeout_s=timeout_s))
 
+    def metrics(
+        self,
+        *,
+        timeout_s: float | None = None,
+    ) -> str:
+        """See AsyncClient.metrics."""
+        return self._run(self._client.metrics(timeout_s=timeout_s))
+
     def add_member(
         self,
         name: str,

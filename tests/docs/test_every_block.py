@@ -26,6 +26,7 @@ RUN_BY = {
     ("README.md", "sh"): "tests/e2e/test_readme.py",
     ("docs/availability.md", "python"): "tests/docs/test_pages.py",
     ("docs/availability.md", "console"): "tests/docs/test_pages.py",
+    ("docs/cli.md", "sh"): "tests/unit/test_cli_help.py",
     ("docs/harness.md", "console"): "tests/docs/test_pages.py",
     ("docs/operations.md", "sh"): "tests/e2e/test_operations_page.py",
     ("docs/python-client.md", "python"): "tests/e2e/test_python_client_page.py",

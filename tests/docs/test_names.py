@@ -8,6 +8,7 @@ import click
 import pytest
 
 from kvcli.main import cli
+from kvcli.pages import CONTEXT as SETTINGS_OF_HELP
 from kvstore.config import SETTINGS
 from kvstore.config.loading import FILE_ENV
 from kvstore.http.routes import ROUTES
@@ -21,7 +22,8 @@ ENDS = re.compile(r"&&|\|\||[;|&()`]|\$\(")
 VARIABLE = r"\b_?KV_[A-Z_]+\b"
 # What begins like a metric and is a fixture.
 NO_METRICS = {"kv_cluster"}
-CONTEXT = click.Context(cli, info_name="kv")
+# Help is kept by each command as it was first asked for.
+CONTEXT = click.Context(cli, info_name="kv", **SETTINGS_OF_HELP)
 OPEN = re.compile(r"[A-Z_]{2,}|[A-Z]|\.\.\.|<.*>|…")
 
 
@@ -54,7 +56,7 @@ def problem(command: str) -> str | None:
             return None
         if word.startswith("-") and not re.fullmatch(r"-\d*", word):
             name, _, given = word.partition("=")
-            options = [each for each in found.params if name in (*each.opts, *each.secondary_opts)]
+            options = [each for each in found.get_params(CONTEXT) if name in (*each.opts, *each.secondary_opts)]
             if not options:
                 return f"{found.name} has no {name}"
             takes = isinstance(options[0], click.Option) and not options[0].is_flag and not options[0].count
@@ -93,7 +95,7 @@ def matches(path: str) -> bool:
     """Whether a path as a page writes it belongs to a route; what is given may be open there, or an example."""
     for route in ROUTES:
         pattern = re.sub(r"\\\{\w+\\\}", r"(?:\\{\\w+\\}|[^/]+)", re.escape(route.path))
-        if route.path.endswith("{key}"):
+        if route.path.endswith(("{key}", "{path}")):
             pattern = pattern.removesuffix("[^/]+)") + ".+)"
         if re.fullmatch(pattern, path):
             return True
@@ -116,7 +118,8 @@ def test_every_route_that_is_named_is_there(page: str) -> None:
 def test_every_variable_that_is_named_is_there(page: str) -> None:
     known = {setting.env for setting in SETTINGS} | {FILE_ENV}
     for command in every_command():
-        known.update(re.findall(VARIABLE, command.get_help(CONTEXT)))
+        options = [each.help or "" for each in command.params if isinstance(each, click.Option)]
+        known.update(re.findall(VARIABLE, " ".join([command.get_help(CONTEXT), *options])))
     assert sorted(set(re.findall(VARIABLE, read(page))) - known) == []
 
 

@@ -174,6 +174,10 @@ def test_every_command(
     assert run("auth", "status", shape=True)["user"] == "root"
     run("doctor")
     run("auth", "disable")
+    assert run("shell", stdin="get b\n.output json\nget b\n").startswith('2\n{"key": "b"')
+    assert len(run("top", "--once", "--interval", "0.2", shape=True)["nodes"]) == 3
+    assert "_kv_completion" in run("completion", "bash")
+    assert "KV_ENDPOINTS" in run("help", "options")
     assert run("bench", "put", "--count", "20", "--keys", "5", "--warmup", "0", shape=True)["operations"] == 20
     assert set(COMMANDS) - NOT_ABOUT_DATA - used == set()
 
@@ -222,6 +226,7 @@ def test_every_method_of_the_blocking_client(kv_cluster: ClusterFactory) -> None
         assert client.compact(2) == 2
         assert client.backup(io.BytesIO()) > 500
         assert client.change_setting("leases_max", 5_000) == client.settings()
+        assert "kv_raft_term" in client.metrics()
         assert len(client.cluster().members) == len(client.cluster_document()["members"]) == 3
         client.add_member("n4", f"{HOST}:{free_ports(1)[0]}")
         assert client.remove_member("n4", force=True) == 0
@@ -279,6 +284,7 @@ async def test_every_method_of_the_asynchronous_client(kv_cluster: ClusterFactor
         assert await client.compact(2) == 2
         assert await client.backup(io.BytesIO()) > 500
         assert await client.change_setting("leases_max", 5_000) == await client.settings()
+        assert "kv_raft_term" in await client.metrics()
         assert len((await client.cluster()).members) == len((await client.cluster_document())["members"]) == 3
         await client.add_member("n4", f"{HOST}:{free_ports(1)[0]}")
         assert await client.remove_member("n4", force=True) == 0

@@ -150,7 +150,7 @@ class TestTables:
         }
         text = report.text(rows(), run, picture="a.svg", folder="b")
         for part in (
-            "    python -m tests.bench.compare --out x",
+            "\npython -m tests.bench.compare --out x\n```",
             "etcd 3.4.23",
             "NATS KV: skipped, NATS is not installed.",
         ):

@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import json
 import os
 import re
 import subprocess
@@ -14,7 +13,6 @@ import click
 import pytest
 
 from kvcli import exit_codes, main, output
-from kvcli.diagnosis import examine
 from kvcli.exit_codes import Exit, explain
 from kvcli.ndjson import decode_line, encode_line, read_lines
 from kvcli.once import named
@@ -23,13 +21,9 @@ from kvcli.output import Mode, printable
 from kvcli.progress import Progress, human_bytes
 from kvcli.sources import Item, Problem, Tree, from_ndjson
 from kvstore import errors, limits
-from kvstore.model.results import ClusterView, MemberView
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "cli"
-
-# `cluster` is described where it is tested.
-OWN_COMMANDS = [name for name in main.COMMANDS if name != "cluster"]
 
 
 def kv(
@@ -56,32 +50,6 @@ def golden(name: str, text: str) -> None:
 
 
 class TestHelp:
-    @pytest.mark.parametrize(
-        "command",
-        [
-            "",
-            *OWN_COMMANDS,
-            *(f"bench {name}" for name in ("put", "get", "mixed", "batch", "watch", "failover")),
-            "chaos check",
-            "chaos odds",
-            "chaos report",
-            *(f"cert {name}" for name in ("ca", "node", "client")),
-            *(f"lease {name}" for name in ("grant", "revoke", "keep-alive", "list", "show")),
-        ],
-    )
-    def test_help(self, command: str) -> None:
-        shown = kv(*command.split(), "--help")
-        assert (shown.returncode, shown.stderr) == (0, b"")
-        golden(f"help_{(command or 'kv').replace(' ', '_')}", shown.stdout.decode())
-
-    @pytest.mark.parametrize("command", OWN_COMMANDS)
-    def test_the_list_says_what_the_command_says(self, command: str) -> None:
-        """`kv --help` prints the table without importing the commands; the two must not drift apart."""
-        with click.Context(main.cli) as context:
-            found = main.cli.get_command(context, command)
-        assert found is not None
-        assert (found.name, found.short_help) == (command, main.COMMANDS[command].help)
-
     def test_starting_up_imports_only_what_is_used(self) -> None:
         code = (
             "import sys; from kvcli.main import run; code = run(sys.argv[1:]);"
@@ -445,87 +413,3 @@ class TestTree:
         values, problems = await self.items(Tree(str(tmp_path), (), allowed))
         assert values == {}
         assert [problem.by_rule for problem in problems] == [allowed]
-
-
-def member(
-    name: str, role: str = "follower", reachable: bool = True, digest: tuple[int, int] | None = None
-) -> MemberView:
-    found = None if digest is None else {"index": digest[0], "value": digest[1]}
-    return MemberView(name, role, True, reachable, f"http://{name}:1", f"{name}:2", 9, 9, 0, found)
-
-
-def view(node: str, leader: str | None, members: list[MemberView], term: int = 3, **changes: object) -> ClusterView:
-    return ClusterView("c1", node, leader, term, 9, 8, members, [])._replace(**changes)  # type: ignore[arg-type]
-
-
-class TestDoctor:
-    THREE = [member("n1", "leader"), member("n2"), member("n3")]
-
-    @staticmethod
-    def codes(*views: ClusterView | Exception) -> tuple[int, list[str]]:
-        report = examine({f"http://e{number}": view for number, view in enumerate(views)})
-        return report.exit_code, [finding.code for finding in report.findings]
-
-    def test_a_healthy_cluster_is_fine(self) -> None:
-        assert self.codes(*(view(name, "n1", self.THREE) for name in ("n1", "n2", "n3"))) == (Exit.OK, [])
-
-    def test_nobody_answers(self) -> None:
-        assert self.codes(errors.CannotConnect("refused")) == (Exit.CANNOT_CONNECT, ["endpoint_unreachable"])
-
-    def test_one_node_down(self) -> None:
-        members = [member("n1", "leader"), member("n2"), member("n3", reachable=False)]
-        code, found = self.codes(view("n1", "n1", members), errors.CannotConnect("refused"))
-        assert (code, found) == (Exit.ABSENT, ["endpoint_unreachable", "member_unreachable", "no_margin"])
-
-    def test_no_quorum(self) -> None:
-        members = [member("n1"), member("n2", reachable=False), member("n3", reachable=False)]
-        code, found = self.codes(view("n1", None, members))
-        assert code == Exit.REFUSED
-        assert {"no_leader", "no_quorum"} <= set(found)
-
-    def test_an_isolated_node_does_not_speak_for_the_majority(self) -> None:
-        alone = [member("n1", reachable=False), member("n2", reachable=False), member("n3", "candidate")]
-        code, found = self.codes(view("n1", "n1", self.THREE), view("n3", None, alone, term=7))
-        assert (code, found) == (Exit.ABSENT, ["leader_not_agreed"])
-
-    def test_two_leaders_in_one_term(self) -> None:
-        code, found = self.codes(view("n1", "n1", self.THREE), view("n2", "n2", self.THREE))
-        assert (code, found) == (Exit.INTERNAL, ["two_leaders"])
-
-    def test_even_size_is_advice(self) -> None:
-        assert self.codes(view("n1", "n1", [*self.THREE, member("n4")])) == (Exit.OK, ["even_size"])
-
-    def test_a_single_node_is_advice(self) -> None:
-        assert self.codes(view("n1", "n1", [member("n1", "leader")])) == (Exit.OK, ["single_node"])
-
-    def test_digests_are_compared_at_equal_indices_only(self) -> None:
-        lagging = [member("n1", "leader", digest=(20, 1)), member("n2", digest=(10, 2)), member("n3")]
-        differing = [member("n1", "leader", digest=(20, 1)), member("n2", digest=(20, 2)), member("n3")]
-        assert self.codes(view("n1", "n1", lagging)) == (Exit.OK, [])
-        assert self.codes(view("n1", "n1", differing)) == (Exit.INTERNAL, ["divergence"])
-
-    def test_different_clusters(self) -> None:
-        other = view("n2", "n1", self.THREE, cluster_id="c2")
-        assert self.codes(view("n1", "n1", self.THREE), other) == (Exit.ABSENT, ["different_clusters"])
-
-    def test_writes_that_wait_to_be_handed_over_are_advice(self) -> None:
-        members = [member("n1", "leader"), member("n2")._replace(intents_pending=1_200), member("n3")]
-        views = [view("n1", "n1", members), view("n2", "n1", members)]
-        assert self.codes(*views) == (Exit.OK, ["writes_pending"])
-        gone = [member("n1", "leader"), member("n2", reachable=False)._replace(intents_pending=9), member("n3")]
-        assert "writes_pending" not in self.codes(view("n1", "n1", gone))[1]
-
-    @pytest.mark.parametrize(("code", "expected"), [("divergence", Exit.INTERNAL), ("clock_drift", Exit.ABSENT)])
-    def test_an_alarm_is_a_problem(self, code: str, expected: Exit) -> None:
-        alarms = [{"code": code, "node": "n2", "detail": "so far"}]
-        views = [view(name, "n1", self.THREE, alarms=alarms) for name in ("n1", "n2")]
-        assert self.codes(*views) == (expected, ["alarm"])
-
-    def test_the_document(self) -> None:
-        members = [*self.THREE, member("n4")._replace(intents_pending=3)]
-        alarms = [
-            {"code": "clock_drift", "node": "n2", "detail": "the clock of n2 is +2500 ms from the median"},
-            {"code": "divergence", "node": "n3", "detail": "n1 and n3 hold different content at log index 1024"},
-        ]
-        report = examine({"http://e": view("n1", "n1", members, alarms=alarms)})
-        golden("doctor_json", json.dumps(report.to_json(), indent=1) + "\n")

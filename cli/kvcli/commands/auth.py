@@ -8,9 +8,10 @@ from kvcli import output
 from kvcli.credentials import new_password, password_of
 from kvcli.options import global_options, run_with_client, settings
 from kvcli.output import Mode
+from kvcli.pages import command, group
 
 
-@click.group(short_help="Enable and disable users and permissions.")
+@group(short_help="Enable and disable users and permissions.")
 def auth() -> None:
     """Enable and disable users, roles and permissions (docs/security.md)."""
 
@@ -61,7 +62,7 @@ def rotate(forget: bool) -> None:
     tell_changed(run_with_client(lambda client: client.rotate_keys(forget=forget)), "tokens are signed with a new key")
 
 
-@click.command(short_help="Get a token for a user and a password.")
+@command(short_help="Get a token for a user and a password.")
 @global_options
 def token() -> None:
     """Print a token for --user and its password: export KV_TOKEN=$(kv token --user root)."""

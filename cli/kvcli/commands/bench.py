@@ -11,6 +11,7 @@ from kvcli.bench.doors import DOORS
 from kvcli.bench.plan import STAMP_BYTES, Plan
 from kvcli.options import global_options, settings
 from kvcli.output import Mode
+from kvcli.pages import Choice, group
 from kvstore import limits
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_LEVEL = click.option("--level", type=click.Choice(["one", "quorum", "all"]), default="quorum", show_default=True)
+_LEVEL = click.option("--level", type=Choice(["one", "quorum", "all"]), default="quorum", show_default=True)
 _CLIENTS = click.option(
     "--clients",
     type=click.IntRange(1, limits.BENCH_CLIENTS_MAX),
@@ -29,7 +30,7 @@ _CLIENTS = click.option(
 _READS = "Share of gets, in percent."
 _DOOR = click.option(
     "--door",
-    type=click.Choice(list(DOORS)),
+    type=Choice(list(DOORS)),
     default="http",
     show_default=True,
     help="; ".join(f"{name}: {entry.help}" for name, entry in DOORS.items()) + ".",
@@ -67,7 +68,7 @@ def _frame(command: F) -> F:
     return command
 
 
-@click.group(short_help="Measure the speed of a running cluster.")
+@group(short_help="Measure the speed of a running cluster.")
 def bench() -> None:
     """Measure a running cluster.
 
@@ -131,7 +132,7 @@ def mixed(**options: Any) -> int:
 @_LEVEL
 @click.option(
     "--door",
-    type=click.Choice(["batch", "redis"]),
+    type=Choice(["batch", "redis"]),
     default="batch",
     show_default=True,
     help="batch: POST /v1/batch; redis: a pipeline of commands.",
@@ -154,7 +155,7 @@ def batch(**options: Any) -> int:
     metavar="N",
     help="Watches of all keys, spread over the endpoints.",
 )
-@click.option("--level", type=click.Choice(["quorum", "all"]), default="quorum", show_default=True)
+@click.option("--level", type=Choice(["quorum", "all"]), default="quorum", show_default=True)
 @_DOOR
 @_REDIS
 @_CLIENTS

@@ -9,6 +9,7 @@ import click
 from kvcli import output
 from kvcli.options import global_options, settings
 from kvcli.output import Mode
+from kvcli.pages import group
 from kvstore import limits
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def _where(days: int) -> Callable[[F], F]:
     return decorate
 
 
-@click.group(short_help="Make certificates for nodes and clients.")
+@group(short_help="Make certificates for nodes and clients.")
 def cert() -> None:
     """Make a certificate authority, and certificates of it for nodes and clients, for development and small clusters.
 

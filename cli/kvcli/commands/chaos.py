@@ -15,6 +15,7 @@ from kvcli.commands.chaos_suite import run_suite
 from kvcli.exit_codes import Exit
 from kvcli.options import global_options, settings
 from kvcli.output import Mode
+from kvcli.pages import Choice, group
 from kvcli.progress import Progress
 from kvstore import limits
 
@@ -28,7 +29,7 @@ VIOLATED: Final = 1
 _FORMATS: Final = ("jsonl", "jepsen", "porcupine-kv")
 
 
-@click.group(short_help="Break things on purpose, and check the promises.")
+@group(short_help="Break things on purpose, and check the promises.")
 @global_options
 def chaos() -> None:
     """Break things on purpose, and check what the store promises."""
@@ -79,11 +80,9 @@ def simulate(seeds: int, seed: int, jobs: int, members: bool, mutant: str | None
 @chaos.command()
 @click.argument("history", type=click.Path(path_type=Path))
 @click.option(
-    "--format", "form", type=click.Choice(_FORMATS), default="jsonl", show_default=True, help="How the file is written."
+    "--format", "form", type=Choice(_FORMATS), default="jsonl", show_default=True, help="How the file is written."
 )
-@click.option(
-    "--model", type=click.Choice(("register", "kv")), default="kv", show_default=True, help="What it tells of."
-)
+@click.option("--model", type=Choice(("register", "kv")), default="kv", show_default=True, help="What it tells of.")
 @click.option(
     "--seconds-per-key",
     type=click.FloatRange(0, min_open=True),

@@ -16,6 +16,7 @@ from kvcli import output
 from kvcli.exit_codes import Exit
 from kvcli.options import global_options, settings
 from kvcli.output import Mode
+from kvcli.pages import Choice, command
 from kvcli.progress import Progress
 from kvstore import limits
 
@@ -52,19 +53,19 @@ def _chances(context: click.Context, parameter: click.Parameter, text: str) -> l
     return chances
 
 
-@click.command(short_help="Fail subsets of the nodes, and hold what is served against the formulas.")
+@command(short_help="Fail subsets of the nodes, and hold what is served against the formulas.")
 @click.option("--nodes", default="3,4", show_default=True, metavar="N,...", callback=_nodes, help="Sizes of clusters.")
 @click.option(
     "--p", "ps", default="0.1,0.3,0.5", show_default=True, metavar="P,...", callback=_chances,
-    help="Chances that a node is down: for trials that are drawn, and for what all subsets say together.",
+    help="Chances that a node is down, for what is drawn and for what all say together.",
 )  # fmt: skip
 @click.option("--trials", type=click.IntRange(0), default=0, show_default=True, help="Drawn trials for each N and P.")
 @click.option(
     "--exhaustive", is_flag=True, help="Every subset, with the leader inside and outside. [default without --trials]"
 )
 @click.option(
-    "--fault", type=click.Choice(("kill", "pause", "isolate")), default="kill", show_default=True,
-    help="SIGKILL, SIGSTOP, or cut off from the other nodes and from clients.",
+    "--fault", type=Choice(("kill", "pause", "isolate")), default="kill", show_default=True,
+    help="SIGKILL, SIGSTOP, or cut off from nodes and clients.",
 )  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Decides what is drawn.")
 @click.option("--jobs", type=click.IntRange(1, 64), default=2, show_default=True, help="Clusters at a time.")
@@ -77,11 +78,11 @@ def _chances(context: click.Context, parameter: click.Parameter, text: str) -> l
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="How often to measure apart how long nobody can write after the leader was killed.",
+    help="How often to measure how long nobody can write after a leader was killed.",
 )
 @click.option(
     "--over-time", type=click.FloatRange(1, limits.ODDS_OVER_TIME_S_MAX), metavar="SECONDS",
-    help="Let the nodes fail and come back by themselves for so long, one cluster for each N; virtual with --simulate.",
+    help="Let nodes fail and come back by themselves so long; virtual with --simulate.",
 )  # fmt: skip
 @click.option("--mttf", type=click.FloatRange(1), default=30.0, show_default=True, metavar="SECONDS",
               help="Mean time to failure of a node, with --over-time.")  # fmt: skip
@@ -90,7 +91,7 @@ def _chances(context: click.Context, parameter: click.Parameter, text: str) -> l
 @click.option("--simulate", is_flag=True, help="On simulated clusters: virtual time, thousands of trials.")
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
-    help="Where trials.jsonl, odds.json, odds.html and odds.svg go. What is there already is not done again.",
+    help="Where results go (odds.json, odds.html, ...); what is there is not done again.",
 )  # fmt: skip
 @global_options
 def odds(

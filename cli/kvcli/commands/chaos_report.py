@@ -8,9 +8,10 @@ from kvcli import output
 from kvcli.exit_codes import Exit
 from kvcli.options import global_options, settings
 from kvcli.output import Mode
+from kvcli.pages import command
 
 
-@click.command()
+@command()
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--open", "show", is_flag=True, help="Show it in the browser.")
 @global_options

@@ -11,6 +11,7 @@ from kvcli import output
 from kvcli.exit_codes import Exit
 from kvcli.options import given_endpoints, global_options, settings
 from kvcli.output import Mode
+from kvcli.pages import command
 
 if TYPE_CHECKING:
     from kvjepsen.plan import Plan
@@ -20,7 +21,7 @@ _CODES: Final = {"passed": Exit.OK, "failed": 1, "vacuous": Exit.UNKNOWN, "unkno
 _LINE_S: Final = 5.0
 
 
-@click.command("run")
+@command("run")
 @click.option("--nodes", type=click.IntRange(1, 15), help="How many nodes.  [default: 5]")
 @click.option(
     "--workload", "workloads", metavar="W,...", help="What the clients do.  [default: all; 'help' lists them]"

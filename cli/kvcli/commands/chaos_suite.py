@@ -10,9 +10,10 @@ from kvcli.commands.chaos_run import StatusLine
 from kvcli.exit_codes import Exit
 from kvcli.options import global_options, settings
 from kvcli.output import Mode
+from kvcli.pages import command
 
 
-@click.command("suite")
+@command("suite")
 @click.argument("scenarios", nargs=-1, metavar="[NAME|FILE]...")
 @click.option(
     "--rounds", type=click.IntRange(1), default=1, show_default=True, help="How often; each with other seeds."

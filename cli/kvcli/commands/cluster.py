@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from kvcli import output
+from kvcli import completing, output
 from kvcli.options import global_options, settings
 from kvcli.output import Mode
+from kvcli.pages import group
 from kvstore import limits
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ _wait_option = click.option(
 )
 
 
-@click.group()
+@group(short_help="Run a whole cluster on this machine.")
 @global_options
 def cluster() -> None:
     """Run a whole cluster on this machine, in one directory.
@@ -96,7 +97,7 @@ def status(directory: Path) -> None:
 
 
 @cluster.command()
-@click.argument("nodes", metavar="NODE...", nargs=-1, required=True)
+@click.argument("nodes", metavar="NODE...", nargs=-1, required=True, shell_complete=completing.nodes)
 @_dir_option
 @global_options
 def kill(nodes: tuple[str, ...], directory: Path) -> None:
@@ -105,7 +106,7 @@ def kill(nodes: tuple[str, ...], directory: Path) -> None:
 
 
 @cluster.command()
-@click.argument("nodes", metavar="NODE...", nargs=-1, required=True)
+@click.argument("nodes", metavar="NODE...", nargs=-1, required=True, shell_complete=completing.nodes)
 @_dir_option
 @global_options
 def pause(nodes: tuple[str, ...], directory: Path) -> None:
@@ -114,7 +115,7 @@ def pause(nodes: tuple[str, ...], directory: Path) -> None:
 
 
 @cluster.command()
-@click.argument("nodes", metavar="NODE...", nargs=-1, required=True)
+@click.argument("nodes", metavar="NODE...", nargs=-1, required=True, shell_complete=completing.nodes)
 @_dir_option
 @global_options
 def resume(nodes: tuple[str, ...], directory: Path) -> None:
@@ -123,7 +124,7 @@ def resume(nodes: tuple[str, ...], directory: Path) -> None:
 
 
 @cluster.command()
-@click.argument("nodes", metavar="NODE...", nargs=-1, required=True)
+@click.argument("nodes", metavar="NODE...", nargs=-1, required=True, shell_complete=completing.nodes)
 @_dir_option
 @_wait_option
 @global_options

@@ -3,11 +3,13 @@
 import click
 
 from kvcli import output
-from kvcli.options import global_options, run_with_client
+from kvcli.options import global_options, run_with_client, settings
+from kvcli.output import Mode
+from kvcli.pages import command
 from kvstore import limits
 
 
-@click.command(short_help="Forget the history up to a revision.")
+@command(short_help="Forget the history up to a revision.")
 @click.argument("revision", type=click.IntRange(1, limits.REVISION_MAX))
 @global_options
 def compact(revision: int) -> None:
@@ -17,4 +19,7 @@ def compact(revision: int) -> None:
     reached.
     """
     run_with_client(lambda client: client.compact(revision))
+    if settings().output is Mode.JSON:
+        output.write_json({"compacted": revision})
+        return
     output.message(f"compacted; what was before revision {revision} can not be read any more")

@@ -4,16 +4,22 @@ import secrets
 
 import click
 
-from kvcli import output
+from kvcli import completing, output
 from kvcli.once import named, write_options
 from kvcli.options import global_options, key_bytes, run_with_client, settings
 from kvcli.output import Mode
+from kvcli.pages import command
 
 
-@click.command(short_help="Remove a key, or a range of keys.")
-@click.argument("key", required=False)
+@command(short_help="Remove a key, or a range of keys.")
+@click.argument("key", required=False, shell_complete=completing.keys)
 @write_options
-@click.option("--prefix", metavar="PREFIX", help="Remove every key that begins with it; empty: all keys.")
+@click.option(
+    "--prefix",
+    metavar="PREFIX",
+    shell_complete=completing.keys,
+    help="Remove every key that begins with it; empty: all keys.",
+)
 @click.option("--start", metavar="KEY", help="Remove every key from this one on.")
 @click.option("--end", metavar="KEY", help="Remove every key before this one.")
 @click.option("--dry-run", is_flag=True, help="With a range: only count.")

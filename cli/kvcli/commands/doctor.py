@@ -1,58 +1,84 @@
-"""`kv doctor`: asks every endpoint for its view of the cluster and says what is wrong."""
+"""`kv doctor`: asks every node what it sees, checks it, and says what to do."""
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+import time
+from typing import TYPE_CHECKING
 
 import click
 
 from kvcli import output
 from kvcli.options import Settings, global_options, settings
 from kvcli.output import Mode
+from kvcli.pages import command
 
 if TYPE_CHECKING:
-    from kvstore.model.results import ClusterView
-
-_ASK_S_MAX: Final = 2.0
+    from kvcli.doctor.report import Evidence, Report
 
 
-@click.command(short_help="Look for what is wrong, and say what to do.")
+@command(short_help="Look for what is wrong, and say what to do.")
+@click.option("--all", "everything", is_flag=True, help="Show the checks that found nothing, too.")
 @global_options
-def doctor() -> int:
-    """Ask every endpoint how it sees the cluster: reachable, agreed on a leader, enough voters, equal contents, alarms.
+def doctor(everything: bool) -> int:
+    """Ask every node how it is and how it sees the others, and say what to do about what is wrong: endpoints, leader,
+    quorum and its margin, even sizes, equal contents, alarms, lag, disk, clocks, versions, certificates, open files,
+    and what grows. One endpoint is enough: it names the others.
 
     Exit code 0: fine, perhaps with advice. 1: something is wrong, the cluster works. 3: no endpoint answers.
-    4: no quorum or no leader. 8: contents differ, or two leaders in one term. Writes at level one that a node has not
-    handed over yet are told as advice.
+    4: no quorum or no leader. 8: contents differ, or two leaders in one term. What cannot be seen is told as skipped.
+    Where auth is enabled any user may ask; with metrics_private a user who may admin.
     """
-    from kvcli.diagnosis import examine
+    from kvcli.doctor.table import examine
 
     chosen = settings()
-    report = examine(asyncio.run(_ask(chosen, min(chosen.timeout_s, _ASK_S_MAX))))
+    report = examine(asyncio.run(gather(chosen)))
     if chosen.output in (Mode.JSON, Mode.RAW):
         output.write_json(report.to_json())
-        return report.exit_code
-    if chosen.output is Mode.TABLE:
-        rows = [["problem" if f.exit_code else "advice", f.code, f.detail] for f in report.findings]
-        output.write_rows(["severity", "code", "detail"], rows, chosen.output)
-        return report.exit_code
-    output.write_line(report.summary)
-    for finding in report.findings:
-        output.write_line(f"{'PROBLEM' if finding.exit_code else 'advice'}: {finding.detail}")
-    if not report.exit_code:
-        output.write_line("fine")
+    elif chosen.output is Mode.TABLE:
+        rows = [[each.name, each.verdict, each.seen] for each in report.results]
+        rows += [["", "", f"{f.detail}; {f.todo}" if f.todo else f.detail] for f in report.findings]
+        output.write_rows(["check", "verdict", "seen"], rows, chosen.output)
+    else:
+        _tell(report, everything)
     return report.exit_code
 
 
-async def _ask(chosen: Settings, timeout_s: float) -> "dict[str, ClusterView | Exception]":
+def _tell(report: "Report", everything: bool) -> None:
+    output.write_line(report.summary)
+    if everything:
+        for result in report.results:
+            output.write_line(f"{result.verdict:7}  {result.name:12}  {result.seen}")
+    for finding in report.findings:
+        output.write_line(f"{'PROBLEM' if finding.exit_code else 'advice'}: {finding.detail}")
+        if finding.todo:
+            output.write_line(f"    {finding.todo}")
+    verdicts = [result.verdict for result in report.results]
+    skipped = f", {verdicts.count('skipped')} skipped" if "skipped" in verdicts else ""
+    counted = f"{verdicts.count('ok')} of {len(verdicts)} checks found nothing{skipped}"
+    more = "" if everything else " (kv doctor --all shows them)"
+    output.write_line(f"{'something is wrong' if report.exit_code else 'fine'}: {counted}{more}")
+
+
+async def gather(chosen: Settings) -> "Evidence":
+    """What every node tells."""
+    from kvcli.doctor.report import Evidence
+    from kvcli.scraping import Scraper
     from kvstore.errors import KvError, LocalError
 
     who = chosen.who  # asked for once
-
-    async def one(endpoint: str) -> "ClusterView | Exception":
-        async with chosen.client((endpoint,), timeout_s=timeout_s, who=who) as client:
-            try:
-                return await client.cluster()
-            except (KvError, LocalError) as failed:
-                return failed
-
-    return dict(zip(chosen.endpoints, await asyncio.gather(*map(one, chosen.endpoints)), strict=True))
+    scraper = Scraper(chosen, who)
+    try:
+        told = await scraper.round()
+    finally:
+        await scraper.close()
+    bounds: dict[str, int] = {}
+    level: int | None = None
+    answering = tuple(each.endpoint for each in told if not isinstance(each.view, Exception))
+    if answering:
+        try:
+            async with chosen.client(answering, timeout_s=scraper.timeout_s, who=who, sessions=False) as client:
+                answer = await client.settings()
+            level = int(answer["feature_level"])
+            bounds = {name: int(row["value"]) for name, row in answer["settings"].items()}
+        except (KvError, LocalError, KeyError, TypeError, ValueError):
+            bounds = {}  # an older node, or none that can say: the defaults are taken
+    return Evidence(told, bounds, level, time.time())

@@ -9,12 +9,13 @@ from kvcli.child import WithCommand, child_command, run_while_held
 from kvcli.exit_codes import Exit
 from kvcli.options import global_options, key_bytes, run_with_client, settings
 from kvcli.output import Mode, printable
+from kvcli.pages import command
 
 if TYPE_CHECKING:
     from kvstore.client import AsyncClient, Leader
 
 
-@click.command(cls=WithCommand, short_help="Run a command while leading.", options_metavar="[OPTIONS]")
+@command(cls=WithCommand, short_help="Run a command while leading.", options_metavar="[OPTIONS]")
 @click.argument("name")
 @click.argument("value", required=False, default="")
 @click.option(

@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kvcli import output
+from kvcli import completing, output
 from kvcli.in_place import in_place
 from kvcli.options import global_options, key_bytes, run_with_client
+from kvcli.pages import Choice, command
 
 if TYPE_CHECKING:
     from kvstore.client import AsyncClient
 
 
-@click.command(short_help="Write keys and values out as ndjson.")
+@command(short_help="Write keys and values out as ndjson.")
 @click.argument("file", default="-", type=click.Path(dir_okay=False, allow_dash=True))
-@click.option("--prefix", metavar="P", default="", help="Only keys that begin with P.")
-@click.option("--level", type=click.Choice(["one", "quorum"]), default="quorum", show_default=True)
+@click.option("--prefix", metavar="P", shell_complete=completing.keys, default="", help="Only keys that begin with P.")
+@click.option("--level", type=Choice(["one", "quorum"]), default="quorum", show_default=True)
 @global_options
 def export(file: str, prefix: str, level: str) -> None:
     """Write every key and value to FILE (- is standard output), as lines that 'kv import' reads, in the order of keys.

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kvcli import output
+from kvcli import completing, output
 from kvcli.exit_codes import Exit
 from kvcli.options import global_options, key_bytes, run_with_client, settings
 from kvcli.output import Mode, printable
+from kvcli.pages import Choice, command
 from kvstore import limits
 
 if TYPE_CHECKING:
@@ -20,9 +21,9 @@ _CELL_CHARS = 60
 _COLUMNS = ["key", "create_revision", "mod_revision", "version", "bytes", "value"]
 
 
-@click.command(short_help="Read a value, or list keys by prefix.")
-@click.argument("key")
-@click.option("--level", type=click.Choice(["one", "quorum", "all"]), default="quorum", show_default=True)
+@command(short_help="Read a value, or list keys by prefix.")
+@click.argument("key", shell_complete=completing.keys)
+@click.option("--level", type=Choice(["one", "quorum", "all"]), default="quorum", show_default=True)
 @click.option(
     "--max-staleness-ms",
     type=click.IntRange(0, limits.TIMEOUT_MS_MAX),

@@ -10,6 +10,7 @@ from kvcli import output
 from kvcli.exit_codes import explain
 from kvcli.options import global_options, key_bytes, run_with_client, settings
 from kvcli.output import Mode
+from kvcli.pages import Choice, command
 from kvstore import limits
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _LISTED = 20
 
 
-@click.command(name="import", short_help="Write many keys, from ndjson or a directory tree.")
+@command(name="import", short_help="Write many keys, from ndjson or a directory tree.")
 @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option(
     "--tree", metavar="DIR", type=click.Path(exists=True, file_okay=False), help="Import the files below DIR instead."
@@ -28,7 +29,7 @@ _LISTED = 20
 @click.option("--prefix", metavar="P", default="", help="With --tree: what every key begins with.")
 @click.option("--include", metavar="GLOB", multiple=True, help="With --tree: only such names or relative paths.")
 @click.option("--skip-too-large", is_flag=True, help="With --tree: files above the value limit are no failure.")
-@click.option("--level", type=click.Choice(["quorum", "all"]), default="quorum", show_default=True)
+@click.option("--level", type=Choice(["quorum", "all"]), default="quorum", show_default=True)
 @click.option(
     "--in-flight", type=click.IntRange(1, limits.IMPORT_IN_FLIGHT_MAX), default=64, show_default=True, metavar="N"
 )

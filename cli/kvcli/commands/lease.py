@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kvcli import output
+from kvcli import completing, output
 from kvcli.exit_codes import Exit
 from kvcli.options import global_options, run_with_client, settings
 from kvcli.output import Mode, printable
+from kvcli.pages import group
 from kvstore import limits
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 _ID = click.IntRange(1, limits.REVISION_MAX)
 
 
-@click.group(short_help="Grant, keep alive, revoke, list and show leases.")
+@group(short_help="Grant, keep alive, revoke, list and show leases.")
 def lease() -> None:
     """Grant, keep alive, revoke, list and show leases. A key that is put under one ('kv put --lease') ends with it."""
 
@@ -39,7 +40,7 @@ def grant(ttl_seconds: float) -> None:
 
 
 @lease.command(short_help="End a lease now.")
-@click.argument("lease_id", metavar="ID", type=_ID)
+@click.argument("lease_id", metavar="ID", type=_ID, shell_complete=completing.leases)
 @global_options
 def revoke(lease_id: int) -> None:
     """End the lease ID, and its keys with it."""
@@ -51,7 +52,7 @@ def revoke(lease_id: int) -> None:
 
 
 @lease.command("keep-alive", short_help="Keep a lease alive until interrupted.")
-@click.argument("lease_id", metavar="ID", type=_ID)
+@click.argument("lease_id", metavar="ID", type=_ID, shell_complete=completing.leases)
 @click.option("--once", is_flag=True, help="Once, and end.")
 @global_options
 def keep_alive(lease_id: int, once: bool) -> int:
@@ -90,7 +91,7 @@ def list_() -> None:
 
 
 @lease.command(short_help="A lease, and its keys.")
-@click.argument("lease_id", metavar="ID", type=_ID)
+@click.argument("lease_id", metavar="ID", type=_ID, shell_complete=completing.leases)
 @global_options
 def show(lease_id: int) -> None:
     """Print what is left of the lease ID, and the keys that go with it."""

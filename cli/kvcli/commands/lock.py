@@ -8,12 +8,13 @@ from kvcli import output
 from kvcli.child import WithCommand, child_command, run_while_held
 from kvcli.exit_codes import Exit
 from kvcli.options import global_options, key_bytes, run_with_client
+from kvcli.pages import command
 
 if TYPE_CHECKING:
     from kvstore.client import AsyncClient
 
 
-@click.command(cls=WithCommand, short_help="Run a command while holding a lock.", options_metavar="[OPTIONS]")
+@command(cls=WithCommand, short_help="Run a command while holding a lock.", options_metavar="[OPTIONS]")
 @click.argument("name")
 @click.option(
     "--ttl",

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kvcli import output
+from kvcli import completing, output
 from kvcli.commands.status import show_cluster
 from kvcli.exit_codes import Exit
 from kvcli.keys import KEY_SETTINGS, vault_of
-from kvcli.options import global_options, run_with_client
+from kvcli.options import global_options, run_with_client, settings
+from kvcli.output import Mode
+from kvcli.pages import group
 from kvcli.setting_flags import setting_flags
 from kvcli.sizes import even_size
 from kvstore.client import AsyncClient
@@ -26,7 +28,7 @@ _LOST: dict[int | None, str] = {
 }
 
 
-@click.group(short_help="List, add, remove and recover members, hand leadership over.")
+@group(short_help="Add, remove, recover members; hand over leadership.")
 def member() -> None:
     """List, add and remove the members of a running cluster, hand leadership over, and recover what is left of one."""
 
@@ -53,12 +55,13 @@ def add(name: str, peer: str) -> None:
         return await client.add_member(name, peer)
 
     view = run_with_client(change)
+    _tell_json({"name": name, "peer": peer})
     output.message(f"added {name}; start it with: kv serve --name {name} --listen-peer {peer} --join URL ...")
     _warn_of_even(len(view.members))
 
 
 @member.command("remove", short_help="Remove a member.")
-@click.argument("name")
+@click.argument("name", shell_complete=completing.members)
 @click.option("--force", is_flag=True, help="Lose what only NAME holds, if it holds any.")
 @global_options
 def remove(name: str, force: bool) -> None:
@@ -76,8 +79,15 @@ def remove(name: str, force: bool) -> None:
             return lost, 0
 
     lost, left = run_with_client(change)
+    _tell_json({"name": name, "lost_writes": lost})
     output.message(f"removed {name}{_LOST.get(lost, f'; {lost} acknowledged writes at level one are lost with it')}")
     _warn_of_even(left)
+
+
+def _tell_json(document: dict[str, Any]) -> None:
+    """For a program that asked for it; the message goes to standard error in any case."""
+    if settings().output is Mode.JSON:
+        output.write_json(document)
 
 
 def _warn_of_even(members: int) -> None:
@@ -86,7 +96,7 @@ def _warn_of_even(members: int) -> None:
 
 
 @member.command("transfer", short_help="Hand leadership over.")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completing.members)
 @global_options
 def transfer(name: str | None) -> None:
     """Make NAME the leader, or whoever is most current."""
@@ -94,7 +104,9 @@ def transfer(name: str | None) -> None:
     async def change(client: AsyncClient) -> str | None:
         return (await client.transfer_leader(name)).leader
 
-    output.message(f"{run_with_client(change)} leads now")
+    leads = run_with_client(change)
+    _tell_json({"leader": leads})
+    output.message(f"{leads} leads now")
 
 
 @member.command("recover", short_help="Begin a new cluster with what one member has left.")

@@ -10,6 +10,7 @@ from kvcli import output
 from kvcli.exit_codes import Exit
 from kvcli.options import global_options, settings
 from kvcli.output import Mode
+from kvcli.pages import command
 from kvcli.sizes import duration
 from kvstore.limits import ODDS_NODES_MAX
 
@@ -50,7 +51,7 @@ def _picture(context: click.Context, parameter: click.Parameter, path: Path | No
     return path
 
 
-@click.command(short_help="Tell how likely a cluster of n nodes serves.")
+@command(short_help="Tell how likely a cluster of n nodes serves.")
 @click.option("--nodes", default="1-9", show_default=True, metavar="N", callback=_nodes, help="3, or 1-9, or 3,5,7.")
 @click.option(
     "--p",

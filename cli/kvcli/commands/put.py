@@ -4,19 +4,26 @@ import sys
 
 import click
 
-from kvcli import output
+from kvcli import completing, output
 from kvcli.once import named, write_options
 from kvcli.options import global_options, key_bytes, run_with_client, settings
+from kvcli.pages import command
 from kvstore import limits
 
 
-@click.command(short_help="Write a value.")
-@click.argument("key")
+@command(short_help="Write a value.")
+@click.argument("key", shell_complete=completing.keys)
 @click.argument("value")
 @write_options
 @click.option("--if-absent", is_flag=True, help="Only if there is no such key.")
 @click.option("--if-exists", is_flag=True, help="Only if there is such a key.")
-@click.option("--lease", type=click.IntRange(min=1), metavar="ID", help="The key ends with this lease ('kv lease').")
+@click.option(
+    "--lease",
+    type=click.IntRange(min=1),
+    metavar="ID",
+    shell_complete=completing.leases,
+    help="The key ends with this lease ('kv lease').",
+)
 @global_options
 def put(
     key: str,

@@ -8,6 +8,7 @@ from kvcli import output
 from kvcli.exit_codes import Exit
 from kvcli.options import global_options, run_with_client, settings
 from kvcli.output import Mode
+from kvcli.pages import command
 
 if TYPE_CHECKING:
     from kvstore.model.results import Receipt
@@ -22,7 +23,7 @@ _MEANINGS = {
 }
 
 
-@click.command(short_help="Find out what became of a write at level one.")
+@command(short_help="Find out what became of a write at level one.")
 @click.argument("receipt_id", metavar="ID")
 @click.option("--wait", is_flag=True, help="Wait, as long as --timeout says, until it is no longer pending.")
 @global_options

@@ -5,15 +5,17 @@ from typing import Any
 
 import click
 
-from kvcli import output
+from kvcli import completing, output
 from kvcli.commands.auth import tell_changed
 from kvcli.options import global_options, key_bytes, run_with_client, settings
 from kvcli.output import Mode
+from kvcli.pages import group
+from kvcli.suggest import did_you_mean
 from kvstore.model.keys import prefix_end
 from kvstore.model.permissions import VERBS
 
 
-@click.group(short_help="Add and remove roles, give them permissions.")
+@group(short_help="Add and remove roles, give them permissions.")
 def role() -> None:
     """Roles: verbs on keys. Verbs are read, write, delete, watch, lease and admin."""
 
@@ -27,7 +29,7 @@ def add(name: str) -> None:
 
 
 @role.command("delete", short_help="Remove a role.")
-@click.argument("name")
+@click.argument("name", shell_complete=completing.roles)
 @global_options
 def delete(name: str) -> None:
     """Remove the role NAME, from all users, too."""
@@ -42,7 +44,7 @@ def list_() -> None:
 
 
 @role.command("show", short_help="Show a role.")
-@click.argument("name")
+@click.argument("name", shell_complete=completing.roles)
 @global_options
 def show(name: str) -> None:
     """Show the permissions of the role NAME."""
@@ -60,7 +62,7 @@ def _range_options(command: Any) -> Any:
         click.option("--prefix", metavar="PREFIX", help="All keys that begin with it; an empty one is all."),
         click.option("--only", "key", metavar="KEY", help="This key alone."),
         click.argument("verbs", metavar="VERB,...", callback=_verbs),
-        click.argument("name"),
+        click.argument("name", shell_complete=completing.roles),
     ):
         command = option(command)
     return command
@@ -69,7 +71,8 @@ def _range_options(command: Any) -> Any:
 def _verbs(context: click.Context, parameter: click.Parameter, written: str) -> list[str]:
     verbs = written.split(",")
     if wrong := [verb for verb in verbs if verb not in VERBS]:
-        raise click.BadParameter(f"{wrong[0]!r} is none of {', '.join(VERBS)}", context, parameter)
+        meant = did_you_mean(wrong[0], VERBS)
+        raise click.BadParameter(f"{wrong[0]!r} is none of {', '.join(VERBS)}.{meant}", context, parameter)
     return verbs
 
 

@@ -12,6 +12,7 @@ from kvcli.in_place import in_place
 from kvcli.keys import KEY_SETTINGS, vault_of
 from kvcli.options import global_options, run_with_client, settings
 from kvcli.output import Mode
+from kvcli.pages import Choice, group
 from kvcli.setting_flags import setting_flags
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _MEMBER: Final = ("name", "data_dir", "listen_peer", "peers", "cluster_token", "insecure_bind", *KEY_SETTINGS)
 
 
-@click.group(short_help="Save, verify and restore backups.")
+@group(short_help="Save, verify and restore backups.")
 def snapshot() -> None:
     """Save a backup of a running cluster, verify it, and make new clusters from it."""
 
@@ -32,7 +33,7 @@ def snapshot() -> None:
 @click.argument("file", type=click.Path(dir_okay=False))
 @click.option(
     "--level",
-    type=click.Choice(["one", "quorum"]),
+    type=Choice(["one", "quorum"]),
     default="quorum",
     show_default=True,
     help="quorum: with everything that was acknowledged before; one: what the node asked has, also without a leader.",

@@ -11,14 +11,15 @@ from kvcli import output
 from kvcli.exit_codes import Exit
 from kvcli.options import global_options, run_with_client, settings
 from kvcli.output import Mode, printable
+from kvcli.pages import Choice, command
 from kvstore import limits
 
 if TYPE_CHECKING:
     from kvstore.client.txn import StepDone, TxnResult
 
 
-@click.command(short_help="Compare, then write or read, all at one revision.")
-@click.option("--level", type=click.Choice(["quorum", "all"]), default="quorum", show_default=True)
+@command(short_help="Compare, then write or read, all at one revision.")
+@click.option("--level", type=Choice(["quorum", "all"]), default="quorum", show_default=True)
 @click.option(
     "--idempotency-key",
     metavar="KEY",

@@ -4,11 +4,12 @@ from typing import Any
 
 import click
 
-from kvcli import output
+from kvcli import completing, output
 from kvcli.commands.auth import tell_changed
 from kvcli.credentials import new_password
 from kvcli.options import global_options, run_with_client, settings
 from kvcli.output import Mode
+from kvcli.pages import group
 
 _new_password_file = click.option(
     "--new-password-file",
@@ -17,7 +18,7 @@ _new_password_file = click.option(
 )
 
 
-@click.group(short_help="Add and remove users, give them roles.")
+@group(short_help="Add and remove users, give them roles.")
 def user() -> None:
     """Users: who may say who they are. What they may do is in their roles (kv role)."""
 
@@ -34,7 +35,7 @@ def add(name: str, no_password: bool, new_password_file: str | None) -> None:
 
 
 @user.command("delete", short_help="Remove a user.")
-@click.argument("name")
+@click.argument("name", shell_complete=completing.users)
 @global_options
 def delete(name: str) -> None:
     """Remove the user NAME. Its tokens are void, and its streams end."""
@@ -54,7 +55,7 @@ def list_() -> None:
 
 
 @user.command("passwd", short_help="Change a password.")
-@click.argument("name")
+@click.argument("name", shell_complete=completing.users)
 @click.option("--no-password", is_flag=True, help="Take it away.")
 @_new_password_file
 @global_options
@@ -65,8 +66,8 @@ def passwd(name: str, no_password: bool, new_password_file: str | None) -> None:
 
 
 @user.command("grant", short_help="Give a user a role.")
-@click.argument("name")
-@click.argument("role")
+@click.argument("name", shell_complete=completing.users)
+@click.argument("role", shell_complete=completing.roles)
 @global_options
 def grant(name: str, role: str) -> None:
     """Give the user NAME a ROLE."""
@@ -74,8 +75,8 @@ def grant(name: str, role: str) -> None:
 
 
 @user.command("revoke", short_help="Take a role from a user.")
-@click.argument("name")
-@click.argument("role")
+@click.argument("name", shell_complete=completing.users)
+@click.argument("role", shell_complete=completing.roles)
 @global_options
 def revoke(name: str, role: str) -> None:
     """Take a ROLE from the user NAME."""

@@ -4,19 +4,25 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kvcli import output
+from kvcli import completing, output
 from kvcli.exit_codes import Exit
 from kvcli.options import global_options, key_bytes, run_with_client, settings
 from kvcli.output import Mode, printable
+from kvcli.pages import command
 from kvstore import limits
 
 if TYPE_CHECKING:
     from kvstore.client import AsyncClient, WatchEvent
 
 
-@click.command(short_help="Print every change as it happens.")
-@click.argument("key", required=False)
-@click.option("--prefix", metavar="PREFIX", help="Watch every key that begins with it; empty: all keys.")
+@command(short_help="Print every change as it happens.")
+@click.argument("key", required=False, shell_complete=completing.keys)
+@click.option(
+    "--prefix",
+    metavar="PREFIX",
+    shell_complete=completing.keys,
+    help="Watch every key that begins with it; empty: all keys.",
+)
 @click.option(
     "--from",
     "start",

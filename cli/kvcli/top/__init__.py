@@ -1,0 +1,1 @@
+"""`kv top`: a cluster at work, frame by frame."""
