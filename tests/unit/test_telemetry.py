@@ -115,8 +115,8 @@ def test_a_request_is_counted_by_route_by_level_and_outcome_and_by_part_of_the_a
 
 def test_the_parts_of_the_api_are_few() -> None:
     assert {service_of(route.path) for route in ROUTES} == {
-        "auth", "batch", "cluster", "compact", "debug", "docs", "kv", "leases", "livez", "metrics", "openapi",
-        "readyz", "receipts", "sessions", "settings", "snapshot", "txn", "watch",
+        "auth", "batch", "cluster", "compact", "debug", "docs", "kv", "leases", "livez", "metrics", "odds",
+        "openapi", "readyz", "receipts", "reports", "sessions", "settings", "snapshot", "txn", "ui", "watch",
     }  # fmt: skip
     assert service_of("other") == "other"
 

@@ -222,7 +222,9 @@ def test_greetings_survive_the_wire() -> None:
 
 
 def test_a_hello_of_a_later_version_with_more_fields_is_understood() -> None:
-    later = msgpack.packb(["hello", 3, "cluster", "n1", "id1", 7, "http://127.0.0.1:8480", "", True, 5, 2, {"new": [1]}])
+    later = msgpack.packb(
+        ["hello", 3, "cluster", "n1", "id1", 7, "http://127.0.0.1:8480", "", True, 5, 2, {"new": [1]}]
+    )
     known = wire.Hello(3, "cluster", "n1", "id1", 7, "http://127.0.0.1:8480", features=5, calls=2)
     assert wire.decode_greeting(later) == known
     assert wire.speaks(3)
