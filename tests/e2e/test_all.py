@@ -13,7 +13,7 @@ from kvstore.client import AsyncClient
 from kvstore.errors import Divergence
 
 
-@pytest.mark.parametrize("times", [5, pytest.param(100, marks=pytest.mark.long)])
+@pytest.mark.parametrize("times", [3, pytest.param(100, marks=pytest.mark.long)])
 async def test_a_write_at_all_is_not_acknowledged_without_a_voter(kv_cluster: ClusterFactory, times: int) -> None:
     outcome = await all_paused(kv_cluster(3, proxy=True), times=times, seed=times, progress=print)
     print(table(outcome))

@@ -314,7 +314,7 @@ async def test_every_method_of_the_asynchronous_client(kv_cluster: ClusterFactor
         assert offered(AsyncClient) - client.names == set()
 
 
-KEYS = 10_000
+KEYS = 5_000
 
 
 async def test_an_import_and_a_scan_go_on_over_the_end_of_leaders(

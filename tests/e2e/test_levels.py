@@ -7,7 +7,7 @@ from kvjepsen.frame import table
 from kvjepsen.levels import PROMISED, SAME_NODE, SETTINGS, levels
 
 
-@pytest.mark.parametrize("seconds", [12, pytest.param(120, marks=pytest.mark.long)])
+@pytest.mark.parametrize("seconds", [8, pytest.param(120, marks=pytest.mark.long)])
 async def test_promised_combinations_of_levels_miss_nothing(kv_cluster: ClusterFactory, seconds: int) -> None:
     outcome = await levels(kv_cluster(3, env=SETTINGS, proxy=True), seconds=seconds, seed=seconds, progress=print)
     print(table(outcome))

@@ -6,7 +6,7 @@ from kvcluster.pytest_plugin import ClusterFactory
 from kvjepsen.pausedleader import paused_leader
 
 
-@pytest.mark.parametrize("times", [5, pytest.param(200, marks=pytest.mark.long)])
+@pytest.mark.parametrize("times", [3, pytest.param(200, marks=pytest.mark.long)])
 async def test_a_woken_leader_answers_no_stale_read(kv_cluster: ClusterFactory, times: int) -> None:
     cluster = kv_cluster(3, proxy=True)
     outcome = await paused_leader(cluster, times=times, seed=times, progress=print)

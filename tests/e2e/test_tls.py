@@ -45,7 +45,7 @@ def test_up_with_tls_makes_its_certificates_and_every_command_works_with_them(di
     document = json.loads(done.stdout)
     assert all(endpoint.startswith("https://127.0.0.1:") for endpoint in document["endpoints"])
     assert document["endpoints"] == [node["http"] for node in document["nodes"]]
-    assert f"KV_CACERT={directory}/tls/ca.pem" in done.stderr
+    assert f"KV_CACERT={directory}/tls/ca.pem" in kv("cluster", "env", "--dir", str(directory)).stdout
     keys = list((directory / "tls").glob("*-key.pem"))
     assert len(keys) == 5  # the CA's, three nodes', a client's
     assert {key.stat().st_mode & 0o777 for key in keys} == {0o600}

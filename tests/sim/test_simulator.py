@@ -22,7 +22,7 @@ from kvstore.testing.process import silence_logs
 from kvstore.testing.watch import Watch
 
 ROOT = Path(__file__).resolve().parents[2]
-SEEDS = 400
+SEEDS = 250
 
 # Mutant -> seeds of which one misses the rule: the first that does, and some behind it, should plans come to be drawn
 # differently. Found by `kv chaos simulate --mutant NAME --seeds 1000`.

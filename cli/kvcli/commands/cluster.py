@@ -66,8 +66,10 @@ def up(nodes: int | None, proxy: bool, redis: bool, tls: bool, directory: Path, 
     from kvcluster.lifecycle import bring_up
 
     started = bring_up(directory, nodes, wait_s, output.message, proxy=proxy, redis=redis, tls=tls)
-    _print_cluster(started.describe())
+    document = started.describe()
+    _print_cluster(document)
     output.message(f'to talk to it: eval "$(kv cluster env --dir {shlex.quote(str(directory))})"')
+    output.message(f"to look at it: {document['endpoints'][0]}/ui")
 
 
 @cluster.command()
