@@ -85,7 +85,8 @@ class Side:
             turn = number
             while time.perf_counter() < until:
                 turn += 1
-                done += await ask(lines[number], operation, turn * 7919)
+                answered = await ask(lines[number], operation, turn * 7919)
+                done += answered  # only now: the others have counted meanwhile
 
         await asyncio.gather(*map(client, range(clients)))
         took, cpu = time.perf_counter() - begun, self._cpu_s() - begun_cpu

@@ -8,7 +8,7 @@ from kvjepsen.handoff import SETTINGS, handoff
 from kvjepsen.supersession import supersession
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.long)])
 async def test_the_last_node_alive_killed_after_its_202_loses_and_doubles_nothing(
     kv_cluster: ClusterFactory, kills: int
 ) -> None:
