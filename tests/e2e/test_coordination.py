@@ -229,8 +229,10 @@ async def test_a_lock_goes_round_in_the_order_of_coming_and_past_one_who_died(kv
 
         waiting = []
         for number in range(5):
+            # What joins the queue may be faster than a watch from now on is open.
+            before = (await client.range(prefix=b"queue/", limit=1)).revision
             waiting.append(asyncio.create_task(wants(number)))
-            async with client.watch(prefix=b"queue/") as watch:
+            async with client.watch(prefix=b"queue/", start=before + 1) as watch:
                 await asyncio.wait_for(anext(watch), PATIENCE_S)
         assert not order
         # As if its process had died: its lease is not kept alive any more.
