@@ -4,8 +4,8 @@ are read only when somebody asks for metrics.
 
 import os
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 
+import kvstore
 from kvstore.config import ServerConfig
 from kvstore.consensus.configuration import majority
 from kvstore.consensus.disk import OsDisk
@@ -25,7 +25,7 @@ from kvstore.vault.keeper import KeyKeeper
 def node(metrics: Metrics, node: Node, transport: PeerTransport, cluster_id: str) -> None:
     """Consensus, the store, and what waits."""
     engine, reads, stats, trace = node.engine, node.reads, transport.stats, node.trace
-    info: dict[tuple[str, ...], float] = {(node.name, cluster_id, _version(), str(LEVEL)): 1.0}
+    info: dict[tuple[str, ...], float] = {(node.name, cluster_id, kvstore.__version__, str(LEVEL)): 1.0}
     table: tuple[tuple[str, Callable[[], Value]], ...] = (
         ("kv_node_info", lambda: info),
         ("kv_alarms", node.alarms.counts),
@@ -145,13 +145,6 @@ def backups(metrics: Metrics, scheduled: ScheduledBackups) -> None:
     metrics.watch("kv_backups_total", lambda: scheduled.made_total)
     metrics.watch("kv_backup_failures_total", lambda: scheduled.failed_total)
     metrics.watch("kv_backup_last_seconds", lambda: scheduled.last_s)
-
-
-def _version() -> str:
-    try:
-        return version("kvstore")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _margin(node: Node) -> int:

@@ -7,12 +7,28 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+import click
+
 from kvcli import output
+from kvstore import limits
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 _LEAVE: Final = frozenset(b"qQ\x03")
+
+
+def interval_option(default_s: float, about: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`--interval` of a command that draws, as `interval_s`."""
+    return click.option(
+        "--interval",
+        "interval_s",
+        type=click.FloatRange(limits.TOP_INTERVAL_S_MIN, limits.TOP_INTERVAL_S_MAX),
+        default=default_s,
+        show_default=True,
+        metavar="SECONDS",
+        help=about,
+    )
 
 
 def console() -> "Console":

@@ -3,7 +3,7 @@ named in one line. `command`, `group` and `Choice` are click's, with that look a
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import click
@@ -14,7 +14,7 @@ from kvcli.suggest import did_you_mean
 
 COLUMNS: Final = 80
 LINES_MAX: Final = 48
-CONTEXT: Final[dict[str, Any]] = {"help_option_names": ["-h", "--help"], "max_content_width": COLUMNS}
+CONTEXT: Final[dict[str, Any]] = {"max_content_width": COLUMNS}
 
 _COMMENT_AT_MAX: Final = 44
 _METAVARS: Final = {"INTEGER RANGE": "N", "FLOAT RANGE": "X", "INTEGER": "N", "DIRECTORY": "DIR"}
@@ -23,28 +23,30 @@ _METAVARS: Final = {"INTEGER RANGE": "N", "FLOAT RANGE": "X", "INTEGER": "N", "D
 class Command(click.Command):
     """A command that shows examples."""
 
+    def get_help_option_names(self, ctx: click.Context) -> list[str]:
+        # Not by the context: click keeps the option as the first context that asked for it would have it.
+        return ["-h", "--help"]
+
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_page(self, ctx, formatter)
 
     def write_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Its own options."""
-        _write_options(self, ctx, formatter)
+        with formatter.section("Options"):
+            formatter.write_dl(own_options(self, ctx))
 
 
-class Group(click.Group):
+class Group(Command, click.Group):
     """A group that shows examples, and knows what was meant by a slip."""
 
     command_class = Command
-
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        write_page(self, ctx, formatter)
 
     def write_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Its commands, and its own options, which are none as a rule."""
         rows = [(name, _in_short(self.get_command(ctx, name))) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
-        _write_options(self, ctx, formatter)
+        super().write_options(ctx, formatter)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -89,7 +91,7 @@ def restated(wrong: click.UsageError) -> click.UsageError:
     return click.UsageError(f"No such option {wrong.option_name!r}.{meant}", wrong.ctx)
 
 
-def write_page(page: Command | Group, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+def write_page(page: Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
     """The whole help of one command."""
     page.format_usage(ctx, formatter)
     path = " ".join(ctx.command_path.split()[1:])
@@ -123,12 +125,6 @@ def common_options(ctx: click.Context) -> list[tuple[str, str]]:
     """Each option that every command has."""
     records = [each.get_help_record(ctx) for each in ctx.command.params if isinstance(each, Common)]
     return [record for record in records if record is not None]
-
-
-def _write_options(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-    rows: Iterable[tuple[str, str]] = own_options(command, ctx)
-    with formatter.section("Options"):
-        formatter.write_dl(list(rows))
 
 
 def _shorter(written: str) -> str:

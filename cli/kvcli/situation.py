@@ -59,12 +59,14 @@ def down(views: "list[ClusterView]") -> list[str]:
 
 def describe(views: "list[ClusterView]") -> list[str]:
     """What stands in the way, and what to do; nothing if nothing does, or nobody answered."""
+    from kvstore.consensus.configuration import majority
+
     if not views:
         return []
     view, gone = best(views), down(views)
     voters = [member.name for member in view.members if member.voter]
     lost = [name for name in gone if name in voters]
-    needed = len(voters) // 2 + 1
+    needed = majority(len(voters))
     are = f"{len(gone)} of {len(view.members)} nodes {'is' if len(gone) == 1 else 'are'} down: {', '.join(gone)}"
     if len(voters) - len(lost) < needed:
         missing = needed - (len(voters) - len(lost))

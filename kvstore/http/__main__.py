@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from kvstore.http.page import renewed
+from kvstore.http.call_table import renewed
 
 if __name__ == "__main__":
     page = Path(sys.argv[1])

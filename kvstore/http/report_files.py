@@ -11,7 +11,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -37,15 +37,15 @@ class NoSuchReport(Exception):
     """There is no such file, or none that may be shown."""
 
 
-class Found(NamedTuple):
-    """One report. `folder` is relative to the directory, "" for itself; `time_ms` since 1970."""
+class ReportBody(msgspec.Struct):
+    """A report: `folder`/`page` is its path. `verdict` is null where its results cannot be read."""
 
     folder: str
     kind: str
     page: str
     verdict: str | None
     title: str
-    time_ms: int
+    time_ms: int  # since 1970
     size_bytes: int
 
 
@@ -56,7 +56,7 @@ class Reports:
         self.directory = directory
         self._reading = 0
 
-    async def all(self) -> list[Found]:
+    async def all(self) -> list[ReportBody]:
         """The list. Raises Overloaded, RouteNotFound."""
         return await self._in_thread(lambda: reports(self.directory)) if self.directory else []
 
@@ -89,9 +89,9 @@ class _Results(msgspec.Struct):
     title: str | None = None
 
 
-def reports(directory: str) -> list[Found]:
+def reports(directory: str) -> list[ReportBody]:
     """The newest first, bounded in number. Raises OSError if the directory cannot be read."""
-    found: list[Found] = []
+    found: list[ReportBody] = []
     left = [limits.UI_REPORT_FOLDERS_MAX]
     top = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -102,7 +102,7 @@ def reports(directory: str) -> list[Found]:
     return found[: limits.UI_REPORTS_MAX]
 
 
-def _look(folder: int, path: str, depth: int, found: list[Found], left: list[int]) -> None:
+def _look(folder: int, path: str, depth: int, found: list[ReportBody], left: list[int]) -> None:
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if _NAME.fullmatch(entry.name))
     for page, (kind, results) in _PAGES.items():
@@ -121,7 +121,7 @@ def _look(folder: int, path: str, depth: int, found: list[Found], left: list[int
                 os.close(inner)
 
 
-def _report(folder: int, path: str, page: str, kind: str, results: str) -> Found:
+def _report(folder: int, path: str, page: str, kind: str, results: str) -> ReportBody:
     with _opened(folder, page) as (_, about):
         size, time_ms = about.st_size, about.st_mtime_ns // 1_000_000
     told = _Results()
@@ -130,7 +130,7 @@ def _report(folder: int, path: str, page: str, kind: str, results: str) -> Found
     scenario = told.scenario if isinstance(told.scenario, str) else None
     title = told.title or scenario or told.command or path.rstrip("/").rpartition("/")[2] or page
     most = limits.UI_REPORT_TEXT_CHARS_MAX
-    return Found(path.rstrip("/"), kind, page, told.verdict[:most] or None, title[:most], time_ms, size)
+    return ReportBody(path.rstrip("/"), kind, page, told.verdict[:most] or None, title[:most], time_ms, size)
 
 
 def read(directory: str, path: str) -> bytes:

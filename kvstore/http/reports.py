@@ -8,7 +8,7 @@ from aiohttp import web
 from kvstore.http import parse
 from kvstore.http.answer import JSON, Answer, content_type
 from kvstore.http.kv import Door
-from kvstore.http.report_files import TYPES
+from kvstore.http.report_files import TYPES, ReportBody
 
 # Pages with scripts of their own: shown by a browser, they have no origin, and may ask nothing of anybody.
 _POLICY: Final = (
@@ -16,18 +16,6 @@ _POLICY: Final = (
     b"style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n"
     b"X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\nCache-Control: no-store\r\n"
 )
-
-
-class ReportBody(msgspec.Struct):
-    """A report: `folder`/`page` is its path. `verdict` is null where its results cannot be read."""
-
-    folder: str
-    kind: str
-    page: str
-    verdict: str | None
-    title: str
-    time_ms: int
-    size_bytes: int
 
 
 class ReportsBody(msgspec.Struct):
@@ -41,7 +29,7 @@ async def get_reports(door: Door, request: web.BaseRequest, raw_key: str, query:
     """The reports of the harness that this node can show."""
     parse.no_options(query)
     found = await door.reports.all()
-    body = ReportsBody(bool(door.reports.directory), [ReportBody(*each) for each in found])
+    body = ReportsBody(bool(door.reports.directory), found)
     return Answer(200, content_type(JSON) + b"Cache-Control: no-store\r\n", msgspec.json.encode(body))
 
 

@@ -120,8 +120,7 @@ class HttpMeter:
         cell = self._cells.get((status, level, outcome))
         if cell is None:
             cell = self._cells[status, level, outcome] = Seconds()
-        cell.counts[bisect_left(_REQUEST_BUCKETS, seconds)] += 1
-        cell.total += seconds
+        cell.observe(seconds)
 
     def __iter__(self) -> Iterator[tuple[int, str, str, Seconds]]:
         """(status, level, outcome, how long)."""

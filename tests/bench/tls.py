@@ -21,6 +21,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+import hiredis
 import uvloop
 
 from kvcluster.lifecycle import bring_up
@@ -69,7 +70,7 @@ class Side:
         ports = self.ports[lane]
         line = await asyncio.open_connection(HOST, ports[number % len(ports)], ssl=self.context)
         if lane == "redis" and self._token is not None:
-            await _pipeline(line, [_command(b"AUTH", self._token.encode())])
+            await _pipeline(line, [hiredis.pack_command((b"AUTH", self._token.encode()))])
         return line
 
     async def measure(self, lane: str, operation: str, clients: int, seconds: float) -> Figure:
@@ -108,7 +109,7 @@ class Side:
     async def _commands(self, line: Line, operation: str, turn: int) -> int:
         keys = [b"bench%d" % ((turn + number) % KEYS) for number in range(PIPELINE)]
         await _pipeline(
-            line, [_command(b"SET", key, VALUE) if operation == "PUT" else _command(b"GET", key) for key in keys]
+            line, [hiredis.pack_command((b"SET", key, VALUE) if operation == "PUT" else (b"GET", key)) for key in keys]
         )
         return PIPELINE
 
@@ -139,10 +140,6 @@ class Side:
 
 def _length(head: bytes) -> int:
     return int(head.partition(b"Content-Length: ")[2].partition(b"\r")[0])
-
-
-def _command(*words: bytes) -> bytes:
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in words)
 
 
 async def _pipeline(line: Line, commands: list[bytes]) -> None:

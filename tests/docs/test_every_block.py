@@ -16,7 +16,7 @@ import pytest
 
 from kvstore.config import load
 from kvstore.http.transactions import TxnBody
-from tests.support.pages import Block, blocks, names, read
+from tests.support.pages import Block, blocks, names, prose
 
 LIST = Path(__file__).parents[1] / "golden" / "docs" / "not_run.txt"
 NOTHING_TO_RUN = {"text", "diagram"}
@@ -52,8 +52,7 @@ def test_a_block_is_run_or_says_why_not(block: Block) -> None:
 
 @pytest.mark.parametrize("page", names())
 def test_no_block_is_hidden_by_being_indented(page: str) -> None:
-    text = re.sub(r"^```.*?^```$", "", read(page), flags=re.MULTILINE | re.DOTALL)
-    assert re.findall(r"(?<=\n\n)    \S.*", text) == []
+    assert re.findall(r"(?<=\n\n)    \S.*", prose(page)) == []
 
 
 @pytest.mark.parametrize("page", sorted({page for page, _ in RUN_BY}))

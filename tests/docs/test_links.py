@@ -5,21 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.pages import ROOT, names, read
+from tests.support.pages import ROOT, names, prose
 
 # A name on any host is not asked for: the suite needs no network.
 ELSEWHERE = re.compile(r"[a-z]+:")
 
 
 def links(page: str) -> list[str]:
-    text = re.sub(r"^```.*?^```$|`[^`\n]*`(?!\])", "", read(page), flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"`[^`\n]*`(?!\])", "", prose(page))
     return [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if not ELSEWHERE.match(link)]
 
 
 def anchors(page: Path) -> set[str]:
     """The names that a heading can be reached by, as forges make them."""
     found: set[str] = set()
-    for heading in re.findall(r"(?m)^#+ (.*)$", re.sub(r"(?ms)^```.*?^```$", "", page.read_text(encoding="utf-8"))):
+    for heading in re.findall(r"(?m)^#+ (.*)$", prose(str(page))):
         name = re.sub(r"[^\w\- ]", "", re.sub(r"[`*]", "", heading).lower()).replace(" ", "-")
         number = 0
         while (once_more := name if not number else f"{name}-{number}") in found:

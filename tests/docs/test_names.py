@@ -8,27 +8,21 @@ import click
 import pytest
 
 from kvcli.main import cli
-from kvcli.pages import CONTEXT as SETTINGS_OF_HELP
 from kvstore.config import SETTINGS
 from kvstore.config.loading import FILE_ENV
 from kvstore.http.routes import ROUTES
 from kvstore.telemetry.catalogue import ROWS
-from tests.support.pages import blocks, names, read
+from tests.support.pages import blocks, names, prose, read
 
 SHELLS = {"sh", "console"}
 # Where a command ends and another one may begin.
 ENDS = re.compile(r"&&|\|\||[;|&()`]|\$\(")
-# What stands for a name that the reader chooses.
 VARIABLE = r"\b_?KV_[A-Z_]+\b"
 # What begins like a metric and is a fixture.
 NO_METRICS = {"kv_cluster"}
-# Help is kept by each command as it was first asked for.
-CONTEXT = click.Context(cli, info_name="kv", **SETTINGS_OF_HELP)
+CONTEXT = click.Context(cli, info_name="kv")
+# What stands for a name that the reader chooses.
 OPEN = re.compile(r"[A-Z_]{2,}|[A-Z]|\.\.\.|<.*>|…")
-
-
-def prose(page: str) -> str:
-    return re.sub(r"^```.*?^```$", "", read(page), flags=re.MULTILINE | re.DOTALL)
 
 
 def spans(page: str) -> list[str]:

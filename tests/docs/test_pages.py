@@ -6,7 +6,6 @@ stand the exit code that they end with, if it is not 0. A `python` block with
 """
 
 import doctest
-import os
 import re
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.support.commands import environment
 from tests.support.pages import ROOT, blocks, run_commands
 
 PAGES = ["docs/availability.md", "docs/harness.md"]
@@ -40,11 +40,9 @@ def commands(page: str) -> Iterator[Shown]:
 def run(command: str, directory: Path) -> subprocess.CompletedProcess[str]:
     program, *arguments = command.split()
     assert program == "kv"
-    path = os.pathsep.join(str(ROOT / part) for part in (".", "cli", "cluster", "jepsen-like"))
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("KV_")}
     return subprocess.run(
         [sys.executable, "-m", "kvcli.main", *arguments],
-        env={**clean, "PYTHONPATH": path},
+        env=environment(),
         cwd=directory,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

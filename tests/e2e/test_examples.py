@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from kvcluster.pytest_plugin import ClusterFactory
+from tests.support.commands import SOURCES
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
@@ -14,13 +15,12 @@ EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
 
 def test_the_examples_run(kv_cluster: ClusterFactory) -> None:
     endpoints = ",".join(kv_cluster(3).topology.endpoints)
-    path = os.pathsep.join(str(ROOT / part) for part in (".", "cli", "cluster", "jepsen-like"))
     assert len(EXAMPLES) >= 5
 
     def run(example: Path) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [sys.executable, example, endpoints],
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": SOURCES},
             capture_output=True,
             text=True,
             timeout=60,

@@ -8,14 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from kvcluster.pytest_plugin import ClusterFactory
 from kvstore.client import Client
+from tests.support.commands import SOURCES
 
-ROOT = Path(__file__).resolve().parents[2]
 CONTENDERS = 2
 
 # Counts up to a number, one increment for each time that it holds the lock. Every increment is also written down under
@@ -53,13 +52,12 @@ with Client(endpoints, timeout_s=30) as client:
 
 def contend(endpoints: list[str], goal: int, every: int, hits: int, patience_s: float) -> dict[str, int]:
     """Lets processes count to `goal`, with `hits` kills and pauses; what happened."""
-    path = os.pathsep.join(str(ROOT / part) for part in (".", "cli", "cluster", "jepsen-like"))
     program = [sys.executable, "-c", CONTENDER, ",".join(endpoints), str(goal), str(every)]
     told = {"killed": 0, "paused": 0}
     chance = random.Random(11)
 
     def start() -> "subprocess.Popen[bytes]":
-        return subprocess.Popen(program, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.DEVNULL)
+        return subprocess.Popen(program, env={**os.environ, "PYTHONPATH": SOURCES}, stdout=subprocess.DEVNULL)
 
     running = [start() for _ in range(CONTENDERS)]
     ends = time.monotonic() + patience_s

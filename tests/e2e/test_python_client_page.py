@@ -14,14 +14,12 @@ from kvcluster.pytest_plugin import ClusterFactory
 from kvstore import balancing, errors
 from kvstore.client import AsyncClient, Client
 from kvstore.errors import KvError, LocalError
+from tests.support.commands import SOURCES
+from tests.support.pages import blocks, read
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "python-client.md").read_text(encoding="utf-8")
+NAME = "docs/python-client.md"
+PAGE = read(NAME)
 ADDRESS = '["http://127.0.0.1:8480"]'
-
-
-def blocks(info: str) -> list[str]:
-    return re.findall(rf"^```{info}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
 def test_the_code_of_the_page_runs_from_top_to_bottom(
@@ -29,7 +27,7 @@ def test_the_code_of_the_page_runs_from_top_to_bottom(
 ) -> None:
     monkeypatch.chdir(tmp_path)  # the page writes a backup
     cluster = kv_cluster(nodes=3)
-    found = blocks("python")
+    found = [block.text for block in blocks(NAME) if block.language == "python" and not block.rest]
     assert len(found) >= 9
     names: dict[str, object] = {}
     for number, block in enumerate(found, 1):
@@ -38,15 +36,14 @@ def test_the_code_of_the_page_runs_from_top_to_bottom(
 
 
 def test_the_tests_of_the_page_pass(tmp_path: Path) -> None:
-    files = re.findall(r"^```python (\w+\.py)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    files = [(block.rest, block.text) for block in blocks(NAME) if block.rest.endswith(".py")]
     assert {name for name, _ in files} == {"conftest.py", "test_counter.py"}
     for name, text in files:
         (tmp_path / name).write_text(text)
-    path = os.pathsep.join(str(ROOT / part) for part in (".", "cli", "cluster", "jepsen-like"))
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "--basetemp", str(tmp_path / "own"), "-p", "no:cacheprovider"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": SOURCES},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -59,7 +56,7 @@ def test_the_tests_of_the_page_pass(tmp_path: Path) -> None:
 
 def tree() -> dict[str, tuple[str, str]]:
     """Each class of the page's tree, with its parent and the rest of its line."""
-    (block,) = (each for each in blocks("text") if each.startswith("KvError\n"))
+    (block,) = (each.text for each in blocks(NAME) if each.text.startswith("KvError\n"))
     found: dict[str, tuple[str, str]] = {}
     above: list[str] = []
     for line in block.splitlines():
@@ -98,7 +95,7 @@ def test_the_tree_of_errors_is_complete_and_right() -> None:
 
 
 def test_the_tree_at_the_head_of_the_module_is_the_same() -> None:
-    (block,) = (each for each in blocks("text") if each.startswith("KvError\n"))
+    (block,) = (each.text for each in blocks(NAME) if each.text.startswith("KvError\n"))
     assert textwrap.indent(block, "    ") in (errors.__doc__ or "") + "\n"
 
 

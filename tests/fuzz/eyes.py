@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from kvcli.metrics_text import read
 from kvcluster.supervisor import Cluster
 from tests.bench.procs import rss_mib
 
@@ -79,10 +80,9 @@ class Eyes:
         """COUNTERS, of all nodes together."""
         found = dict.fromkeys(COUNTERS, 0.0)
         for name in self._cluster.topology.names:
-            for line in self.ask(name, "/metrics").decode().splitlines():
-                metric = line.partition("{")[0].partition(" ")[0]
-                if metric in found:
-                    found[metric] += float(line.rpartition(" ")[2])
+            samples = read(self.ask(name, "/metrics").decode())
+            for metric in COUNTERS:
+                found[metric] += samples.total(metric) or 0.0
         return found
 
     def memory(self) -> dict[str, Any]:

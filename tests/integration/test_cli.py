@@ -21,6 +21,7 @@ from kvstore.model.levels import Level
 from kvstore.model.results import OpResult
 from kvstore.telemetry.metrics import Metrics
 from tests.integration.memory_store import MemoryStore
+from tests.support.commands import environment
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "cli"
@@ -39,9 +40,7 @@ class Kv:
     """Runs `kv` with a clean environment and the server's endpoint."""
 
     def __init__(self, endpoint: str, directory: Path) -> None:
-        path = os.pathsep.join(str(ROOT / part) for part in (".", "cli", "cluster", "jepsen-like"))
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("KV_")}
-        self.env = {**clean, "PYTHONPATH": path, "COLUMNS": "100", "KV_ENDPOINTS": endpoint, "KV_TIMEOUT": "2"}
+        self.env = {**environment(), "COLUMNS": "100", "KV_ENDPOINTS": endpoint, "KV_TIMEOUT": "2"}
         self.directory = directory
 
     async def __call__(self, *arguments: str | bytes, stdin: bytes = b"") -> Done:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import pty
 import shutil
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,8 +16,8 @@ from kvstore.client import AsyncClient
 from kvstore.http.app import HttpServer
 from kvstore.telemetry.metrics import Metrics
 from tests.integration.memory_store import MemoryStore
+from tests.support.commands import with_kv
 
-ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0
 
 
@@ -26,16 +25,8 @@ class Programs:
     """Starts programs in an environment in which `kv` is the one of this source tree, at the server."""
 
     def __init__(self, endpoint: str, directory: Path) -> None:
-        path = os.pathsep.join(str(ROOT / part) for part in (".", "cli", "cluster", "jepsen-like"))
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("KV_")}
-        (directory / "bin").mkdir()
-        wrapper = directory / "bin" / "kv"
-        wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m kvcli.main "$@"\n')
-        wrapper.chmod(0o755)
         self.env = {
-            **clean,
-            "PYTHONPATH": path,
-            "PATH": f"{directory / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            **with_kv(directory),
             "KV_ENDPOINTS": endpoint,
             "XDG_STATE_HOME": str(directory / "state"),
             "TERM": "xterm",

@@ -4,7 +4,6 @@ import asyncio
 import os
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -20,8 +19,8 @@ from kvstore.consensus.configuration import Configuration, Member
 from kvstore.testing import SimCluster
 from kvstore.testing.process import silence_logs
 from kvstore.testing.watch import Watch
+from tests.support.commands import SOURCES
 
-ROOT = Path(__file__).resolve().parents[2]
 SEEDS = 250
 
 # Mutant -> seeds of which one misses the rule: the first that does, and some behind it, should plans come to be drawn
@@ -62,8 +61,7 @@ def hashes_in_another_process(hash_seed: str) -> list[str]:
         "from kvjepsen.runners.sim import simulate\n"
         "for seed in range(4): print(simulate(seed, members=True).trace_hash)"
     )
-    path = os.pathsep.join(str(ROOT / folder) for folder in ("", "cli", "cluster", "jepsen-like"))
-    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": path}
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": SOURCES}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     return done.stdout.split()
 

@@ -5,7 +5,24 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).resolve().parents[2]
+
+# What PYTHONPATH is for the packages of this source tree, installed or not.
+SOURCES = os.pathsep.join(str(ROOT / part) for part in (".", "cli", "cluster", "jepsen-like"))
+
+
+def environment() -> dict[str, str]:
+    """Ours, with these sources and without settings of `kv`."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("KV_")} | {"PYTHONPATH": SOURCES}
+
+
+def with_kv(directory: Path) -> dict[str, str]:
+    """The same, in which `kv` is that of these sources: put into `directory`/bin, which is made."""
+    program = directory / "bin" / "kv"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m kvcli.main "$@"\n')
+    program.chmod(0o755)
+    return environment() | {"PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
 
 
 def kv(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -15,11 +32,9 @@ def kv(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def run_module(module: str, *arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
     """The same for `python -m MODULE ARGUMENTS`."""
-    path = os.pathsep.join(str(ROOT / folder) for folder in (".", "cli", "cluster", "jepsen-like"))
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("KV_")}
     return subprocess.run(
         [sys.executable, "-m", module, *arguments],
-        env=environment | {"PYTHONPATH": path},
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=timeout_s,

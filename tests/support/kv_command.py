@@ -2,28 +2,23 @@
 
 import io
 import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kvcli.main import run
+from tests.support.commands import environment
 
 Captured = pytest.CaptureFixture[bytes]
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Kv:
     """The command, at one cluster: in this process, or started for what does not end by itself."""
 
     def __init__(self, endpoints: list[str], monkeypatch: pytest.MonkeyPatch, captured: Captured) -> None:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("KV_")}
-        path = os.pathsep.join(str(ROOT / part) for part in (".", "cli", "cluster", "jepsen-like"))
-        self._env = {**clean, "PYTHONPATH": path, "KV_ENDPOINTS": ",".join(endpoints), "KV_TIMEOUT": "20"}
+        self._env = {**environment(), "KV_ENDPOINTS": ",".join(endpoints), "KV_TIMEOUT": "20"}
         for name in ("KV_ENDPOINTS", "KV_TIMEOUT"):
             monkeypatch.setenv(name, self._env[name])
         self.said: list[bytes] = []

@@ -1,18 +1,17 @@
 """The Markdown pages: their fenced blocks, and a shell that runs commands from top to bottom."""
 
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from kvcluster.topology import free_ports
-
-ROOT: Final = Path(__file__).resolve().parents[2]
+from tests.support.commands import ROOT, with_kv
 
 # A block that nothing runs says why behind its language: ```sh norun: needs a printer
 _NOT_RUN: Final = "norun: "
+
+_BLOCK: Final = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 _PRELUDE: Final = """set -euo pipefail -m
 trap 'kill -9 $(jobs -p) 2>/dev/null || true' EXIT
@@ -62,6 +61,11 @@ def blocks(page: str) -> list[Block]:
     return found
 
 
+def prose(page: str) -> str:
+    """A page without its blocks."""
+    return _BLOCK.sub("", read(page))
+
+
 def run_commands(texts: list[str], directory: Path, patience_s: float = 120.0) -> list[str]:
     """Run blocks of commands in one shell in `directory`, where `kv` is this one; return what each printed.
 
@@ -72,17 +76,11 @@ def run_commands(texts: list[str], directory: Path, patience_s: float = 120.0) -
     named = sorted(set(re.findall(r"127\.0\.0\.1:(\d+)", script)))
     ports = dict(zip(named, free_ports(len(named)) if named else [], strict=True))
     script = re.sub(r"127\.0\.0\.1:(\d+)", lambda found: f"127.0.0.1:{ports[found[1]]}", script)
-    path = os.pathsep.join(str(ROOT / part) for part in (".", "cli", "cluster", "jepsen-like"))
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("KV_")}
-    command = directory / "bin" / "kv"
-    command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m kvcli.main "$@"\n')
-    command.chmod(0o755)
     with (directory / "said").open("w") as said:
         shell = subprocess.Popen(
             ["bash", "-c", _PRELUDE + script],
             cwd=directory,
-            env={**clean, "PYTHONPATH": path, "PATH": f"{command.parent}{os.pathsep}{os.environ['PATH']}"},
+            env=with_kv(directory),
             stdout=said,
             stderr=subprocess.STDOUT,
         )

@@ -7,7 +7,6 @@ import pytest
 
 from kvcli import main
 from kvcli.commands.chaos_run import _hunted, _plan, run_chaos
-from kvcli.pages import CONTEXT as SETTINGS_OF_HELP
 from kvjepsen.nemesis import FAULTS, parts
 from kvjepsen.plan import DEFAULT_WORKLOADS, BadPlan, Plan, read_scenario, scenario_names
 from kvjepsen.runners.live import run
@@ -80,7 +79,7 @@ def test_the_command_of_a_plan_makes_the_same_plan() -> None:
     plan = Plan(nodes=3, workloads=("set",), faults=(), seconds=7.5, seed=4, rate_hz=50.0)
     words = plan.command().split()
     assert words[:3] == ["kv", "chaos", "run"]
-    with click.Context(run_chaos, info_name="run", **SETTINGS_OF_HELP) as above:
+    with click.Context(run_chaos, info_name="run") as above:
         given = run_chaos.make_context("run", words[3:], parent=above).params
     assert (given["nodes"], given["workloads"], given["faults"], given["seconds"], given["seed"], given["rate_hz"]) == (
         3,
@@ -94,7 +93,7 @@ def test_the_command_of_a_plan_makes_the_same_plan() -> None:
 
 def test_the_command_of_a_plan_names_its_doors() -> None:
     plan = Plan(workloads=("set", "register"), doors=("http", "redis"))
-    with click.Context(run_chaos, info_name="run", **SETTINGS_OF_HELP) as above:
+    with click.Context(run_chaos, info_name="run") as above:
         given = run_chaos.make_context("run", plan.command().split()[3:], parent=above).params
     assert given["doors"] == "http,redis"
     assert "--door" not in Plan().command()

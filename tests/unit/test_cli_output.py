@@ -21,6 +21,7 @@ from kvcli.output import Mode, printable
 from kvcli.progress import Progress, human_bytes
 from kvcli.sources import Item, Problem, Tree, from_ndjson
 from kvstore import errors, limits
+from tests.support.commands import environment
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "cli"
@@ -29,11 +30,9 @@ GOLDEN = ROOT / "tests" / "golden" / "cli"
 def kv(
     *arguments: str | bytes, env: dict[str, str] | None = None, stdin: bytes = b""
 ) -> subprocess.CompletedProcess[bytes]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("KV_")}
-    path = os.pathsep.join(str(ROOT / part) for part in (".", "cli", "cluster", "jepsen-like"))
     return subprocess.run(
         [sys.executable, "-m", "kvcli.main", *arguments],
-        env={**clean, "PYTHONPATH": path, "COLUMNS": "100", **(env or {})},
+        env={**environment(), "COLUMNS": "100", **(env or {})},
         input=stdin,
         capture_output=True,
         timeout=60,

@@ -8,7 +8,7 @@ import pytest
 
 from kvstore import limits
 from kvstore.errors import KvError, Unavailable, _leaves
-from kvstore.http import batch, page
+from kvstore.http import batch, call_table
 from kvstore.http.routes import ROUTES
 from kvstore.state.settings import IDEMPOTENCY_WINDOW_MS, SESSION_ANSWERS_MAX, SESSION_WINDOW_MS, default_settings
 
@@ -16,14 +16,14 @@ PAGE = (Path(__file__).parents[2] / "docs" / "http-api.md").read_text(encoding="
 
 
 def test_the_table_of_all_calls_is_that_of_today() -> None:
-    assert page.renewed(PAGE) == PAGE, "python -m kvstore.http docs/http-api.md"
+    assert call_table.renewed(PAGE) == PAGE, "python -m kvstore.http docs/http-api.md"
     for route in ROUTES:
         assert f"| `{'GET' if route.method == 'HEAD' else route.method} {route.path}` |" in PAGE
 
 
 def test_a_page_without_a_place_for_the_table_is_refused() -> None:
     with pytest.raises(ValueError, match="no place"):
-        page.renewed("# A page\n")
+        call_table.renewed("# A page\n")
 
 
 @pytest.mark.parametrize(

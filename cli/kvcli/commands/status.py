@@ -8,10 +8,10 @@ import click
 
 from kvcli import output
 from kvcli.exit_codes import Exit, explain
+from kvcli.live import interval_option
 from kvcli.options import Settings, global_options, run_with_client, settings
 from kvcli.output import Mode
 from kvcli.pages import command
-from kvstore import limits
 from kvstore.errors import KvError, LocalError
 
 if TYPE_CHECKING:
@@ -24,15 +24,7 @@ _COLUMNS: Final = ["NAME", "ROLE", "VOTER", "UP", "ENDPOINT", "MATCH", "APPLIED"
 
 @command(short_help="Show the members of the cluster.")
 @click.option("--watch", is_flag=True, help="Again and again, until q or Ctrl-C; off a terminal one below the other.")
-@click.option(
-    "--interval",
-    "interval_s",
-    type=click.FloatRange(limits.TOP_INTERVAL_S_MIN, limits.TOP_INTERVAL_S_MAX),
-    default=1.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="With --watch: how often.",
-)
+@interval_option(1.0, "With --watch: how often.")
 @global_options
 def status(watch: bool, interval_s: float) -> int:
     """Show leader, term, revision and every member, as the node that answers sees them.

@@ -8,10 +8,10 @@ import click
 
 from kvcli import output
 from kvcli.exit_codes import Exit
+from kvcli.live import interval_option
 from kvcli.options import Settings, global_options, settings
 from kvcli.output import Mode
 from kvcli.pages import command
-from kvstore import limits
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,15 +23,7 @@ _ONCE_S = 1.0
 
 
 @command(short_help="Watch members, load and latency live.")
-@click.option(
-    "--interval",
-    "interval_s",
-    type=click.FloatRange(limits.TOP_INTERVAL_S_MIN, limits.TOP_INTERVAL_S_MAX),
-    default=2.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Time between frames; rates are those of the time between.",
-)
+@interval_option(2.0, "Time between frames; rates are those of the time between.")
 @click.option("--once", is_flag=True, help="One frame, of the load within a second, and end.")
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after N frames.")
 @global_options

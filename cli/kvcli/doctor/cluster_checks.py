@@ -8,6 +8,7 @@ from kvcli.doctor.report import Evidence, Finding, Outcome
 from kvcli.exit_codes import Exit
 from kvcli.situation import best
 from kvcli.sizes import even_size
+from kvstore.consensus.configuration import majority
 from kvstore.model.results import ClusterView, MemberView
 
 # What to do about an alarm.
@@ -85,7 +86,7 @@ def quorum(evidence: Evidence) -> Outcome:
         if not member.reachable
     ]
     if margin < 0:
-        detail = f"{alive} of {voters} voters are reachable, {voters // 2 + 1} are needed"
+        detail = f"{alive} of {voters} voters are reachable, {majority(voters)} are needed"
         todo = "start the others again; if they are lost for good: kv member recover --help"
         findings.append(Finding("no_quorum", detail, todo, Exit.REFUSED))
     elif voters == 1:
@@ -188,4 +189,4 @@ def _margin(view: ClusterView) -> tuple[int, int, int]:
     """Voters that are reachable, all voters, and how many more may fail."""
     voters = [member for member in view.members if member.voter]
     alive = sum(member.reachable for member in voters)
-    return alive, len(voters), alive - (len(voters) // 2 + 1)
+    return alive, len(voters), alive - majority(len(voters))

@@ -27,11 +27,11 @@ GROWTH_SHARE: Final = 0.9
 WATCHES_MANY: Final = 10_000
 UNCOVERED_TIMES: Final = 3.0
 
-# What the tables are bounded by is a replicated setting of this name, or by default this number.
+# What the tables are bounded by is a replicated setting of this name.
 _TABLES: Final = (
-    ("kv_leases", "leases_max", 100_000, "leases", "revoke some (kv lease list), or: kv settings set leases_max N"),
-    ("kv_sessions_open", "sessions_max", 10_000, "sessions of clients", "close clients, and use one for a process"),
-    ("kv_answers_kept", "answers_max", 200_000, "answers kept", "fewer idempotency keys, or a shorter window"),
+    ("kv_leases", "leases_max", "leases", "revoke some (kv lease list), or: kv settings set leases_max N"),
+    ("kv_sessions_open", "sessions_max", "sessions of clients", "close clients, and use one for a process"),
+    ("kv_answers_kept", "answers_max", "answers kept", "fewer idempotency keys, or a shorter window"),
 )
 
 
@@ -108,7 +108,7 @@ def clocks(evidence: Evidence) -> Outcome:
         return Outcome(None, skipped="no leader told of more than one clock")
     middle = median(offsets.values())
     away = {name: offset - middle for name, offset in offsets.items()}
-    allowed = evidence.settings.get("clock_drift_ms_max", 1_000) / 1000 * CLOCK_SHARE_MAX
+    allowed = evidence.setting("clock_drift_ms_max") / 1000 * CLOCK_SHARE_MAX
     findings = [
         Finding(
             "clock_off",
@@ -205,8 +205,8 @@ def lag(evidence: Evidence) -> Outcome:
 def growth(evidence: Evidence) -> Outcome:
     """What grows towards its bound, or without one."""
     findings, seen = [], []
-    for metric, setting, default, what, todo in _TABLES:
-        bound = evidence.settings.get(setting, default)
+    for metric, setting, what, todo in _TABLES:
+        bound = evidence.setting(setting)
         values = evidence.values(metric)
         if not values:
             continue

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 from kvcli.exit_codes import Exit
 from kvcli.scraping import Told
 from kvstore.model.results import ClusterView
+from kvstore.state.settings import default_settings
 
 # The first of these that a finding asks for is the exit code of the whole.
 _WORST_FIRST: Final = (Exit.CANNOT_CONNECT, Exit.INTERNAL, Exit.REFUSED, Exit.ABSENT)
@@ -53,6 +54,10 @@ class Evidence:
     def views(self) -> dict[str, ClusterView]:
         """The views, by endpoint."""
         return {each.endpoint: each.view for each in self.told if isinstance(each.view, ClusterView)}
+
+    def setting(self, name: str) -> int:
+        """A replicated setting as it was told, or what it is unless somebody has changed it."""
+        return self.settings[name] if name in self.settings else default_settings()[name]
 
     def nodes(self, *metrics: str) -> dict[str, Told]:
         """The nodes that told all of these metrics, by name."""

@@ -17,7 +17,7 @@ from kvcli import output
 from kvcli.exit_codes import Exit
 from kvcli.options import Settings, common_flags, parse_endpoint_list
 from kvcli.output import Mode
-from kvcli.pages import CONTEXT, Choice
+from kvcli.pages import Choice
 from kvcli.suggest import did_you_mean
 
 LEVELS: Final = ("one", "quorum", "all")
@@ -94,7 +94,7 @@ class Session:
             return {}
         from kvcli import main
 
-        path, found, at = [], main.cli, click.Context(main.cli, info_name="kv", **CONTEXT)
+        path, found, at = [], main.cli, click.Context(main.cli, info_name="kv")
         inner: click.Command | None = found
         for word in words:
             if not isinstance(inner, click.Group):
