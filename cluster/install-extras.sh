@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that only some measurements and tests need: wrk (load generator), etcd-server (the store
-# that the speed is compared with), chromium (looks at the web page and the harness's reports), nftables (loses packets), redis-tools
-# (redis-cli and redis-benchmark, for the Redis door) and prometheus (promtool and a Prometheus, for the alert rules).
+# that the speed is compared with), chromium (looks at the web page and the harness's reports), nftables (loses packets),
+# redis-tools (redis-cli and redis-benchmark, for the Redis door), prometheus (promtool and a Prometheus, for the alert
+# rules), zsh and fish (completion of the command line in them).
 # Without root or apt it says so and ends well: what needs them is then reported as skipped.
 # If npm is there, axe-core is put beside the browser tests, too: the version and checksum of
 # tests/browser/package-lock.json, for these tests alone.
@@ -17,6 +18,8 @@ command -v chromium >/dev/null 2>&1 || missing+=(chromium)
 command -v nft >/dev/null 2>&1 || missing+=(nftables)
 command -v redis-cli >/dev/null 2>&1 || missing+=(redis-tools)
 command -v promtool >/dev/null 2>&1 || missing+=(prometheus)
+command -v zsh >/dev/null 2>&1 || missing+=(zsh)
+command -v fish >/dev/null 2>&1 || missing+=(fish)
 
 if [ "${1:-}" = --peers ]; then
     for package in zookeeper nats-server redis-server redis-tools \
@@ -26,7 +29,7 @@ if [ "${1:-}" = --peers ]; then
 fi
 
 if [ ${#missing[@]} -eq 0 ]; then
-    echo "wrk, etcd, chromium, nft, redis-tools and prometheus are here already."
+    echo "wrk, etcd, chromium, nft, redis-tools, prometheus, zsh and fish are here already."
 elif ! command -v apt-get >/dev/null 2>&1; then
     echo "Skipped: ${missing[*]} not installed, because this system has no apt-get."
 elif [ "$(id -u)" -ne 0 ]; then

@@ -234,10 +234,14 @@ GROUPS: Final[tuple[tuple[str, tuple[Row, ...]], ...]] = (
         ),
     ),
     (
-        "The process (as the client library of Prometheus has them)",
+        "The process (`process_` and `python_` as the client library of Prometheus has them)",
         (
             _gauge("process_virtual_memory_bytes", "Virtual memory size.", unit="bytes"),
             _gauge("process_resident_memory_bytes", "Resident memory size.", unit="bytes"),
+            _gauge(
+                "kv_python_allocated_blocks",
+                "Blocks that the interpreter has allocated: flat while memory grows, that is fragmentation, no leak.",
+            ),
             _gauge("process_start_time_seconds", "When the process started, since 1970.", unit="seconds"),
             _counter("process_cpu_seconds_total", "Time spent on a CPU.", unit="seconds"),
             _gauge("process_open_fds", "Open file descriptors."),

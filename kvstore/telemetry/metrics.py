@@ -6,6 +6,7 @@ Two kinds. What happens often is counted where it happens, through an object res
 """
 
 import math
+import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
@@ -235,6 +236,7 @@ class Metrics:
         self.commit_seconds = self.timer("kv_commit_seconds", bounds=_REQUEST_BUCKETS)
         self._watches = _Watches()
         self.registry.register(self._watches)
+        self.watch("kv_python_allocated_blocks", sys.getallocatedblocks)
 
     def timer(self, name: str, labels: tuple[str, ...] = (), bounds: tuple[float, ...] = _SYNC_BUCKETS) -> Seconds:
         """A histogram of seconds, for these values of its labels, which must come from a bounded set."""

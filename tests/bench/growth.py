@@ -35,28 +35,33 @@ def load(cluster: Cluster, keys: int) -> dict[str, Any]:
 
 def memory(cluster: Cluster, at_rest_mib: list[float], keys: int) -> dict[str, Any]:
     """Resident memory of each node now and at most, and what it is more than at rest for each key."""
-    now = [rss_mib(pid) for pid in _pids(cluster)]
+    now = resident_mib(cluster)
     more = [(after - before) * 2**20 / keys for after, before in zip(now, at_rest_mib, strict=True)]
     return {
         "rss_rest_mib": [round(each, 1) for each in at_rest_mib],
         "rss_mib": [round(each, 1) for each in now],
         "rss_peak_mib": [round(peak_mib(pid), 1) for pid in _pids(cluster)],
         "bytes_per_key": round(max(more), 1),
-        "disk_mib": [round(_disk_mib(cluster.topology.data_dir(name)), 1) for name in cluster.topology.names],
+        "disk_mib": disk_mib(cluster),
     }
 
 
-def at_rest(cluster: Cluster) -> list[float]:
+def resident_mib(cluster: Cluster) -> list[float]:
     """Resident memory of each node."""
     return [rss_mib(pid) for pid in _pids(cluster)]
 
 
+def disk_mib(cluster: Cluster) -> list[float]:
+    """What the data directory of each node takes."""
+    return [round(_taken_mib(cluster.topology.data_dir(name)), 1) for name in cluster.topology.names]
+
+
 def writes(cluster: Cluster, keys: int, seconds: float) -> dict[str, Any]:
     """Puts of keys that are there, at the leader: by one client over HTTP, and 64 in flight by batches."""
-    leader = _leader(cluster)
-    alone = native.run([*CLIENT, "--door", "http"], Work("", "put", 1), [_address(leader)], seconds, keys)
+    leading = leader(cluster)
+    alone = native.run([*CLIENT, "--door", "http"], Work("", "put", 1), [address(leading)], seconds, keys)
     meter = Meter(_pids(cluster))
-    many = native.run([*CLIENT, "--door", "batch"], Work("", "put", 64), [_address(leader)], seconds, keys)
+    many = native.run([*CLIENT, "--door", "batch"], Work("", "put", 64), [address(leading)], seconds, keys)
     usage = meter.read()
     if alone.errors or many.errors:
         raise NotAvailable(f"writes failed: {alone.error or many.error}")
@@ -72,7 +77,7 @@ def snapshot(cluster: Cluster) -> dict[str, Any]:
     """How long the leader takes to write a snapshot of everything, and how late its answers are meanwhile; and at rest,
     for comparison. The snapshot is one for a backup, whose answer begins when it is on disk.
     """
-    return asyncio.run(_snapshot(_leader(cluster)))
+    return asyncio.run(_snapshot(leader(cluster)))
 
 
 async def _snapshot(leader: NodeSpec) -> dict[str, Any]:
@@ -135,8 +140,8 @@ def late(found_ms: list[float]) -> dict[str, float]:
 
 def restart(cluster: Cluster) -> dict[str, Any]:
     """Seconds from the start of a follower that was killed until it is ready."""
-    leader = _leader(cluster).name
-    name = next(name for name in cluster.topology.names if name != leader)
+    leading = leader(cluster).name
+    name = next(name for name in cluster.topology.names if name != leading)
     cluster.kill(name)
     begun = time.monotonic()
     cluster.start(name)
@@ -178,19 +183,21 @@ async def _until_voter(cluster: Cluster, process: "subprocess.Popen[bytes]") -> 
             await asyncio.sleep(_POLL_S)
 
 
-def _leader(cluster: Cluster) -> NodeSpec:
+def leader(cluster: Cluster) -> NodeSpec:
+    """Raises NotAvailable when nobody leads."""
     name = cluster.leader()
     if name is None:
         raise NotAvailable("nobody leads")
     return cluster.topology.node(name)
 
 
-def _address(node: NodeSpec) -> str:
+def address(node: NodeSpec) -> str:
+    """`host:port` of its HTTP door."""
     return node.http.removeprefix("http://")
 
 
 def _addresses(cluster: Cluster) -> list[str]:
-    return [_address(node) for node in cluster.topology.nodes]
+    return [address(node) for node in cluster.topology.nodes]
 
 
 def _pids(cluster: Cluster) -> list[int]:
@@ -198,5 +205,5 @@ def _pids(cluster: Cluster) -> list[int]:
     return [process.pid for process in found if process is not None]
 
 
-def _disk_mib(directory: Path) -> float:
+def _taken_mib(directory: Path) -> float:
     return sum(path.stat().st_blocks * 512 for path in directory.rglob("*") if path.is_file()) / 2**20

@@ -34,7 +34,7 @@ def measured(keys: int, seconds: float, directory: Path) -> dict[str, Any]:
     row: dict[str, Any] = {"keys": keys, "seconds": seconds}
     try:
         cluster = bring_up(home, 3)
-        rest = growth.at_rest(cluster)
+        rest = growth.resident_mib(cluster)
         steps: list[Callable[[], dict[str, Any]]] = [
             lambda: growth.load(cluster, keys),
             lambda: growth.writes(cluster, keys, seconds),
