@@ -12,14 +12,16 @@ _TOLD_ANYWAY = "Failed to load resource:"
 
 
 class Watched:
-    """A page of `endpoint` in a context of its own."""
+    """A page of `endpoint` in a context of its own. Certificates are believed: a browser is told of a CA by its user."""
 
     def __init__(
         self, browser: Any, endpoint: str, *, width: int = 1280, height: int = 800, scheme: str = "light"
     ) -> None:
         self.endpoint = endpoint
         self.wrong: list[str] = []
-        self._context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+        self._context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, ignore_https_errors=True
+        )
         self._context.set_default_timeout(PATIENCE_MS)
         self.page = self._context.new_page()
         self.page.on("console", self._said)
