@@ -20,7 +20,7 @@ import uvloop
 from kvstore import limits, measured
 from kvstore.client import AsyncClient, Tls
 from kvstore.clock import SystemClock
-from kvstore.config import ConfigError, ServerConfig
+from kvstore.config import Address, ConfigError, ServerConfig
 from kvstore.consensus.context import RaftSettings
 from kvstore.consensus.disk import OsDisk
 from kvstore.consensus.disk_thread import DiskThread
@@ -188,8 +188,8 @@ class Server:
         self._closers.append(lambda: asyncio.gather(*(each.close() for each in (door, redis) if each is not None)))
         if redis is not None:
             await redis.start()
-        host, port = door.address
-        http = f"{'http' if tls is None else 'https'}://{f'[{host}]' if ':' in host else host}:{port}"
+        # By the name that was given, not the address it has just now: certificates are for names, addresses change.
+        http = f"{'http' if tls is None else 'https'}://{Address(config.listen.host, door.address[1])}"
         identity = opened.identity
         transport = PeerTransport(
             hello=Peer(identity.name, identity.identity, identity.incarnation, http, str(config.listen_peer)),
@@ -244,9 +244,9 @@ class Server:
             "serving",
             node=node.name,
             cluster_id=identity.cluster_id,
-            http=f"{host}:{port}",
+            http=str(Address(*door.address)),
             tls=tls is not None,
-            redis=None if redis is None else "{}:{}".format(*redis.address),
+            redis=None if redis is None else str(Address(*redis.address)),
             applied_index=opened.machine.applied_index,
             keys=len(opened.machine),
         )

@@ -12,7 +12,7 @@ _TOLD_ANYWAY = "Failed to load resource:"
 
 
 class Watched:
-    """A page of `endpoint` in a context of its own. Certificates are believed: a browser is told of a CA by its user."""
+    """A page of `endpoint` in a context of its own, which believes every certificate: users tell browsers of a CA."""
 
     def __init__(
         self, browser: Any, endpoint: str, *, width: int = 1280, height: int = 800, scheme: str = "light"
