@@ -20,6 +20,9 @@ from kvcli.pages import Command
 
 CHILD_GRACE_S_MAX: Final = 10.0
 _META: Final = "kvcli.child"
+# As shells have them.
+_NOT_RUN: Final = 126
+_NOT_FOUND: Final = 127
 
 
 class WithCommand(Command):
@@ -50,7 +53,8 @@ async def run_while_held(
         try:
             child = await asyncio.create_subprocess_exec(*command, env={**os.environ, **environment})
         except OSError as failed:
-            raise click.ClickException(f"{command[0]}: {failed.strerror}") from failed
+            output.message(f"{command[0]} could not be run: {failed.strerror}")
+            return _NOT_FOUND if isinstance(failed, FileNotFoundError) else _NOT_RUN
         ended = asyncio.ensure_future(child.wait())
         lost = asyncio.ensure_future(wait_lost())
         ending = asyncio.ensure_future(told.wait())

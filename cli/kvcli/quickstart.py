@@ -23,6 +23,7 @@ from kvcli.progress import Progress, human_bytes
 from kvcli.sources import Tree
 from kvcluster.lifecycle import bring_up
 from kvcluster.supervisor import Cluster
+from kvcluster.topology import FILE_NAME
 from kvjepsen.audit import Audit, audit_by_range
 from kvjepsen.convergence import Convergence, NotConverged, converge
 from kvjepsen.ledger import Ledger
@@ -118,7 +119,7 @@ async def run(cluster: Cluster, story: Story, ledger: Ledger) -> None:
     tree.files = [(path, relative) for path, relative in tree.files if not relative.startswith(_NOT_LIBRARY)]
     tree.problems = []
     story.files = len(tree.files)
-    output.message(f"importing {story.files:,} files of {library}")
+    output.message(f"importing {story.files:,} files of {library}, again and again for {_IMPORT_S_MIN:.0f} s or so")
     prefixes = await _import(cluster, tree, story, ledger)
 
     output.message(f"restarting {story.victim}")
@@ -165,13 +166,13 @@ async def _check(cluster: Cluster, story: Story, ledger: Ledger, prefixes: list[
 
 def rows(story: Story, seconds: float) -> list[tuple[str, str]]:
     """The table of what happened."""
-    passes = f"{story.passes} prefixes" if story.passes > 1 else "1 prefix"
+    passes = f"written {story.passes} times, each under its own prefix" if story.passes > 1 else "written once"
     waited = "never" if story.next_write_s is None else f"{story.next_write_s:.2f} s after it"
     checks = [f"{audit.reads:,} reads" for audit in story.audits]
     agreed = [f"{c.digest} at index {c.applied_index}" for c in story.convergence]
     after = story.keys - story.written_before
     return [
-        ("standard library", f"{story.files:,} files, under {passes}"),
+        ("standard library", f"{story.files:,} files, {passes}"),
         ("keys written", f"{story.keys:,}, {human_bytes(story.bytes)}, in {story.import_s:.1f} s"),
         ("leader killed", f"{story.victim or 'none'}; next write acknowledged {waited}"),
         ("written before the kill, after", f"{story.written_before:,}, {after:,} ({story.retries:,} tries repeated)"),
@@ -185,20 +186,21 @@ def rows(story: Story, seconds: float) -> list[tuple[str, str]]:
 
 
 def _how_to_go_on(cluster: Cluster, example: str) -> str:
-    shown = _path_from_here(Path(sys.executable).with_name("kv"))
+    activate = _path_from_here(Path(sys.executable).with_name("activate"))
     where = _path_from_here(cluster.topology.directory)
     return f"""
 Three nodes are running: {" ".join(cluster.topology.endpoints)}
 Look at them in a browser: {cluster.topology.endpoints[0]}/ui
 
 Try:
-  export KV_ENDPOINTS={",".join(cluster.topology.endpoints)}
-  {shown} get {example} | head -n 3
-  {shown} put greeting "hello" && {shown} get greeting
-  {shown} cluster kill leader --dir {where} && {shown} put greeting "still here" && {shown} cluster up --dir {where}
+  . {activate}
+  eval "$(kv cluster env --dir {where})"
+  kv get {example} | head -n 3
+  kv put greeting "hello" && kv get greeting
+  kv cluster kill leader && kv put greeting "still here" && kv cluster up
 
 Stop them, and delete their data:
-  {shown} cluster down --purge --dir {where}"""
+  kv cluster down --purge --dir {where}"""
 
 
 def _path_from_here(path: Path) -> str:
@@ -221,6 +223,8 @@ def main(directory: Path) -> None:
     """
     began = time.monotonic()
     story, ledger = Story(), Ledger()
+    if (directory / FILE_NAME).exists():
+        output.message(f"using the cluster in {directory} again; what else is in it stays")
     try:
         cluster = bring_up(directory, NODES, progress=output.message)
     except LocalError as error:

@@ -1,6 +1,6 @@
 // Light, dark, or as the system has it.
 const KEPT = "kvstore.theme";
-const NAMES = { "light dark": "Auto", light: "Light", dark: "Dark" };
+const NAMES = { "light dark": "Colours: auto", light: "Colours: light", dark: "Colours: dark" };
 const ORDER = Object.keys(NAMES);
 
 export function setUpTheme(button) {
@@ -14,8 +14,7 @@ export function setUpTheme(button) {
   const show = () => {
     document.documentElement.style.colorScheme = now;
     button.textContent = NAMES[now];
-    button.setAttribute("aria-label", `Colours: ${NAMES[now].toLowerCase()}. Change`);
-    button.title = "Colours";
+    button.setAttribute("aria-label", `${NAMES[now]}. Change`);
     dispatchEvent(new Event("themechange"));
   };
   button.addEventListener("click", () => {

@@ -24,6 +24,7 @@ NOTHING_TO_RUN = {"text", "diagram"}
 # (page, language) -> the test that runs such blocks of it
 RUN_BY = {
     ("README.md", "sh"): "tests/e2e/test_readme.py",
+    ("README.md", "python"): "tests/e2e/test_readme.py",
     ("docs/availability.md", "python"): "tests/docs/test_pages.py",
     ("docs/availability.md", "console"): "tests/docs/test_pages.py",
     ("docs/cli.md", "sh"): "tests/unit/test_cli_help.py",

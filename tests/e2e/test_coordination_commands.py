@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import sys
 
 import pytest
@@ -66,12 +67,20 @@ def test_lock_and_elect(kv_cluster: ClusterFactory, monkeypatch: pytest.MonkeyPa
     assert int(token) > 0
     assert key.startswith("l/")
     kv("lock", "l", code=2)
-    kv("lock", "l", "--", "/nonexistent/program", code=1)
+    kv("lock", "l", "--", "/nonexistent/program", code=127)  # as in a shell: not the program's own failure
+    kv("lock", "l", "--", "/", code=126)
 
     holding = kv.start("lock", "l", "--ttl", "2", "--", "sh", "-c", "echo held; exec sleep 600")
     assert holding.stdout is not None
     assert holding.stdout.readline() == "held\n"
     kv("lock", "l", "--wait", "0.2", "--", "true", code=4)
+    holder = f"held by pid {holding.pid} on {socket.gethostname()} (token "
+    assert f"the lock is {holder}" in kv.said[-1].decode()
+    waiting = kv.start("lock", "l", "--", "echo", "mine")
+    assert waiting.stderr is not None
+    assert holder in waiting.stderr.readline()
+    waiting.terminate()
+    waiting.communicate(timeout=20)
     (lease,) = kv("lease", "list").split()
     kv("lease", "revoke", lease)
     _, said = holding.communicate(timeout=30)

@@ -1,6 +1,7 @@
 """The house rules that no linter knows: what is shipped, how long a module is, which page is made from which source."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -204,3 +205,12 @@ def test_scripts_can_be_executed():
     scripts = [path for path in _project_files() if path.suffix == ".sh" or path.parent.name == ".ci"]
     assert scripts
     assert [str(path.relative_to(ROOT)) for path in scripts if not path.stat().st_mode & 0o100] == []
+
+
+def test_an_empty_folder_named_like_the_package_does_not_hide_it(tmp_path: Path):
+    """The folder of a clone is named kvstore, and scripts are written beside it."""
+    (tmp_path / "kvstore").mkdir()
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-c", "from kvstore.client import Client; print(Client.__name__)"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("Client\n", "")

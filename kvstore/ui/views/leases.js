@@ -8,6 +8,8 @@ import { VirtualList } from "../virtual.js";
 
 const ROW_PX = 40;
 const EVERY_MS = 5000;
+// So many are told with their keys; of more, whoever is looked at.
+const TOLD_MAX = 50;
 
 export function mount(host, parameters) {
   const ttl = el("input", { type: "number", min: "1", max: "86400", step: "1", value: "60", required: true });
@@ -17,6 +19,7 @@ export function mount(host, parameters) {
   const place = el("div", {}, loading());
   const detail = el("section", { class: "panel", hidden: true, "aria-label": "Chosen lease" });
   let ids = [];
+  let told = new Map();
   let chosen = parameters.id === undefined ? null : Number(parameters.id);
   let timer = 0;
   let ticking = 0;
@@ -31,6 +34,7 @@ export function mount(host, parameters) {
         "div",
         { class: "row", role: "listitem" },
         el("button", { type: "button", class: "quiet link", onclick: () => choose(ids[at]) }, `Lease ${ids[at]}`),
+        el("span", { class: "name soft", title: about(told.get(ids[at])) }, about(told.get(ids[at]))),
       ),
   });
 
@@ -40,6 +44,8 @@ export function mount(host, parameters) {
       ids = (await ask("GET", "/v1/leases")).leases;
       place.replaceChildren();
       if (ids.length === 0) place.append(empty("No leases. Locks, elections and sessions of services stand on them."));
+      await Promise.all(ids.slice(0, TOLD_MAX).map(learn));
+      told = new Map([...told].filter(([id]) => ids.includes(id)));
       list.hidden = ids.length === 0;
       total.textContent = ids.length ? plural(ids.length, "lease") : "";
       virtual.refresh();
@@ -47,6 +53,22 @@ export function mount(host, parameters) {
       if (failed.status !== 401) place.replaceChildren(problemNotice(failed));
     }
     if (!closed) timer = setTimeout(load, EVERY_MS);
+  }
+
+  async function learn(id) {
+    try {
+      told.set(id, await ask("GET", `/v1/leases/${id}`));
+    } catch {
+      told.delete(id); // it has ended since; or what hinders, hinders the list as well
+    }
+  }
+
+  function about(lease) {
+    if (lease === undefined) return "";
+    const [first] = lease.keys;
+    const more = lease.keys.length > 1 ? ` and ${lease.keys.length - 1} more` : "";
+    const keys = first === undefined ? "no keys" : shown(member(first, "key")) + more;
+    return `${seconds(lease.ttl_seconds)}, ${keys}`;
   }
 
   async function choose(id) {
@@ -147,7 +169,7 @@ export function mount(host, parameters) {
     ),
     out,
     total,
-    el("div", { class: "split narrow" }, el("div", { class: "side" }, place, list), detail),
+    el("div", { class: "split" }, el("div", { class: "side" }, place, list), detail),
   );
   list.hidden = true;
   load();

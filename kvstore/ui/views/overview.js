@@ -58,7 +58,7 @@ function summary(cluster) {
   const [kind, words] = health(cluster);
   const spare = up - majority;
   const says = [];
-  if (cluster.leader === null) says.push("No leader is known: writes wait or are refused, reads at level one go on.");
+  if (cluster.leader === null) says.push("No leader is known: level one goes on here, for reads and writes; all else waits, or is refused.");
   else says.push(`${cluster.leader} leads.`);
   says.push(`${up} of ${voters.length} voters can be reached, ${majority} are needed.`);
   if (cluster.leader !== null) {
@@ -95,7 +95,7 @@ function tiles(cluster, sample) {
     ["Revision", count(cluster.revision)],
     ["Keys", count(keys)],
     ["Leader changes", count(changes), "seen by this node since it started"],
-    ["Staleness", seconds(staleness), "age of what this node has applied"],
+    ["Staleness", seconds(staleness), "how old what this node has applied may be"],
     ["Alarms", count(cluster.alarms.length)],
   ];
   return el(

@@ -21,8 +21,11 @@ export function mount(host) {
     try {
       const told = await ask("GET", "/v1/reports");
       if (!told.configured) {
-        const how = el("code", {}, "--ui-reports-dir DIR");
-        out.replaceChildren(empty("This node has no directory of reports. Start it with ", how, " to show them here."));
+        const how = el("code", {}, "KV_UI_REPORTS_DIR=DIR kv cluster up");
+        const alone = el("code", {}, "kv serve --ui-reports-dir DIR");
+        out.replaceChildren(
+          empty("This node has no directory of reports. Started with one, it shows them here: ", how, " or ", alone, "."),
+        );
       } else if (told.reports.length === 0) {
         out.replaceChildren(empty("The directory holds no report yet. ", el("code", {}, "kv chaos run --out DIR/NAME"), " makes one."));
       } else {
