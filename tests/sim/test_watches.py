@@ -6,13 +6,13 @@ import random
 import pytest
 
 from kvstore import limits
-from kvstore.errors import Compacted, KvError
+from kvstore.errors import Compacted, KvError, Overloaded
 from kvstore.model.commands import OP_PUT
 from kvstore.model.levels import Level
 from kvstore.model.results import Change
 from kvstore.model.transactions import transaction
 from kvstore.node.service import Node
-from kvstore.node.watches import Ended
+from kvstore.node.watches import Ended, Watch
 from kvstore.testing import SimCluster
 from kvstore.testing.process import silence_logs
 
@@ -214,3 +214,23 @@ def test_resumed_again_and_again_on_any_node_under_faults_it_sees_everything_onc
     assert seen == [revision for revision, *_ in leader.machine.changes(0, 10_000)]
     assert set(written) <= set(seen)
     cluster.close()
+
+
+def test_a_node_takes_as_many_watches_as_it_promises_and_refuses_one_more(cluster: SimCluster) -> None:
+    put(cluster, b"k")
+
+    async def fill(node: Node) -> tuple[int, str]:
+        async def opened(key: bytes) -> Watch:
+            return await node.watch(key, prefix=False, start=1, timeout_s=5.0)
+
+        held = [await opened(b"key%d" % number) for number in range(limits.WATCHES_MAX)]
+        with pytest.raises(Overloaded) as refused:
+            await opened(b"one more")
+        assert refused.value.retry_after_s == 5.0
+        held.pop()
+        held.append(await opened(b"in its place"))
+        return len({id(watch) for watch in held}), str(refused.value)
+
+    count, said = cluster.run(cluster.call("n2", fill))
+    assert count == limits.WATCHES_MAX == 8_192
+    assert "8192 watches are open" in said
