@@ -62,7 +62,7 @@ make_venv() {
         say "No Python 3.11 or newer that can make a virtual environment was found."
         return 1
     fi
-    say "Making .venv with $("$python" --version 2>&1) ..."
+    say "Making .venv with $("$python" --version 2>&1), $python (PYTHON=/path/to/python takes another) ..."
     "$python" -m venv --clear "$KV_VENV"
 }
 
