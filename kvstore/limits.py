@@ -326,6 +326,7 @@ WITNESS_S_MAX: Final = 5.0
 # A run of the fault-injection harness.
 CHAOS_RUN_S_MAX: Final = 86_400
 CHAOS_RATE_HZ_MAX: Final = 10_000
+CHAOS_ATTACH_S_MAX: Final = 3.0
 
 # The report of a run: what is read, what is drawn, and how large the page can get, whatever was recorded.
 RESULTS_BYTES_MAX: Final = 64 << 20

@@ -13,6 +13,7 @@ A fault named `kill+delay` is two that overlap: one on nodes, and one on the net
 every other client speaks Redis, where its workload can.
 """
 
+import shlex
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -53,7 +54,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `held_disks`: power is lost by nodes that hold back what is not synced, also where images could be mounted. `doors`:
     the ways to the nodes that clients use by turns; a workload that knows only some of them uses those. `sealed`: every
-    door speaks TLS, auth is enabled, and the nodes encrypt what they keep.
+    door speaks TLS, auth is enabled, and the nodes encrypt what they keep. `scenario`: by which name it was asked for;
+    empty where none was named.
     """
 
     title: str = ""
@@ -67,6 +69,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     held_disks: bool = False
     doors: tuple[str, ...] = (HTTP,)
     sealed: bool = False
+    scenario: str = ""
 
     def checked(self) -> "Plan":
         """Itself. Raises BadPlan."""
@@ -105,17 +108,19 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The title, or what is done."""
         counts = (self.nodes, "node"), (len(self.workloads), "workload"), (len(self.faults), "kind")
         told = [f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts]
-        return self.title or f"{told[0]}, {told[1]}, {told[2]} of faults"
+        faults = f"{told[2]} of faults" if self.faults else "no faults"
+        return self.title or f"{told[0]}, {told[1]}, {faults}"
 
-    def command(self) -> str:
-        """What replays it."""
+    def command(self, endpoints: Sequence[str] = ()) -> str:
+        """What replays it, on a cluster that runs already if its endpoints are given."""
         faults = ",".join(self.faults) or "none"
         held = " --held-disks" if self.held_disks else ""
         doors = "" if self.doors == (HTTP,) else f" --door {','.join(self.doors)}"
         sealed = " --sealed" if self.sealed else ""
+        there = f" --endpoints {shlex.quote(','.join(endpoints))}" if endpoints else ""
         return (
             f"kv chaos run --nodes {self.nodes} --workload {','.join(self.workloads)} --nemesis {faults} "
-            f"--time {self.seconds:g} --seed {self.seed} --rate {self.rate_hz:g}{held}{doors}{sealed}"
+            f"--time {self.seconds:g} --seed {self.seed} --rate {self.rate_hz:g}{held}{doors}{sealed}{there}"
         )
 
 
@@ -124,16 +129,28 @@ def scenario_names() -> list[str]:
     return sorted(path.stem for path in SCENARIOS.glob("*.toml"))
 
 
+def scenario_titles() -> dict[str, str]:
+    """The same, each with the sentence that says what happens in it."""
+    return {name: read_scenario(name, {}).title for name in scenario_names()}
+
+
+def is_file(name: str) -> bool:
+    """Whether a scenario of this name is a file of somebody's own."""
+    return name.endswith(".toml")
+
+
 def read_scenario(name: str, over: Mapping[str, Any]) -> Plan:
     """The scenario of that name, or in that file, with some of its values replaced. Raises BadPlan."""
-    path = Path(name) if name.endswith(".toml") else SCENARIOS / f"{name}.toml"
+    own = is_file(name)
+    path = Path(name) if own else SCENARIOS / f"{name}.toml"
     try:
         document = tomllib.loads(path.read_text())
     except FileNotFoundError:
-        raise BadPlan(f"there is no scenario {name!r}; there are {', '.join(scenario_names())}") from None
+        known = "" if own else f"; there are {', '.join(scenario_names())}"
+        raise BadPlan(f"there is no {'file' if own else 'scenario'} {name!r}{known}") from None
     except (OSError, ValueError) as broken:
         raise BadPlan(f"{path} cannot be read: {broken}") from broken
     try:
-        return msgspec.convert({**document, **over}, Plan).checked()
+        return msgspec.convert({**document, **over, "scenario": path.stem}, Plan).checked()
     except msgspec.ValidationError as wrong:
         raise BadPlan(f"{path}: {wrong}") from wrong

@@ -53,8 +53,17 @@ def test_a_run_with_every_workload_passes_and_tells_of_everything(tmp_path: Path
 def test_transactions_watches_locks_and_leases_keep_their_promises(tmp_path: Path) -> None:
     """The sample of every run of the tests; the scenarios have each of them under more faults."""
     plan = Plan(nodes=3, workloads=("bank", "watch", "lock", "lease"), faults=("kill-leader",), seconds=3, seed=3)
-    told = run(plan, tmp_path / "out", say=print)
+    seen: list[tuple[str, float, float]] = []
+    told = run(
+        plan,
+        tmp_path / "out",
+        say=print,
+        watch=lambda status: seen.append((status.phase, status.elapsed_s, status.load_s)),
+    )
     assert (told.verdict, told.document["vacuous"], told.document["problem"]) == ("passed", [], None)
+    assert {phase for phase, _, _ in seen} >= {"before", "faults", "after"}
+    assert all(load_s >= 3 for _, _, load_s in seen)
+    assert all(elapsed_s < load_s for phase, elapsed_s, load_s in seen if phase in ("before", "faults"))
     counts = {check["check"]: check["counts"] for check in told.document["checks"] if check["verdict"] == "valid"}
     done = {
         "bank": ("acknowledged", "reads_in_pages", "reads_of_the_past"),
@@ -108,12 +117,27 @@ def test_a_cluster_of_others_is_put_under_load_and_left_alone(kv_cluster: Cluste
     ended = subprocess.run(
         [
             *(sys.executable, "-m", "kvcli", "chaos", "run", "--endpoints", ",".join(cluster.topology.endpoints)),
-            *("--nemesis", "kill", "--workload", "register,set", "--time", "3", "--out", str(tmp_path / "out")),
+            *(
+                "--nemesis",
+                "kill,transfer",
+                "--workload",
+                "register,set",
+                "--time",
+                "3",
+                "--out",
+                str(tmp_path / "out"),
+            ),
         ],
         capture_output=True,
         text=True,
     )
-    assert "skipped: kill, because the cluster was not started by this run" in ended.stderr
+    for fault in ("kill", "transfer"):
+        assert f"skipped: {fault}, because the cluster was not started by this run" in ended.stderr
     # Without a fault it shows nothing: that is said, and not taken for a pass.
     assert (ended.returncode, "no fault was injected" in ended.stderr) == (5, True), ended.stderr
     assert [cluster.process(name) for name in cluster.topology.names] == before
+    assert "keys that begin with register/, set/ are written to it" in ended.stderr
+    assert " of 3 s  " in ended.stderr
+    document = json.loads((tmp_path / "out" / RESULTS).read_text())
+    assert (document["title"], document["scenario"]) == ("3 nodes, 2 workloads, no faults", None)
+    assert document["command"].endswith(f" --endpoints {','.join(cluster.topology.endpoints)}")

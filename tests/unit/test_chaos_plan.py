@@ -1,15 +1,18 @@
 """Plans of runs, and the scenarios that come with the harness."""
 
+import shlex
 from pathlib import Path
 
 import click
 import pytest
 
 from kvcli import main
-from kvcli.commands.chaos_run import _hunted, _plan, run_chaos
+from kvcli.commands.chaos_run import StatusLine, _hunted, _plan, run_chaos
+from kvcli.pages import COLUMNS
+from kvjepsen.capabilities import probe
 from kvjepsen.nemesis import FAULTS, parts
 from kvjepsen.plan import DEFAULT_WORKLOADS, BadPlan, Plan, read_scenario, scenario_names
-from kvjepsen.runners.live import run
+from kvjepsen.runners.live import Status, _possible, run
 from kvjepsen.suite import plans
 from kvjepsen.workloads import WORKLOADS
 
@@ -73,6 +76,50 @@ def test_a_scenario_of_one_s_own_can_be_replaced_in_parts(tmp_path: Path) -> Non
 def test_an_unknown_scenario_names_those_that_there_are() -> None:
     with pytest.raises(BadPlan, match="leader-dies"):
         read_scenario("no-such", {})
+    with pytest.raises(BadPlan, match=r"there is no file 'no-such.toml'$"):
+        read_scenario("no-such.toml", {})
+
+
+@pytest.mark.parametrize("command", [("run", "--scenario"), ("suite",)])
+def test_a_slip_in_a_scenario_s_name_is_told_the_nearest_and_how_to_list_them(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main.run(["chaos", *command, "leeder-dies"]) == 2
+    said = capsys.readouterr().err
+    assert "no scenario 'leeder-dies'. Did you mean 'leader-dies'? 'kv chaos run --scenario help' lists them" in said
+    assert "split" not in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_plan_knows_the_scenario_that_was_named_and_none_otherwise(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("nodes = 3\n")
+    assert read_scenario("split", {}).scenario == "split"
+    assert read_scenario(str(path), {}).scenario == "mine"
+    assert Plan().scenario == ""
+
+
+@pytest.mark.parametrize(
+    ("faults", "name"),
+    [
+        ((), "3 nodes, 1 workload, no faults"),
+        (("kill",), "3 nodes, 1 workload, 1 kind of faults"),
+        (("kill", "delay"), "3 nodes, 1 workload, 2 kinds of faults"),
+    ],
+)
+def test_a_plan_without_a_title_is_named_by_what_is_done(faults: tuple[str, ...], name: str) -> None:
+    assert Plan(nodes=3, workloads=("set",), faults=faults).name == name
+
+
+def test_every_scenario_is_listed_on_a_line_with_its_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["chaos", "run", "--scenario", "help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    at = lines[0].index("what happens")
+    assert [line[:at].strip() for line in lines[1:]] == scenario_names()
+    assert [line[at:] for line in lines[1:]] == [read_scenario(name, {}).title for name in scenario_names()]
+    assert all(line[at - 2 : at] == "  " for line in lines)
+    assert max(map(len, lines)) <= COLUMNS
 
 
 def test_the_command_of_a_plan_makes_the_same_plan() -> None:
@@ -97,6 +144,13 @@ def test_the_command_of_a_plan_names_its_doors() -> None:
         given = run_chaos.make_context("run", plan.command().split()[3:], parent=above).params
     assert given["doors"] == "http,redis"
     assert "--door" not in Plan().command()
+
+
+def test_the_command_of_a_plan_names_the_endpoints_of_a_cluster_of_others() -> None:
+    endpoints = ("http://[::1]:1", "http://b:2")
+    words = shlex.split(Plan().command(endpoints))
+    assert words[-2:] == ["--endpoints", "http://[::1]:1,http://b:2"]
+    assert "--endpoints" not in Plan().command()
 
 
 @pytest.mark.parametrize(
@@ -133,6 +187,13 @@ def test_what_has_no_redis_door_is_not_asked_through_it(given: dict, said: str, 
     assert not (tmp_path / "out").exists()
 
 
+def test_nothing_is_injected_into_a_cluster_of_others_and_nothing_is_passed_over_in_silence() -> None:
+    possible, skipped = _possible(Plan(workloads=("register",), faults=tuple(FAULTS)), probe(None), 5)
+    assert possible == []
+    assert {name for name, _ in skipped} == set(FAULTS)
+    assert all("the cluster was not started by this run" in why for _, why in skipped)
+
+
 def test_every_round_of_a_suite_has_other_seeds_and_folders() -> None:
     wanted = list(plans(["leader-dies", "split"], 3, {"seconds": 5.0}))
     assert [name for name, _ in wanted][:2] == ["leader-dies-1", "split-7"]
@@ -152,3 +213,17 @@ def test_a_folder_that_holds_something_is_not_written_over(tmp_path: Path, capsy
     (tmp_path / "something").write_text("kept")
     assert main.run(["chaos", "run", "--out", str(tmp_path)]) == 2
     assert "not empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("phase", "elapsed_s", "said"),
+    [
+        ("before", 0.1, "before   0 of 60 s  "),
+        ("faults", 12.3, "faults  12 of 60 s  "),
+        ("after", 61.2, "after   60 of 60 s  "),
+        ("final", 63.0, "final         63 s  "),
+    ],
+)
+def test_progress_says_of_how_much(phase: str, elapsed_s: float, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    StatusLine().show(Status(phase=phase, elapsed_s=elapsed_s, load_s=60.0))
+    assert capsys.readouterr().err.startswith(f"kv: {said}0 ok")

@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from kvcli import output
+from kvcli.commands.chaos_clusters import refuse_to_attach
 from kvcli.exit_codes import Exit
 from kvcli.options import global_options, settings
 from kvcli.output import Mode
@@ -120,6 +121,8 @@ def odds(
         )
     if failovers and (simulate or nodes[-1] < _FAILOVER_NODES_MIN):
         raise click.UsageError("--failovers needs real clusters of three nodes or more")
+    if not simulate:
+        refuse_to_attach("kv chaos odds")
     wanted = plan(nodes, ps, trials, seed, every=everything)
     with alone(out):
         results = Results(out, seed=seed, fault=fault, simulated=simulate)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from kvcli import output
+from kvcli.commands.chaos_clusters import attached
+from kvcli.commands.chaos_scenarios import check_scenario
 from kvcli.exit_codes import Exit
-from kvcli.options import given_endpoints, global_options, settings
+from kvcli.options import global_options, settings
 from kvcli.output import Mode
 from kvcli.pages import command
 
@@ -59,12 +61,13 @@ def run_chaos(scenario: str | None, mutant: str | None, out: Path | None, **opti
     Writes a folder with the history and a report, and prints the verdict: passed, failed (exit code 1), or vacuous,
     if too little was done to mean anything (5). What cannot be injected here is skipped, and said so.
 
-    With --endpoints the cluster is one that runs already, all of whose nodes are to be named: then nothing is done to
-    its processes, but the load is real. Its keys begin with the names of the workloads.
+    With --endpoints on this line the cluster is one that runs already, all of whose nodes are to be named: then nothing
+    is done to its processes, but the load is real. Its keys begin with the names of the workloads. KV_ENDPOINTS is left
+    alone. If no node answers, nothing is begun (3).
     """
     from kvjepsen.access import OPEN, Access
     from kvjepsen.nemesis import FAULTS
-    from kvjepsen.plan import scenario_names
+    from kvjepsen.plan import scenario_titles
     from kvjepsen.runners.live import run
     from kvjepsen.workloads import WORKLOADS
 
@@ -75,14 +78,16 @@ def run_chaos(scenario: str | None, mutant: str | None, out: Path | None, **opti
         output.write_rows(["fault", "what is done"], [[f.name, f.title] for f in FAULTS.values()], _mode())
         return Exit.OK
     if scenario == "help":
-        output.write_rows(["scenario"], [[name] for name in scenario_names()], _mode())
+        output.write_rows(["scenario", "what happens"], [list(each) for each in scenario_titles().items()], _mode())
         return Exit.OK
     if mutant == "help":
         output.write_rows(["mutant", "what is wrong"], _mutants(), _mode())
         return Exit.OK
+    if scenario is not None:
+        check_scenario(scenario)
     plan = _plan(scenario, _hunted(mutant, options))
     line = StatusLine()
-    endpoints = given_endpoints()
+    endpoints = attached()
     access = Access(settings().tls, **settings().who._asdict()) if endpoints else OPEN
     told = run(
         plan,
@@ -206,7 +211,7 @@ class StatusLine:
     def show(self, status: "Status") -> None:
         """Called a few times a second."""
         line = (
-            f"{status.phase:<7}{status.elapsed_s:5.0f} s  {status.ok:,} ok, "
+            f"{status.phase:<7}{_when(status):>11}  {status.ok:,} ok, "
             f"{status.refused:,} refused, {status.unknown:,} unknown  leader {status.leader or '-'}  "
             f"faults {status.faults}{': ' + status.fault if status.fault else ''}"
         )
@@ -215,3 +220,10 @@ class StatusLine:
         elif not 0 <= status.elapsed_s - self._spoken < _LINE_S:
             self._spoken = status.elapsed_s
             output.message(line)
+
+
+def _when(status: "Status") -> str:
+    """How far the load is; how long the final reads take is not known before."""
+    if status.phase == "final":
+        return f"{status.elapsed_s:.0f} s"
+    return f"{min(status.elapsed_s, status.load_s):.0f} of {status.load_s:.0f} s"

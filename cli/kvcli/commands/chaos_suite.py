@@ -6,7 +6,9 @@ from typing import Any
 import click
 
 from kvcli import output
+from kvcli.commands.chaos_clusters import refuse_to_attach
 from kvcli.commands.chaos_run import StatusLine
+from kvcli.commands.chaos_scenarios import check_scenario
 from kvcli.exit_codes import Exit
 from kvcli.options import global_options, settings
 from kvcli.output import Mode
@@ -30,13 +32,18 @@ from kvcli.pages import command
 def run_suite(scenarios: tuple[str, ...], rounds: int, seconds: float | None, out: Path) -> int:
     """Run scenarios, all that come with the harness if none is named, and say how each ended.
 
+    Each starts a cluster of its own. 'kv chaos run --scenario help' lists them.
+
     Exit code 0 if every run ended as its scenario expects, 1 if one did not.
     """
     from kvjepsen.plan import scenario_names
     from kvjepsen.suite import plans, suite
 
-    out.mkdir(parents=True, exist_ok=True)
+    for name in scenarios:
+        check_scenario(name)
     wanted = list(plans(scenarios or scenario_names(), rounds, {} if seconds is None else {"seconds": seconds}))
+    refuse_to_attach("kv chaos suite")
+    out.mkdir(parents=True, exist_ok=True)
     done = 0
 
     def each(name: str, document: dict[str, Any]) -> None:

@@ -120,11 +120,11 @@ class Struck:
 
 
 class Fault(ABC):
-    """One kind of fault."""
+    """One kind of fault. Each needs the processes at least: the driver looks at them for what it sees of the fault."""
 
     name: ClassVar[str]
     title: ClassVar[str]
-    needs: ClassVar[frozenset[Need]] = frozenset()
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.PROCESSES})
     nodes_min: ClassVar[int] = 2
     held_s: ClassVar[tuple[float, float]] = HELD_S
     sign: ClassVar[Sign] = Sign.ANY

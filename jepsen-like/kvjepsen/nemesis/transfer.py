@@ -1,4 +1,4 @@
-"""Leadership is handed from node to node, by request. The only fault that needs no hand on the processes."""
+"""Leadership is handed from node to node, by request: the only fault that leaves the processes alone."""
 
 import time
 from collections.abc import AsyncIterator

@@ -24,7 +24,7 @@ import msgspec
 
 from kvcluster.lifecycle import bring_up, purge
 from kvcluster.supervisor import Cluster
-from kvjepsen import capabilities, faulty, held_disk, judge, mutated, report
+from kvjepsen import attaching, capabilities, faulty, held_disk, judge, mutated, report
 from kvjepsen.access import OPEN, Access, Seal, close_doors
 from kvjepsen.capabilities import Capability, Need
 from kvjepsen.convergence import NotConverged, converge
@@ -65,6 +65,8 @@ class Status:
     fault: str = ""
     faults: int = 0
     leader: str | None = None
+    load_s: float = 0.0
+    """How long there will have been load, as far as can be said; nobody knows how long the final reads take."""
 
 
 @dataclass
@@ -108,7 +110,8 @@ def run(
     mutant: str | None = None,
 ) -> Told:
     """Start a cluster in `out`, or take the one behind `endpoints`, which must be all its nodes; and do what the plan
-    says. Raises BadPlan, NotReady, OSError. `access`: how one gets in at `endpoints`. `mutant`: a bug to build in.
+    says. Raises BadPlan, NotReady, OSError; NobodyThere, Unauthenticated or Forbidden if nothing can be done at
+    `endpoints`. `access`: how one gets in there. `mutant`: a bug to build in.
     """
     if REDIS in plan.doors and endpoints:
         raise BadPlan("the Redis door is used of a cluster only that the run starts itself")
@@ -120,6 +123,11 @@ def run(
         raise BadPlan("the published engine has no Redis door")
     obeys = mutant is None or MUTANTS[mutant][1].program == mutated.PROGRAM
     plan = _with_disks(plan.checked()) if obeys else plan.checked()
+    if endpoints:
+        there = _nodes(None, endpoints)
+        plan = msgspec.structs.replace(plan, nodes=len(there))
+        for line in attaching.announced(plan, there, asyncio.run(attaching.greet(there, access))):
+            say(line)
     out.mkdir(parents=True, exist_ok=True)
     cluster: Cluster | None = None
     seal: Seal | None = None
@@ -202,8 +210,9 @@ async def _conduct(
     document = {
         "version": 1,
         "verdict": verdict,
-        "title": plan.name,
-        "command": plan.command(),
+        "scenario": plan.scenario or None,
+        "title": msgspec.structs.replace(plan, faults=tuple(faults)).name,
+        "command": plan.command(() if cluster is not None else tuple(nodes.values())),
         "seed": plan.seed,
         "kvstore": __version__,
         "python": platform.python_version(),
@@ -287,7 +296,8 @@ class _Conductor:
         rate_hz = plan.rate_hz / len(plan.workloads)
         self._workloads: list[Workload] = [WORKLOADS[name](self._arena, rate_hz) for name in plan.workloads]
         self._nemesis: Nemesis | None = None
-        self._status = Status()
+        self._calm_s = max(plan.seconds * _CALM_SHARE, min(_CALM_PHASE_S_MIN, plan.seconds / 3))
+        self._status = Status(load_s=plan.seconds)
         self._begun = time.monotonic()
 
     async def run(self, faults: list[str]) -> None:
@@ -326,7 +336,7 @@ class _Conductor:
                 self._left.problem = f"the harness itself failed: {end!r}"
 
     async def _phases(self, faults: list[str], load: list["asyncio.Task[None]"]) -> None:
-        calm_s = max(self._plan.seconds * _CALM_SHARE, min(_CALM_PHASE_S_MIN, self._plan.seconds / 3))
+        calm_s = self._calm_s
         await self._phase("before", calm_s, load)
         if self._nemesis is not None:
             enough = asyncio.Event()
@@ -364,7 +374,7 @@ class _Conductor:
         endpoints = list(self._arena.nodes.values())
         async with self._way.access.client(endpoints, timeout_s=_LAST_WRITE_S_MAX) as client:
             with suppress(KvError, LocalError):
-                written = await client.put(b"chaos/last", b"1")
+                written = await client.put(attaching.LAST_KEY.encode(), b"1")
                 self._left.last_write = True
                 self._arena.last_revision = max(self._arena.last_revision, written.revision or 0)
         for workload in self._workloads:
@@ -378,6 +388,9 @@ class _Conductor:
         while not self._over.is_set():
             status, counts = self._status, self._arena.counts
             status.elapsed_s = time.monotonic() - self._begun
+            if status.phase in ("before", "faults"):
+                # Taking back the last fault may take its time; the calm after it is not cut short for that.
+                status.load_s = max(status.load_s, status.elapsed_s + self._calm_s)
             status.ok, status.refused, status.unknown = counts["ok"], counts["refused"], counts["info"]
             status.leader = self._observer.leader
             self._watch(status)
