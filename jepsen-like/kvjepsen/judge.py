@@ -16,6 +16,7 @@ from kvjepsen.checking.verdict import Verdict
 from kvjepsen.nemesis.driver import Injury
 from kvjepsen.records import FINAL, History, Operation
 from kvjepsen.workloads import WORKLOADS
+from kvjepsen.workloads.linear import Linear
 from kvjepsen.workloads.workload import Check, Workload, check_of
 
 RunVerdict = Literal["passed", "failed", "vacuous", "unknown"]
@@ -63,7 +64,7 @@ def verdict(found: Sequence[tuple[str | None, Check]], doubts: Sequence[str], pr
     """The run's, from everything that is known."""
     if problem is not None or any(check.result.verdict is Verdict.INVALID for _, check in found):
         return "failed"
-    if any(check.name == "linearizable" and check.result.verdict is Verdict.UNKNOWN for _, check in found):
+    if any(isinstance(check.result, Linear) and check.result.undecided for _, check in found):
         return "unknown"
     return "vacuous" if doubts else "passed"
 

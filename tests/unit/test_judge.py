@@ -10,6 +10,7 @@ from kvjepsen.judge import OK_PER_PHASE_MIN, Phase
 from kvjepsen.nemesis import Injury
 from kvjepsen.records import FINAL, History, Recorder
 from kvjepsen.workloads import WORKLOADS
+from kvjepsen.workloads.linear import Linear
 from kvjepsen.workloads.workload import Check
 from tests.support.recorded import lines_of
 
@@ -64,19 +65,60 @@ def test_what_makes_a_run_vacuous(doubted, said: str) -> None:
     assert said in doubt
 
 
-def check(verdict: Verdict, name: str = "linearizable") -> tuple[str | None, Check]:
+def check(verdict: Verdict, name: str = "staleness") -> tuple[str | None, Check]:
     return "register", Check(name, "a promise", Result(verdict=verdict), {})
 
 
+def keys(undecided: int) -> tuple[str | None, Check]:
+    result = Linear(verdict=Verdict.UNKNOWN, keys=1, ops=9, undecided=undecided)
+    return "register", Check("linearizable", "a promise", result, {})
+
+
 def test_the_verdict_takes_the_worst_first() -> None:
-    good, bad, open_ = check(Verdict.VALID), check(Verdict.INVALID), check(Verdict.UNKNOWN)
+    good, bad, open_ = check(Verdict.VALID), check(Verdict.INVALID), keys(undecided=1)
     assert judge.verdict([good], [], None) == "passed"
     assert judge.verdict([good, bad, open_], ["doubt"], None) == "failed"
     assert judge.verdict([good], ["doubt"], "it did not come back") == "failed"
     assert judge.verdict([good, open_], ["doubt"], None) == "unknown"
     assert judge.verdict([good], ["doubt"], None) == "vacuous"
     # A checker that had nothing to judge is no reason for doubt: staleness without reads that asked for a bound.
-    assert judge.verdict([good, check(Verdict.UNKNOWN, "staleness")], [], None) == "passed"
+    assert judge.verdict([good, check(Verdict.UNKNOWN)], [], None) == "passed"
+    assert judge.verdict([good, keys(undecided=0)], ["doubt"], None) == "vacuous"
+
+
+def nothing_succeeded() -> History:
+    """Every node is down: writes end unknown or refused, reads are refused, and no node says anything."""
+    sink = io.BytesIO()
+    recorder = Recorder(sink)
+    for workload in WORKLOADS:
+        for number, (f, value) in enumerate((("write", 1), ("read", None), ("delete", None))):
+            line = recorder.invoke(
+                f"{workload}/{number}", f, key=f"{workload}/0", value=value, client="c", level="quorum"
+            )
+            if f == "write":
+                recorder.info(line, "timeout")
+            else:
+                recorder.fail(line, "CannotConnect")
+    for node in ("n1", "n2", "n3"):
+        recorder.observe(node, {"role": None})
+    return lines_of(sink)
+
+
+def test_where_nothing_succeeded_no_check_says_that_its_promise_held() -> None:
+    found = judge.checks(nothing_succeeded(), list(WORKLOADS.values()))
+    told = {(workload, check.name): judge.check_json(workload, check)["verdict"] for workload, check in found}
+    assert {("register", "linearizable"), ("mixed", "linearizable"), (None, "agreement")} <= set(told)
+    assert set(told.values()) == {"unknown"}
+    assert judge.verdict(found, too_little(nothing_succeeded(), []), None) == "vacuous"
+
+
+def test_one_answer_is_enough_to_be_judged() -> None:
+    sink = io.BytesIO()
+    recorder = Recorder(sink)
+    recorder.ok(recorder.invoke(1, "read", key="register/0", client="c", level="quorum"), value=None)
+    recorder.fail(recorder.invoke(2, "read", key="register/1", client="c", level="quorum"), "no_quorum")
+    (check,) = WORKLOADS["register"].checks(lines_of(sink))
+    assert check.result.verdict is Verdict.VALID
 
 
 def test_a_lost_write_is_found_and_named_with_its_key() -> None:

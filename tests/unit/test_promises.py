@@ -471,8 +471,10 @@ class TestAgreement:
         ]
         assert kinds(agreement.check(views)) == ["divergence"]
 
-    def test_nothing_seen(self) -> None:
-        assert agreement.check([]).verdict is UNKNOWN
+    @pytest.mark.parametrize("view", [None, {"role": None}, {"role": "follower", "term": 3}])
+    def test_nothing_seen_that_could_be_compared(self, view: dict[str, Any] | None) -> None:
+        views = [] if view is None else [self.seen(at, f"n{at}", **view) for at in range(3)]
+        assert agreement.check(views).verdict is UNKNOWN
 
 
 class TestVerdicts:

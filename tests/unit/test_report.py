@@ -278,12 +278,14 @@ def test_what_a_node_said_holds_until_its_next_line() -> None:
     assert segments == [(0, 1, "follower"), (1, 60, "down"), (60, 90, "leader")]
 
 
-def test_an_unexpected_verdict_is_called_that(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("scenario", "what"), [("split", "scenario"), (None, "run")])
+def test_an_unexpected_verdict_is_called_that_and_a_scenario_only_where_one_was_named(
+    scenario: str | None, what: str, tmp_path: Path
+) -> None:
     write_run(tmp_path)
-    change(tmp_path, expected="failed")
-    assert "Not as expected: this scenario should have failed" in report.write(tmp_path).read_text().replace(
-        "</strong>", ""
-    )
+    change(tmp_path, expected="failed", scenario=scenario)
+    text = report.write(tmp_path).read_text().replace("</strong>", "")
+    assert f"Not as expected: this {what} should have failed" in text
 
 
 @pytest.mark.parametrize(

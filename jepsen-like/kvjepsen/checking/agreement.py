@@ -20,10 +20,11 @@ class Agreement(Result):
 def check(observations: Iterable[Observation]) -> Agreement:
     """Election safety (paper, 5.2), state machine safety (5.4.3), and terms that never go back (5.1).
 
-    A node whose disk was taken away is another one under its name: its terms begin anew.
+    A node whose disk was taken away is another one under its name: its terms begin anew. UNKNOWN if no node told that
+    it leads, nor anything that could be compared with what was told before.
     """
     found = Findings()
-    count = 0
+    count = judged = 0
     leaders: dict[int, Observation] = {}
     terms: dict[str, Observation] = {}
     digests: dict[int, Observation] = {}
@@ -35,25 +36,28 @@ def check(observations: Iterable[Observation]) -> Agreement:
         term = told.view.get("term")
         if term is not None:
             before = terms.get(told.node)
+            judged += before is not None
             if before is not None and term < before.view["term"]:
                 found.note(
                     "term went back", f"{told.node} was in term {before.view['term']}, then {term}", before.i, told.i
                 )
             terms[told.node] = told
             if told.view.get("role") == "leader":
+                judged += 1
                 other = leaders.setdefault(term, told)
                 if other.node != told.node:
                     found.note("two leaders", f"{other.node} and {told.node} both lead term {term}", other.i, told.i)
         digest = told.view.get("digest")
         if digest is not None:
             other = digests.setdefault(digest["index"], told)
+            judged += other is not told
             if other.node != told.node:
                 compared.add(digest["index"])
             if other.view["digest"]["value"] != digest["value"]:
                 problem = f"{other.node} and {told.node} differ at index {digest['index']}"
                 found.note("divergence", problem, other.i, told.i)
     return Agreement(
-        verdict=found.verdict(count),
+        verdict=found.verdict(judged),
         broken=len(found),
         findings=first(found),
         observations=count,

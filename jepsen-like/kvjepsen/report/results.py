@@ -101,11 +101,12 @@ class Check(msgspec.Struct):
 
 
 class Results(msgspec.Struct):
-    """The whole file."""
+    """The whole file. `scenario`: which one was asked for, if one was."""
 
     version: int
     verdict: RunVerdict
     operations: Operations
+    scenario: str | None = None
     title: str = ""
     command: str = ""
     seed: int | None = None

@@ -63,14 +63,14 @@ def _reasons(run: Run) -> Iterator[Html]:
     if run.unread is not None:
         yield tag("p", tag("strong", "Without history: "), run.unread, class_="reason")
     if results.expected is not None:
-        yield from _expectation(results.verdict, results.expected)
+        yield from _expectation(results.verdict, results.expected, "run" if results.scenario is None else "scenario")
 
 
-def _expectation(verdict: RunVerdict, expected: RunVerdict) -> Iterator[Html]:
+def _expectation(verdict: RunVerdict, expected: RunVerdict, what: str) -> Iterator[Html]:
     if verdict != expected:
-        yield tag("p", tag("strong", "Not as expected: "), f"this scenario should have {expected}.", class_="reason")
+        yield tag("p", tag("strong", "Not as expected: "), f"this {what} should have {expected}.", class_="reason")
     elif verdict != "passed":
-        yield tag("p", tag("strong", "As expected: "), f"this scenario is there to be {expected}.", class_="reason")
+        yield tag("p", tag("strong", "As expected: "), f"this {what} is there to be {expected}.", class_="reason")
 
 
 def _story(results: Results) -> str:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from kvjepsen import checker
-from kvjepsen.checking.verdict import Finding, Result
+from kvjepsen.checking.models import MODELS, calls_of
+from kvjepsen.checking.verdict import Finding, Result, Verdict
 from kvjepsen.records import FINAL, History
 from kvjepsen.workloads.workload import Check, check_of
 
@@ -12,7 +13,7 @@ PROMISE = "reads and writes at QUORUM and ALL took effect one after the other, e
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Linear(Result):
-    """`undecided`: keys that could not be judged within the bounds."""
+    """`undecided`: keys that could not be judged within the bounds. UNKNOWN without any: there was nothing to judge."""
 
     keys: int
     ops: int
@@ -28,7 +29,7 @@ def linearizable(history: History) -> Check:
         problem = f"no order explains what was answered for key {found.witness.key}"
         findings = (Finding("not linearizable", problem, found.witness.ops),)
     result = Linear(
-        verdict=found.verdict,
+        verdict=found.verdict if found.verdict is not Verdict.VALID or _says_something(judged) else Verdict.UNKNOWN,
         broken=len(found.failed),
         findings=findings,
         keys=found.keys,
@@ -36,3 +37,8 @@ def linearizable(history: History) -> Check:
         undecided=len(found.undecided),
     )
     return check_of("linearizable", PROMISE, result, judged)
+
+
+def _says_something(history: History) -> bool:
+    """Whether any answer has to be explained: what was refused, or never answered, any order explains."""
+    return any(call.required for operations in history.by_key().values() for call in calls_of(operations, MODELS["kv"]))
