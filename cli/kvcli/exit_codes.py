@@ -15,6 +15,8 @@ from kvstore.errors import (
     Divergence,
     KvError,
     LocalError,
+    MembersUnreachable,
+    NoQuorum,
     PreconditionFailed,
 )
 
@@ -41,7 +43,10 @@ MEANINGS: Final[dict[Exit, str]] = {
     Exit.USAGE: "Wrong usage: nothing was tried.",
     Exit.CANNOT_CONNECT: "No node could be reached: nothing was sent.",
     Exit.REFUSED: "Refused, nothing was applied: no quorum, no leader, no room, too much load.",
-    Exit.UNKNOWN: "The outcome is unknown: it may have taken effect, or may still.",
+    Exit.UNKNOWN: (
+        "The outcome is unknown: it may have taken effect, or may still. Also: a lock or leadership was "
+        "lost; a chaos run was vacuous, it did too little to judge by, or a check found no verdict in time."
+    ),
     Exit.NOT_ALLOWED: "Not allowed: who asks is not known, or may not do this.",
     Exit.INVALID: "Invalid, too large, too old, or corrupt.",
     Exit.INTERNAL: "An internal error, or contents that differ between nodes.",
@@ -51,6 +56,7 @@ MEANINGS: Final[dict[Exit, str]] = {
 
 _UNKNOWN = "The write may have taken effect, or may still"
 _NOT_APPLIED = "Nothing was applied."
+_WRITE: Final = "kv_write"
 
 
 def exit_code(error: KvError | LocalError) -> int:
@@ -63,6 +69,11 @@ def explain(error: KvError | LocalError) -> str:
     return " ".join([_explain(error), *notes(error)])
 
 
+def of_write(error: CannotConnect) -> None:
+    """Whoever could not be reached was to write something."""
+    setattr(error, _WRITE, True)
+
+
 def notes(error: BaseException) -> list[str]:
     """What was added to an error on its way."""
     return list(getattr(error, "__notes__", []))
@@ -70,10 +81,8 @@ def notes(error: BaseException) -> list[str]:
 
 def _explain(error: KvError | LocalError) -> str:
     if isinstance(error, CannotConnect):
-        return (
-            f"cannot connect ({error}). Nothing was sent, so nothing was applied. "
-            "Is a node running there? Start one with 'kv serve', or name others with --endpoints or KV_ENDPOINTS."
-        )
+        # What to do stands below it (kvcli.nobody).
+        return f"cannot connect ({error}). Nothing was sent{', so nothing was applied' * hasattr(error, _WRITE)}."
     if isinstance(error, ConnectionLost):
         return f"the connection was lost after the write had been sent ({error}). {_unknown(error)}"
     if isinstance(error, LocalError):
@@ -89,6 +98,9 @@ def _fate(error: KvError) -> str:
         return _unknown(error)
     if isinstance(error, Divergence):
         return "No answer is given; 'kv doctor' shows the alarm."
+    if isinstance(error, (NoQuorum, MembersUnreachable)):
+        # It is not the moment that helps, but a node that is started: who is down stands below (kvcli.situation).
+        return "" if error.outcome is None else _NOT_APPLIED
     again = "Try again" + (f" in {error.retry_after_s:g} s." if error.retry_after_s else " in a moment.")
     if error.outcome is None:
         return again if error.retry_safe or isinstance(error, DeadlineExceeded) else ""

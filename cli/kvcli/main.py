@@ -14,11 +14,13 @@ import click
 from kvcli import output
 from kvcli.catalog import COMMANDS
 from kvcli.exit_codes import Exit, exit_code, explain, notes
-from kvcli.options import global_options
-from kvcli.pages import CONTEXT, Group, restated
+from kvcli.kept import kept_open
+from kvcli.options import global_options, settings
+from kvcli.pages import CONTEXT, Group
 from kvcli.situation import told
+from kvcli.slips import restated, show_usage
 from kvstore import __version__
-from kvstore.errors import KvError, LocalError
+from kvstore.errors import CannotConnect, KvError, LocalError
 
 # Shells ask for completions through this variable: eval "$(_KV_COMPLETE=bash_source kv)".
 _COMPLETE: Final = "_KV_COMPLETE"
@@ -71,7 +73,7 @@ def _run(arguments: Sequence[str], context: Mapping[str, Any]) -> int:
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.UsageError as wrong:
-        restated(wrong).show()
+        show_usage(restated(wrong), in_shell=kept_open() is not None)
         return Exit.USAGE
     except click.ClickException as failed:
         failed.show()
@@ -104,7 +106,14 @@ def _dispatch(arguments: list[str], extra: Mapping[str, Any]) -> Any:
 
         return shell_complete(cli, {}, "kv", _COMPLETE, instruction)
     with cli.make_context("kv", arguments, **extra) as context:
-        return cli.invoke(context)
+        try:
+            return cli.invoke(context)
+        except CannotConnect as nobody:
+            # Here, because this is where the options are still known.
+            from kvcli.nobody import advise
+
+            advise(nobody, settings().endpoints)
+            raise
 
 
 def _like_ctrl_c(number: int, frame: FrameType | None) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from kvcli.extras import needs
 from kvstore.availability import YEAR_S, documented_failure, nines, raft_failure
 
 if TYPE_CHECKING:
@@ -42,10 +43,7 @@ def draw(path: Path, nodes: list[int], p: float) -> None:
         from matplotlib import rc_context
         from matplotlib.figure import Figure
     except ImportError:
-        raise click.UsageError(
-            "--plot needs matplotlib, which is optional: pip install 'kvstore[report]', "
-            "or pip install -e '.[report]' in a checkout"
-        ) from None
+        raise click.UsageError(needs("--plot", "matplotlib", "report")) from None
     curves = [[nines(loss(n, p)) for n in nodes] for loss in (documented_failure, raft_failure)]
     if math.inf in map(max, curves):
         raise click.UsageError(f"--plot: with p = {p:g} some of these clusters practically never fail")

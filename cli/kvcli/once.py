@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 import click
 
+from kvcli.exit_codes import of_write
 from kvcli.options import key_text
 from kvcli.pages import Choice
-from kvstore.errors import ConnectionLost, KvError, LocalError
+from kvstore.errors import CannotConnect, ConnectionLost, KvError, LocalError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,6 +43,9 @@ def named(key: bytes, level: str, given: str | None) -> Iterator[str]:
     name = secrets.token_hex(16) if given is None else given
     try:
         yield name
+    except CannotConnect as nobody:
+        of_write(nobody)
+        raise
     except (KvError, LocalError) as error:
         if isinstance(error, ConnectionLost) or (isinstance(error, KvError) and error.outcome == "unknown"):
             error.add_note(_find_out(key, level, name))

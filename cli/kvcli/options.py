@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
+DEFAULT_ENDPOINT: Final = "127.0.0.1:8480"
 DEFAULT_TIMEOUT_S: Final = 5.0
 
 _META: Final = "kvcli."
@@ -106,7 +107,7 @@ def settings() -> Settings:
     """The options of the command that runs now. Raises click.UsageError for a variable that cannot be used."""
     tls = _tls()
     return Settings(
-        _resolve("endpoints", _endpoints, f"http{'' if tls is None else 's'}://127.0.0.1:8480"),
+        _resolve("endpoints", _endpoints, f"http{'' if tls is None else 's'}://{DEFAULT_ENDPOINT}"),
         _resolve("output", _mode, None),
         _resolve("timeout", _timeout, DEFAULT_TIMEOUT_S),
         tls,
@@ -248,7 +249,7 @@ _COMMON: Final[tuple[tuple[tuple[str, ...], str, str, str, Callable[[str], Any]]
     (
         ("--endpoints",),
         "URL,...",
-        "Nodes to talk to, any of a cluster. [env: KV_ENDPOINTS; default: http://127.0.0.1:8480]",
+        f"Nodes to talk to, any of a cluster. [env: KV_ENDPOINTS; default: http://{DEFAULT_ENDPOINT}]",
         "endpoints",
         _endpoints,
     ),

@@ -80,7 +80,10 @@ def write_write(result: "WriteResult", mode: Mode) -> None:
     elif mode is Mode.RAW:
         write_line(str(result.revision))
     else:
-        write_line(f"revision {result.revision}, level {result.level}, acknowledged by {result.acked}")
+        write_line(
+            f"revision {result.revision}, level {result.level}, acknowledged by {result.acked} "
+            f"({result.required} needed)"
+        )
     if result.outcome == "pending":
         message(f"it is on the disk of one node; to find out what becomes of it: kv receipt {result.receipt} --wait")
 

@@ -82,15 +82,6 @@ def group(name: str | None = None, **attributes: Any) -> Callable[[Callable[...,
     return made
 
 
-def restated(wrong: click.UsageError) -> click.UsageError:
-    """The same in our words, where click's name what is not near."""
-    if not isinstance(wrong, click.NoSuchOption) or wrong.ctx is None:
-        return wrong
-    known = [name for each in wrong.ctx.command.get_params(wrong.ctx) for name in each.opts if name.startswith("--")]
-    meant = did_you_mean(wrong.option_name, known)
-    return click.UsageError(f"No such option {wrong.option_name!r}.{meant}", wrong.ctx)
-
-
 def write_page(page: Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
     """The whole help of one command."""
     page.format_usage(ctx, formatter)

@@ -30,7 +30,7 @@ took effect, and what to do; where nodes are down, which:
 
 ```text
 $ kv put greeting hello
-kv: 2 of 3 voters cannot be reached (n2, n3); 2 are needed. Nothing was applied. Try again in a moment.
+kv: 2 of 3 voters cannot be reached (n2, n3); 2 are needed. Nothing was applied.
     no leader: 2 of 3 nodes are down: n2, n3 (as n1 sees it)
     start 1 of them again: 2 of 3 voters must run. Until then --level one works
 ```

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Final
 
 from kvcli.credentials import Credentials
 from kvstore import limits
-from kvstore.errors import ConnectionLost, DeadlineExceeded, KvError, LocalError, NotAVoter, Unavailable
+from kvstore.errors import (
+    ConnectionLost,
+    DeadlineExceeded,
+    KvError,
+    LocalError,
+    MembersUnreachable,
+    NoQuorum,
+    NotAVoter,
+    Unavailable,
+)
 
 if TYPE_CHECKING:
     from kvcli.options import Settings
@@ -18,9 +27,14 @@ _NAME: Final = "kv_situation"
 
 
 def told(error: BaseException) -> list[str]:
-    """What `look` found out, as lines for people."""
+    """What `look` found out, or `tell` was given, as lines for people."""
     found: list[str] = getattr(error, _NAME, [])
     return found
+
+
+def tell(error: BaseException, lines: list[str]) -> None:
+    """These lines go with `error`."""
+    setattr(error, _NAME, lines)
 
 
 async def look(error: KvError | LocalError, chosen: "Settings", who: Credentials) -> None:
@@ -28,7 +42,11 @@ async def look(error: KvError | LocalError, chosen: "Settings", who: Credentials
     if not isinstance(error, (Unavailable, DeadlineExceeded, ConnectionLost)) or isinstance(error, NotAVoter):
         return
     views = await ask(chosen, who, limits.SITUATION_ASK_S_MAX)
-    setattr(error, _NAME, describe([view for view in views.values() if not isinstance(view, Exception)]))
+    answered = [view for view in views.values() if not isinstance(view, Exception)]
+    lines = describe(answered)
+    if not lines and answered and isinstance(error, (NoQuorum, MembersUnreachable)):
+        lines = [f"no node is down by now, and {best(answered).leader} leads: try again"]
+    tell(error, lines)
 
 
 async def ask(chosen: "Settings", who: Credentials, timeout_s: float) -> "dict[str, ClusterView | Exception]":

@@ -35,5 +35,16 @@ def claimed(port: int) -> bool:
     return False
 
 
+def owner(port: int) -> Path | None:
+    """The file of the cluster that it belongs to, if it belongs to one that is there."""
+    try:
+        if _folder().stat().st_uid != os.getuid():
+            return None
+        file = Path((_folder() / str(port)).read_text())
+        return file if str(port) in file.read_text() else None
+    except (OSError, ValueError):
+        return None
+
+
 def _folder() -> Path:
     return Path(tempfile.gettempdir()) / f"kv-ports-{os.getuid()}"

@@ -58,12 +58,15 @@ def bring_up(
     return cluster
 
 
-def purge(cluster: Cluster) -> None:
-    """Stop the cluster and delete what belongs to it; the directory too, if nothing else is in it."""
-    _remove(cluster)
+def purge(cluster: Cluster) -> bool:
+    """Stop the cluster and delete what belongs to it; the directory too, if nothing else is in it. False if no node was
+    running.
+    """
+    ran = _remove(cluster)
     directory = cluster.topology.directory
     if not any(directory.iterdir()):
         directory.rmdir()
+    return ran
 
 
 def _open_or_create(
@@ -119,11 +122,12 @@ def _stolen_port(cluster: Cluster, name: str) -> int | None:
     return next((port for port in cluster.topology.ports(name) if not port_is_free(port)), None)
 
 
-def _remove(cluster: Cluster) -> None:
-    cluster.down()
+def _remove(cluster: Cluster) -> bool:
+    ran = cluster.down()
     with locked(cluster.topology.directory):
         (cluster.topology.directory / FILE_NAME).unlink(missing_ok=True)
         for name in cluster.topology.processes:
             shutil.rmtree(cluster.topology.home(name), ignore_errors=True)
         if cluster.topology.tls is not None:
             shutil.rmtree(cluster.topology.tls.directory, ignore_errors=True)
+    return ran

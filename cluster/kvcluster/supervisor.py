@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from kvcluster import faults, probe, processes
 from kvcluster.processes import Process, State
@@ -37,6 +37,7 @@ _EXIT_CORRUPT: Final = 7
 _PACKAGES: Final = ("kvstore", "kvcli", "kvcluster")
 
 Progress = Callable[[str], None]
+Condition = State | Literal["stopped"]
 
 
 class NotReady(LocalError):
@@ -125,12 +126,16 @@ class Cluster:
             self._children[name].poll()
         return "dead" if process is None else processes.state(process)
 
+    def condition(self, name: str) -> Condition:
+        """As `state`; but stopped, not dead, if that is what was wanted: it was asked to end and has, or never ran."""
+        return "stopped" if self.process(name) is None else self.state(name)
+
     def describe(self) -> dict[str, Any]:
         """Directory, endpoints and nodes with their pids (null when dead), as `kv cluster up` prints them."""
         return self._describe(self.views())
 
     def status(self) -> dict[str, Any]:
-        """`describe`, and for every node its state and the role it says it has (null unless it answers).
+        """`describe`, and for every node its condition as `state` and the role it says it has (null unless it answers).
 
         With link proxies also `links`: those with a fault on them, null if the proxies do not answer.
         """
@@ -138,7 +143,7 @@ class Cluster:
         answer = self._describe(views)
         for node in answer["nodes"]:
             member = probe.own_member(views.get(node["name"]))
-            node["state"] = self.state(node["name"])
+            node["state"] = self.condition(node["name"])
             node["role"] = None if member is None else member["role"]
         if self.topology.links:
             try:
@@ -166,6 +171,11 @@ class Cluster:
     def up(self, timeout_s: float = START_S_DEFAULT) -> None:
         """Start or resume every node that is not running and wait until all are ready. Raises NotReady, NodeEnded."""
         with locked(self.topology.directory):
+            there = [name for name in self.topology.names if self.state(name) == "running"]
+            if there == self.topology.names:
+                self._progress(f"the cluster in {self.topology.directory} is running already")
+            elif there:
+                self._progress(f"{', '.join(there)} {'is' if len(there) == 1 else 'are'} running already")
             for name in self.topology.names:
                 self.resume(name)
                 self._start(name)
@@ -206,10 +216,12 @@ class Cluster:
         with locked(self.topology.directory):
             self._stop([name])
 
-    def down(self) -> None:
-        """Ask every node to end, kill those that have not after a while, and wait for the end of all."""
+    def down(self) -> bool:
+        """Ask every node to end, kill those that have not after a while, and wait for the end of all. False if no node
+        was running.
+        """
         with locked(self.topology.directory):
-            self._stop(self.topology.processes)
+            return bool(set(self._stop(self.topology.processes)) & set(self.topology.names))
 
     def wait_ready(self, names: Iterable[str], timeout_s: float) -> None:
         """Wait until each of `names` is ready. Raises NodeEnded at once when one has died, NotReady at the deadline."""
@@ -320,7 +332,8 @@ class Cluster:
                 command += ["--peer", f"{node.name}={self.topology.dialed(name, node.name)}"]
         return [*command, "--cluster-token", self.topology.token]
 
-    def _stop(self, names: list[str]) -> None:
+    def _stop(self, names: list[str]) -> list[str]:
+        """Those of them that were running, or paused. Afterwards none is recorded any more."""
         asked = []
         for name in names:
             process = self.process(name)
@@ -334,6 +347,9 @@ class Cluster:
                 self._progress(f"{name} did not end when asked; killing it")
                 self.kill(name)
             self.state(name)
+        for name in names:
+            self.topology.pid_path(name).unlink(missing_ok=True)
+        return [name for name, _ in asked]
 
     def _signal_until(self, name: str, signum: signal.Signals, wanted: State) -> bool:
         process = self.process(name)

@@ -3,7 +3,7 @@
     DIR/cluster.json    the nodes and their ports, written once, atomically
     DIR/n1/data         data directory of node n1
     DIR/n1/log          what n1 said on stderr
-    DIR/n1/pid          the process that runs n1, or ran it last
+    DIR/n1/pid          the process that runs n1, or ran it until its end; none if n1 was asked to end, or never started
     DIR/tls/            CA and certificates, in a cluster that speaks TLS
     DIR/proxies/        log, pid and control socket of the link proxies, in a cluster that has them
 
@@ -229,7 +229,7 @@ class Topology:
         return self.home(name) / "log"
 
     def pid_path(self, name: str) -> Path:
-        """Where the process is recorded."""
+        """Where the process is recorded, unless it is to be stopped and is."""
         return self.home(name) / "pid"
 
 

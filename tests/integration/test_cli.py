@@ -197,7 +197,7 @@ async def test_an_unknown_outcome_is_found_out_under_the_key_that_is_named(kv: K
     store._judged = judged  # type: ignore[method-assign]
     assert (await kv("get", "k")).out == b"v"
     again = await kv("put", "k", "v", "--if-absent", "--idempotency-key", key[1])
-    assert (again.code, again.out) == (0, b"revision 1, level quorum, acknowledged by 1\n")
+    assert (again.code, again.out) == (0, b"revision 1, level quorum, acknowledged by 1 (1 needed)\n")
     other = await kv("put", "k", "w", "--idempotency-key", key[1])
     assert (other.code, other.out) == (7, b"")
     assert store.revision == 1

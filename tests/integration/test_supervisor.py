@@ -77,6 +77,40 @@ def test_another_program_sees_and_stops_what_this_one_started(directory: Path) -
     assert states(first) == ["dead", "dead"]
 
 
+def conditions(cluster: Cluster) -> list[str]:
+    return [cluster.condition(name) for name in cluster.topology.names]
+
+
+def test_who_was_asked_to_end_is_stopped_and_who_was_killed_is_dead(directory: Path) -> None:
+    cluster = bring_up(directory, 2)
+    assert cluster.kill("n1")
+    assert conditions(cluster) == ["dead", "running"]
+    cluster.stop("n2")
+    assert conditions(Cluster.open(directory)) == ["dead", "stopped"]
+    assert [node["state"] for node in cluster.status()["nodes"]] == ["dead", "stopped"]
+
+
+def test_down_says_whether_anything_ran_and_wants_all_of_them_stopped(directory: Path) -> None:
+    cluster = bring_up(directory, 2)
+    cluster.kill("n1")
+    cluster.pause("n2")
+    assert cluster.down()
+    assert conditions(cluster) == ["stopped", "stopped"]
+    assert not cluster.down()
+    assert not lifecycle.purge(cluster)
+
+
+def test_up_again_says_what_is_running_already(directory: Path) -> None:
+    lines: list[str] = []
+    cluster = bring_up(directory, 2, progress=lines.append)
+    assert not [line for line in lines if "already" in line]
+    bring_up(directory, progress=lines.append)
+    assert f"the cluster in {directory} is running already" in lines
+    cluster.kill("n2")
+    bring_up(directory, progress=lines.append)
+    assert "n1 is running already" in lines
+
+
 def test_up_again_starts_only_what_is_dead_on_the_same_ports(directory: Path) -> None:
     cluster = bring_up(directory, 2)
     pids = [cluster.process(name) for name in cluster.topology.names]

@@ -228,6 +228,7 @@ class TestPicture:
         code, out, err = kv("--plot", str(tmp_path / "odds.png"))
         assert (code, out) == (2, "")
         assert "--plot needs matplotlib, which is optional: pip install 'kvstore[report]'" in err
+        assert "or pip install -e '.[report]' in a checkout" in err
         monkeypatch.undo()
         assert kv("--nodes", "3")[0] == 0
 

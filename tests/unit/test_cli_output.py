@@ -21,6 +21,9 @@ from kvcli.output import Mode, printable
 from kvcli.progress import Progress, human_bytes
 from kvcli.sources import Item, Problem, Tree, from_ndjson
 from kvstore import errors, limits
+from kvstore.client import WriteResult
+from kvstore.client.results import LeaseView
+from kvstore.model.levels import Level
 from tests.support.commands import environment
 
 ROOT = Path(__file__).parents[2]
@@ -132,7 +135,9 @@ class TestExitCodes:
     @pytest.mark.parametrize(
         ("arguments", "code", "says"),
         [
-            (["get", "k"], Exit.CANNOT_CONNECT, "Nothing was sent, so nothing was applied."),
+            (["get", "k"], Exit.CANNOT_CONNECT, "Nothing was sent.\n    Is a node running there?"),
+            (["put", "k", "v"], Exit.CANNOT_CONNECT, "Nothing was sent, so nothing was applied.\n    Is a node"),
+            (["top", "--once"], Exit.CANNOT_CONNECT, "Nothing was sent.\n    Is a node running there?"),
             (["nonsense"], Exit.USAGE, "No such command"),
             ([], Exit.USAGE, "Usage: kv"),
             (["put", "k"], Exit.USAGE, "Missing argument 'VALUE'"),
@@ -250,9 +255,44 @@ def test_messages() -> None:
         told(errors.ConnectionLost("http://127.0.0.1:8480: connection reset by peer"), level="one"),
         told(errors.DeadlineExceeded("not known to be on n3", outcome="committed", missing=("n3",)), level="all"),
         told(errors.NoQuorum("1 of 3 voters is reachable")),
+        told(errors.CannotConnect("http://127.0.0.1:8480: connection refused")),
         errors.CorruptData("n1/journal/1.log", 4096, "a checksum is wrong", "Restore the node from the others."),
     ]
     golden("messages", "".join(f"{exit_codes.exit_code(error)} kv: {explain(error)}\n" for error in samples))
+
+
+@pytest.mark.parametrize("error", [errors.NoQuorum, errors.MembersUnreachable])
+def test_where_too_few_can_be_reached_it_is_not_the_moment_that_helps(error: type[errors.KvError]) -> None:
+    assert explain(error("2 of 3 voters cannot be reached")).endswith("reached. Nothing was applied.")
+    assert explain(error("2 of 3 voters cannot be reached", read=True, retry_after_s=1.0)).endswith("be reached.")
+
+
+def test_a_lock_that_is_lost_and_a_vacuous_run_are_among_the_exit_codes() -> None:
+    assert errors.LeaseLost.exit_code == Exit.UNKNOWN
+    assert "lock" in exit_codes.MEANINGS[Exit.UNKNOWN]
+    assert "vacuous" in exit_codes.MEANINGS[Exit.UNKNOWN]
+
+
+def test_a_write_says_how_many_were_needed(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    for acked in (2, 3):
+        output.write_write(WriteResult(b"k", 7, 1, Level.QUORUM, 2, acked, "committed", None), Mode.SIMPLE)
+    output.flush()
+    assert capfdbinary.readouterr().out.decode() == (
+        "revision 7, level quorum, acknowledged by 2 (2 needed)\n"
+        "revision 7, level quorum, acknowledged by 3 (2 needed)\n"
+    )
+
+
+@pytest.mark.parametrize(("keys", "said"), [([], "0 keys"), ([b"a"], "1 key"), ([b"a", b"b"], "2 keys")])
+def test_keys_of_a_lease_are_counted_in_words(
+    keys: list[bytes], said: str, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    monkeypatch.setattr("kvcli.commands.lease.run_with_client", lambda _: LeaseView(7, 10.0, 9.5, keys))
+    assert main.run(["lease", "show", "7"]) == Exit.OK
+    assert capfdbinary.readouterr().out.decode().splitlines()[0] == f"9.5 s of 10 s are left; {said}"
+    monkeypatch.setattr("kvcli.commands.lease.run_with_client", lambda _: len(keys))
+    assert main.run(["lease", "revoke", "7"]) == Exit.OK
+    assert capfdbinary.readouterr().out.decode() == f"revoked; {said} went with it\n"
 
 
 class TestValues:

@@ -107,6 +107,15 @@ def test_nobody_answers() -> None:
     assert [result.verdict for result in report.results].count("skipped") == len(CHECKS) - 1
 
 
+def test_what_to_do_about_an_endpoint_is_what_was_found_out_about_it() -> None:
+    known = {"http://e:1": "kv cluster up --dir ./demo"}
+    report = examine(Evidence([silent(), silent("http://f:1")], {}, 1, NOW_S, known))
+    assert [finding.todo for finding in report.findings] == [
+        "kv cluster up --dir ./demo",
+        "start the node there (kv serve), or name others with --endpoints",
+    ]
+
+
 class TestCluster:
     def test_one_node_down(self) -> None:
         members = [member("n1", "leader"), member("n2"), member("n3", reachable=False)]

@@ -211,7 +211,7 @@ class TestCompletion:
 def test_without_its_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prompt_toolkit", None)
     monkeypatch.delitem(sys.modules, "kvcli.shell.typed", raising=False)
-    with pytest.raises(LocalError, match=r"pip install 'kvstore\[shell\]'"):
+    with pytest.raises(LocalError, match=r"kvstore\[shell\]', or pip install -e '\.\[shell\]' in a checkout\. "):
         importlib.import_module("kvcli.shell.typed")
 
 

@@ -62,6 +62,16 @@ async def test_nobody_is_asked_where_it_cannot_be_the_reason(error: errors.KvErr
     assert told(error) == []
 
 
+async def test_a_majority_that_is_back_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def asked(*_: object) -> dict[str, ClusterView | Exception]:
+        return {"http://127.0.0.1:1": view("n2", "n1", "n1 n2 n3"), "http://127.0.0.1:2": errors.CannotConnect("x")}
+
+    monkeypatch.setattr("kvcli.situation.ask", asked)
+    error = errors.NoQuorum("1 of 3 voters is reachable")
+    await look(error, Settings(("http://127.0.0.1:1",), None, 1.0), Credentials())
+    assert told(error) == ["no node is down by now, and n1 leads: try again"]
+
+
 async def test_who_cannot_be_asked_adds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kvstore.limits.SITUATION_ASK_S_MAX", 0.05)
     error = errors.NoQuorum("1 of 3 voters is reachable")

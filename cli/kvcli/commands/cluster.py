@@ -94,7 +94,10 @@ def env(directory: Path) -> None:
 @_dir_option
 @global_options
 def status(directory: Path) -> None:
-    """Show nodes, processes and roles, and links with a fault on them."""
+    """Show nodes, processes and roles, and links with a fault on them.
+
+    A node that was asked to end is stopped; one that ended in another way, killed by SIGKILL for instance, is dead.
+    """
     _print_cluster(_open(directory).status())
 
 
@@ -104,7 +107,7 @@ def status(directory: Path) -> None:
 @global_options
 def kill(nodes: tuple[str, ...], directory: Path) -> None:
     """Kill nodes at once, with SIGKILL."""
-    _each(directory, nodes, lambda opened, name: opened.kill(name))
+    _each(directory, nodes, lambda opened, name: opened.kill(name), "killed {}, which led, with SIGKILL")
 
 
 @cluster.command()
@@ -113,7 +116,7 @@ def kill(nodes: tuple[str, ...], directory: Path) -> None:
 @global_options
 def pause(nodes: tuple[str, ...], directory: Path) -> None:
     """Freeze nodes, with SIGSTOP: they hold their connections and answer nothing."""
-    _each(directory, nodes, lambda opened, name: opened.pause(name))
+    _each(directory, nodes, lambda opened, name: opened.pause(name), "paused {}, which leads, with SIGSTOP")
 
 
 @cluster.command()
@@ -173,30 +176,42 @@ def down(directory: Path, purge: bool) -> None:
     """Stop every node; its data stays, unless --purge is given."""
     from kvcluster import lifecycle
 
-    opened = _open(directory)
-    if purge:
-        lifecycle.purge(opened)
-    else:
-        opened.down()
+    opened = _open(directory, "nothing was stopped or deleted: it is gone already, or --dir is to name another one")
+    ran = lifecycle.purge(opened) if purge else opened.down()
     _print_nodes(opened, opened.topology.names)
+    argument = shlex.quote(str(directory))
+    if purge:
+        output.message("stopped, data deleted" if ran else "was not running; data deleted")
+    else:
+        kept = f"the data is kept in {argument}: kv cluster up --dir {argument} starts it again"
+        output.message(f"{'stopped' if ran else 'was not running'}; {kept}")
 
 
-def _open(directory: Path) -> "Cluster":
+def _open(directory: Path, otherwise: str | None = None) -> "Cluster":
+    """The cluster there. Raises BadClusterDirectory, with `otherwise`, by default how to start one."""
     from kvcluster.supervisor import Cluster
-    from kvcluster.topology import BadClusterDirectory
+    from kvcluster.topology import FILE_NAME, BadClusterDirectory
 
     try:
         return Cluster.open(directory, output.message)
     except BadClusterDirectory as missing:
-        raise BadClusterDirectory(f"{missing}; 'kv cluster up --dir {directory}' starts one") from missing
+        if (directory / FILE_NAME).exists():
+            raise  # it cannot be read: nothing starts one there
+        start = f"'kv cluster up --dir {shlex.quote(str(directory))}' starts one"
+        raise BadClusterDirectory(f"{missing}; {otherwise or start}") from missing
 
 
-def _each(directory: Path, names: tuple[str, ...], action: Callable[["Cluster", str], object]) -> None:
+def _each(
+    directory: Path, names: tuple[str, ...], action: Callable[["Cluster", str], object], of_leader: str | None = None
+) -> None:
+    """Do it to each of them. `of_leader`: what to say when it was done to a node that was only called the leader."""
     opened = _open(directory)
-    chosen = list(dict.fromkeys(_resolve(opened, name) for name in names))
-    for name in chosen:
-        action(opened, name)
+    resolved = {name: _resolve(opened, name) for name in names}
+    chosen = list(dict.fromkeys(resolved.values()))
+    done = [name for name in chosen if action(opened, name)]
     _print_nodes(opened, chosen)
+    if of_leader is not None and resolved.get(LEADER) in done:
+        output.message(of_leader.format(resolved[LEADER]))
 
 
 def _resolve(opened: "Cluster", name: str) -> str:
@@ -250,9 +265,10 @@ def _print_nodes(opened: "Cluster", names: list[str]) -> None:
     mode = settings().output
     nodes = []
     for name in names:
-        state = opened.state(name)
+        state = opened.condition(name)
         process = opened.process(name)
-        nodes.append({"name": name, "state": state, "pid": process.pid if process and state != "dead" else None})
+        alive = process is not None and state in ("running", "paused")
+        nodes.append({"name": name, "state": state, "pid": process.pid if process is not None and alive else None})
     if mode is Mode.JSON:
         output.write_json({"dir": str(opened.topology.directory), "nodes": nodes})
         return

@@ -61,8 +61,9 @@ def _tell(report: "Report", everything: bool) -> None:
 async def gather(chosen: Settings) -> "Evidence":
     """What every node tells."""
     from kvcli.doctor.report import Evidence
+    from kvcli.nobody import advice
     from kvcli.scraping import Scraper
-    from kvstore.errors import KvError, LocalError
+    from kvstore.errors import CannotConnect, DeadlineExceeded, KvError, LocalError
 
     who = chosen.who  # asked for once
     scraper = Scraper(chosen, who)
@@ -81,4 +82,6 @@ async def gather(chosen: Settings) -> "Evidence":
             bounds = {name: int(row["value"]) for name, row in answer["settings"].items()}
         except (KvError, LocalError, KeyError, TypeError, ValueError):
             bounds = {}  # an older node, or none that can say: the defaults are taken
-    return Evidence(told, bounds, level, time.time())
+    silent = [each.endpoint for each in told if isinstance(each.view, (CannotConnect, DeadlineExceeded))]
+    todos = {each: advice((each,))[0] for each in silent}
+    return Evidence(told, bounds, level, time.time(), todos)

@@ -48,7 +48,7 @@ def revoke(lease_id: int) -> None:
     if settings().output is Mode.JSON:
         output.write_json({"id": lease_id, "deleted": deleted})
     else:
-        output.write_line(f"revoked; {deleted} keys went with it")
+        output.write_line(f"revoked; {_keys(deleted)} went with it")
 
 
 @lease.command("keep-alive", short_help="Keep a lease alive until interrupted.")
@@ -102,6 +102,10 @@ def show(lease_id: int) -> None:
 
         output.write_json(found._asdict() | {"keys": [key_json(key) for key in found.keys]})
         return
-    output.write_line(f"{found.remaining_seconds:.1f} s of {found.ttl_seconds:g} s are left; {len(found.keys)} keys")
+    output.write_line(f"{found.remaining_seconds:.1f} s of {found.ttl_seconds:g} s are left; {_keys(len(found.keys))}")
     for key in found.keys:
         output.write_line(printable(key))
+
+
+def _keys(count: int) -> str:
+    return f"{count} key{'s' * (count != 1)}"

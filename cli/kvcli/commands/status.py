@@ -9,10 +9,11 @@ import click
 from kvcli import output
 from kvcli.exit_codes import Exit, explain
 from kvcli.live import interval_option
+from kvcli.nobody import advice
 from kvcli.options import Settings, global_options, run_with_client, settings
 from kvcli.output import Mode
 from kvcli.pages import command
-from kvstore.errors import KvError, LocalError
+from kvstore.errors import CannotConnect, KvError, LocalError
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -78,7 +79,8 @@ async def _picture(client: "AsyncClient") -> "Text":
     try:
         document = await client.cluster_document()
     except (KvError, LocalError) as failed:
-        return Text(explain(failed), style="red")
+        lines = advice(settings().endpoints) if isinstance(failed, CannotConnect) else []
+        return Text("\n".join([explain(failed), *lines]), style="red")
     return Text("\n".join([_head(document), *output.aligned(_COLUMNS, _rows(document)), *_alarms(document)]))
 
 

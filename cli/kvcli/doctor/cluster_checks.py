@@ -32,7 +32,7 @@ def endpoints(evidence: Evidence) -> Outcome:
             code = Exit.ABSENT if answered else Exit.CANNOT_CONNECT
             reason = str(each.view).removeprefix(f"{each.endpoint}: ")
             detail = f"{each.endpoint} does not answer ({reason})"
-            todo = "start the node there (kv serve), or name others with --endpoints"
+            todo = evidence.todos.get(each.endpoint, "start the node there (kv serve), or name others with --endpoints")
             findings.append(Finding("endpoint_unreachable", detail, todo, code))
     return Outcome(f"{sum(each.endpoint in answered for each in given)} of {len(given)} endpoints answer", findings)
 

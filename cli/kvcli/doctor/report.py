@@ -1,6 +1,6 @@
 """What a check found, and what all of them say together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -42,13 +42,14 @@ class Result(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What was told, by each endpoint; the replicated settings and the feature level, if somebody told them; the time
-    of day here.
+    of day here; what to do about endpoints where nobody answers.
     """
 
     told: Sequence[Told]
     settings: dict[str, int] = field(default_factory=dict)
     feature_level: int | None = None
     now_s: float = 0.0
+    todos: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def views(self) -> dict[str, ClusterView]:

@@ -7,6 +7,7 @@ from typing import Any
 from kvcli import output
 from kvcli.credentials import remembering
 from kvcli.exit_codes import Exit
+from kvcli.extras import needs
 from kvcli.kept import keep_open
 from kvcli.shell import history
 from kvcli.shell.session import Leave, Session
@@ -21,7 +22,7 @@ try:
     from prompt_toolkit.output.color_depth import ColorDepth
 except ImportError as missing:
     raise LocalError(
-        "kv shell on a terminal needs prompt_toolkit: pip install 'kvstore[shell]'. "
+        f"{needs('kv shell on a terminal', 'prompt_toolkit', 'shell')}. "
         "Without it, lines can be piped in: kv shell < commands.txt"
     ) from missing
 
