@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -183,7 +184,7 @@ def backups_without_a_place(lab: Lab) -> Iterator[None]:
     aside = there.with_name("backups-aside")
     with lab.client() as client, lab.meanwhile(lambda: client.put(b"a", b"1"), pause_s=0.2):
         there.rename(aside)
-        there.write_text("a file is in the way")
+        _put_in_the_way(there)
         yield
         there.unlink()
         aside.rename(there)
@@ -213,6 +214,18 @@ def backup_dir(directory: Path) -> Path:
 def key_file(directory: Path) -> Path:
     """Where their keys are."""
     return directory / "keys"
+
+
+def _put_in_the_way(path: Path) -> None:
+    """A file, instead of a directory that whoever needs it makes again whenever it is not there."""
+    while True:
+        try:
+            with path.open("x") as file:
+                file.write("a file is in the way")
+        except FileExistsError:
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            return
 
 
 def _put(path: Path, content: bytes) -> None:
