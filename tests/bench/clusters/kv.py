@@ -61,12 +61,14 @@ class KvCluster:
 
 
 def _commit() -> str:
-    """The commit of this checkout, and whether files differ from it; nothing outside of one."""
-    told = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return f" ({told.stdout.strip()})" if told.returncode == 0 else ""
+    """The commit of this checkout, and whether what is measured differs from it; nothing outside of one."""
+    commit = _git("rev-parse", "--short", "HEAD")
+    if commit is None:
+        return ""
+    return f" ({commit}{'-dirty' if _git('status', '--porcelain', '--', 'kvstore') else ''})"
+
+
+def _git(*arguments: str) -> str | None:
+    root = Path(__file__).resolve().parents[3]
+    told = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
+    return told.stdout.strip() if told.returncode == 0 else None
