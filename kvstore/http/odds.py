@@ -1,10 +1,12 @@
 """`GET /v1/odds`: how likely clusters of n nodes serve, as `kv odds -o json` tells it; for the web page's calculator.
 
 Nothing of the store is asked. It is computed on the loop, row by row, so that other work goes on in between: a row of
-the largest cluster takes about 2 ms, the first time.
+the largest cluster takes about 2 ms, the first time. NumPy, which takes 10 MiB and is needed for nothing else in a node,
+is loaded when somebody asks for the first time, beside the loop.
 """
 
 import asyncio
+import importlib
 import re
 from functools import lru_cache
 from typing import Final
@@ -12,7 +14,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
-from kvstore import availability, limits
+from kvstore import limits
 from kvstore.errors import BadRequest
 from kvstore.http.answer import JSON, Answer, content_type
 from kvstore.http.kv import Door
@@ -100,6 +102,7 @@ async def get_odds(door: Door, request: web.BaseRequest, raw_key: str, query: st
     """How likely clusters serve each level while nodes are down with some chance, and what the usual formula says."""
     found = ODDS.found(query)
     nodes, p = NODES.of(found), P.of(found)
+    await asyncio.to_thread(importlib.import_module, "kvstore.availability")
     rows: list[msgspec.Raw] = []
     for n in nodes:
         rows.append(_row(n, p))
@@ -109,4 +112,6 @@ async def get_odds(door: Door, request: web.BaseRequest, raw_key: str, query: st
 
 @lru_cache(maxsize=limits.ODDS_ROWS_CACHED_MAX)
 def _row(n: int, p: float) -> msgspec.Raw:
+    from kvstore import availability
+
     return msgspec.Raw(msgspec.json.encode(availability.odds_row(n, p)))

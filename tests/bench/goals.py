@@ -61,6 +61,7 @@ def judged(rows: Sequence[Row]) -> str:
             lines.append([name, wanted, "-", "not measured"])
             continue
         met = found.median >= goal.bound if goal.at_least else found.median <= goal.bound
-        missed = f"missed by {abs(1 - found.median / goal.bound):.0%}"
+        share = abs(1 - found.median / goal.bound)
+        missed = f"missed by {share:.{0 if share >= 0.01 else 1}%}"
         lines.append([name, wanted, found.text(2), "met" if met else missed])
     return markdown(["goal", "ratio", "measured", ""], lines)

@@ -214,3 +214,12 @@ def test_an_empty_folder_named_like_the_package_does_not_hide_it(tmp_path: Path)
     command = [sys.executable, "-c", "from kvstore.client import Client; print(Client.__name__)"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("Client\n", "")
+
+
+def test_a_node_does_not_load_what_it_does_not_need():
+    """Ten mebibytes for each node, for a page that few look at."""
+    code = (
+        "import sys, kvstore.server; print([name for name in ('numpy', 'matplotlib', 'click') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
