@@ -1,7 +1,7 @@
 """`GET /v1/odds`: how likely clusters of n nodes serve, as `kv odds -o json` tells it; for the web page's calculator.
 
 Nothing of the store is asked. It is computed on the loop, row by row, so that other work goes on in between: a row of
-the largest cluster takes about 2 ms, the first time. NumPy, which takes 10 MiB and is needed for nothing else in a node,
+the largest cluster takes about 2 ms, the first time. NumPy, which takes 10 MiB and which a node needs for nothing else,
 is loaded when somebody asks for the first time, beside the loop.
 """
 
