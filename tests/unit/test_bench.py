@@ -195,9 +195,9 @@ class TestCommand:
         ("arguments", "says"),
         [
             (["put", "--clients", "300"], "at most 256 with --door http"),
-            (["put", "--clients", "1025", "--door", "batch"], "not in the range 1<=x<=1024"),
-            (["put", "--seconds", "601"], "not in the range 0<x<=600"),
-            (["put", "--count", "10000001"], "not in the range 1<=x<=10000000"),
+            (["put", "--clients", "1025", "--door", "batch"], "not a whole number from 1 to 1,024"),
+            (["put", "--seconds", "601"], "not a number above 0 and of at most 600"),
+            (["put", "--count", "10000001"], "not a whole number from 1 to 10,000,000"),
             (["watch", "--size", "15"], "at least 16"),
             (["watch", "--level", "one"], "not one of 'quorum', 'all'"),
             (["put", "--door", "window"], "not one of"),

@@ -130,7 +130,7 @@ def test_a_key_that_takes_too_long(tmp_path: Path) -> None:
             "operation 1 is 'append': model register does not know it",
         ),
         ([str(ROOT / "pyproject.toml"), "--format", "yaml"], 2, "'yaml' is not one of"),
-        ([str(ROOT / "pyproject.toml"), "--seconds-per-key", "0"], 2, "not in the range"),
+        ([str(ROOT / "pyproject.toml"), "--seconds-per-key", "0"], 2, "'0.0' is not a number"),
         ([], 2, "Missing argument 'HISTORY'"),
     ],
 )
