@@ -19,7 +19,8 @@ def test_the_tour_runs_from_top_to_bottom(tmp_path: Path) -> None:
     assert "exit code 1" in written
     assert "my fencing token is" in locked
     assert "exit code 4: the first has it, the second gave up" in locked
-    assert "revision " in led
+    assert "which led, with SIGKILL" in led
+    assert "still held" in led
     assert ran == "b'green'\n"
     assert "exit code 4" in alone
     assert "receipt n" in alone
