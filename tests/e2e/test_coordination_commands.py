@@ -31,7 +31,7 @@ def test_data_commands(kv_cluster: ClusterFactory, monkeypatch: pytest.MonkeyPat
     assert kv("lease", "list").split() == [lease]
     assert kv.json("lease", "show", lease)["keys"] == [{"key": "leased"}]
     assert kv.json("lease", "keep-alive", lease, "--once") == {"id": int(lease), "ttl_seconds": 60.0}
-    assert kv("lease", "revoke", lease) == "revoked; 1 keys went with it\n"
+    assert kv("lease", "revoke", lease) == "revoked; 1 key went with it\n"
     kv("lease", "keep-alive", lease, "--once", code=1)
 
     assert kv("delete", "--prefix", "", "--dry-run").startswith("2 keys would go")
