@@ -17,12 +17,17 @@ def environment() -> dict[str, str]:
 
 
 def with_kv(directory: Path) -> dict[str, str]:
-    """The same, in which `kv` is that of these sources: put into `directory`/bin, which is made."""
-    program = directory / "bin" / "kv"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m kvcli.main "$@"\n')
-    program.chmod(0o755)
-    return environment() | {"PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
+    """The same, in which `kv` is that of these sources and `python` the one that has what they need.
+
+    Both are put into `directory`/bin, which is made.
+    """
+    programs = directory / "bin"
+    programs.mkdir()
+    for name, arguments in (("kv", "-m kvcli.main "), ("python", "")):
+        program = programs / name
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments}"$@"\n')
+        program.chmod(0o755)
+    return environment() | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
 
 
 def kv(*arguments: str) -> subprocess.CompletedProcess[str]:
