@@ -24,7 +24,8 @@ cd "$KV_ROOT" || exit 1
 
 scratch=$(mktemp -d)
 export TMPDIR=$scratch
-unset PYTHONPATH
+# As people have it: what a terminal or a build machine sets must decide nothing.
+unset PYTHONPATH PYTHONUNBUFFERED
 # Hundreds of processes are started: what one has compiled, the others need not.
 unset PYTHONDONTWRITEBYTECODE
 stages=() seconds=() closings=()

@@ -106,14 +106,20 @@ def aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def message(text: str) -> None:
     """A line to standard error. A reader that has left is no reason to fail."""
-    with contextlib.suppress(BrokenPipeError, ValueError):
-        print(f"kv: {text}", file=sys.stderr, flush=True)
+    _tell(f"kv: {text}")
 
 
 def continued(text: str) -> None:
     """A line to standard error that belongs to the message before it."""
+    _tell(f"    {text}")
+
+
+def _tell(line: str) -> None:
+    """Behind the data that was written before it, where both outputs go to one place."""
     with contextlib.suppress(BrokenPipeError, ValueError):
-        print(f"    {text}", file=sys.stderr, flush=True)
+        flush()
+    with contextlib.suppress(BrokenPipeError, ValueError):
+        print(line, file=sys.stderr, flush=True)
 
 
 def printable(data: bytes, width: int | None = None) -> str:

@@ -12,8 +12,10 @@ SOURCES = os.pathsep.join(str(ROOT / part) for part in (".", "cli", "cluster", "
 
 
 def environment() -> dict[str, str]:
-    """Ours, with these sources and without settings of `kv`."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("KV_")} | {"PYTHONPATH": SOURCES}
+    """Ours, with these sources, without settings of `kv`, and with output buffered as people have it."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("KV_")}
+    ours.pop("PYTHONUNBUFFERED", None)
+    return ours | {"PYTHONPATH": SOURCES}
 
 
 def with_kv(directory: Path) -> dict[str, str]:
