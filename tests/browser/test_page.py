@@ -318,10 +318,15 @@ def test_the_overview_tells_who_is_away_and_the_page_that_its_node_is(page: Watc
     cluster.restart(follower)
     shown.get_by_text("3 of 3 voters can be reached").wait_for()
     cluster.kill("n1")
-    shown.get_by_text("This node does not answer.").wait_for()
+    told = shown.get_by_role("alert").filter(has_text="This node does not answer.")
+    told.wait_for()
     assert shown.get_by_role("status").first.inner_text() == "No answer"
+    # What it told before stays in sight and is said to be old; its verdict does not, and the others' pages are offered.
+    shown.get_by_text("What follows is how it was when n1 last answered.").wait_for()
+    assert shown.get_by_text("3 of 3 voters can be reached").count() == 0
+    for name, address, link in zip(("n2", "n3"), cluster.endpoints[1:], told.get_by_role("link").all(), strict=True):
+        assert (link.inner_text(), link.get_attribute("href")) == (f"Page of {name}", f"{address}/ui")
     cluster.restart("n1")
-    # What it told before stays in sight meanwhile, and is said to be old.
     shown.get_by_text("This node does not answer.").wait_for(state="detached")
     shown.get_by_text("3 of 3 voters can be reached").wait_for()
 

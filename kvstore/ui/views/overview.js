@@ -30,10 +30,7 @@ export function mount(host) {
     const focused = document.activeElement?.closest?.(".scroll") && body.contains(document.activeElement);
     body.replaceChildren(
       ...[
-        clusterError && problemNotice(clusterError),
-        clusterError && el("p", { class: "soft" }, "What follows is how it was when the node last answered."),
-        summary(cluster),
-        alarms(cluster),
+        ...(clusterError ? silence(clusterError, cluster) : [summary(cluster), alarms(cluster)]),
         tiles(cluster, samples[samples.length - 1]),
         el("h2", {}, "Members"),
         table("Members", HEADS, cluster.members.map((member) => row(member, cluster)), { class: "members" }),
@@ -49,6 +46,16 @@ export function mount(host) {
 
   show();
   return follow(show);
+}
+
+// Instead of a summary that may be true no longer: what is known to be wrong, and whose pages may know more.
+function silence(failed, cluster) {
+  const others = cluster.members.filter((member) => member.name !== cluster.node && page(member));
+  const links = others.map((member) => el("a", { href: page(member), rel: "noreferrer" }, `Page of ${member.name}`));
+  return [
+    problemNotice(failed, { actions: links }),
+    el("p", { class: "soft" }, `What follows is how it was when ${cluster.node} last answered.`),
+  ];
 }
 
 function summary(cluster) {
@@ -125,8 +132,12 @@ function row(member, cluster) {
 }
 
 function address(member, cluster) {
-  // Told by the members, and shown as a link only if it is one.
-  if (!member.http || !/^https?:\/\/[^/\s]+$/.test(member.http)) return member.peer;
-  if (member.name === cluster.node) return member.http;
-  return el("a", { href: `${member.http}/ui`, rel: "noreferrer" }, member.http);
+  const at = page(member);
+  if (at === null) return member.peer;
+  return member.name === cluster.node ? member.http : el("a", { href: at, rel: "noreferrer" }, member.http);
+}
+
+// Told by the members, and a link only if it is one.
+function page(member) {
+  return member.http && /^https?:\/\/[^/\s]+$/.test(member.http) ? `${member.http}/ui` : null;
 }
