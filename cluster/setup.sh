@@ -87,7 +87,9 @@ setup_venv() {
     fi
     say "Installing the versions of $lock (once; half a minute or so) ..."
     export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
-    "$KV_VENV/bin/python" -m pip install -qq --require-hashes -r "$KV_ROOT/$lock" >&2 || return 1
+    "$KV_VENV/bin/python" -m pip install -qq --require-hashes --no-compile -r "$KV_ROOT/$lock" >&2 || return 1
+    # pip would compile one file after the other. What cannot be compiled is for other Pythons, and nobody's loss.
+    "$KV_VENV/bin/python" -m compileall -qq -j 0 "$KV_VENV/lib" >&2 || true
     "$KV_VENV/bin/python" -m pip install -qq --no-deps --no-build-isolation -e "$KV_ROOT" >&2 || return 1
     printf '%s\n' "$stamp" >"$KV_VENV/.installed-$kind"
     if [ "$kind" = dev ]; then # the tools' lock contains the other one

@@ -68,12 +68,12 @@ stage() {
 
 # Folders of one tier, without those that do not exist; a tier without a single test is a failure of pytest's (status 5).
 # All are in tests/, but for the regressions, which belong to the harness. Two processes share the tests, three those that
-# wait for real clusters much of their time; but for those that use both cores by themselves: the tier `campaigns`.
+# wait for sockets or clusters part of their time; but for those that use both cores by themselves: the tier `campaigns`.
 tier() {
     local name=$1 folders=() folder path wanted="not both_cores" processes=(-n 2 --dist worksteal) status=0 log=$scratch/closing
     case $name in
         campaigns) set -- sim && wanted="both_cores" processes=(-n 0) ;;
-        e2e) processes=(-n 3 --dist worksteal) ;;
+        integration | e2e) processes=(-n 3 --dist worksteal) ;;
         browser) processes=(-n 0) ;; # they share one browser and one cluster
     esac
     for folder in "$@"; do

@@ -97,6 +97,19 @@ def write_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], mode: Mode
         write_line(line)
 
 
+def write_explained(columns: Sequence[str], rows: Sequence[Sequence[str]], mode: Mode) -> None:
+    """Names and a sentence on each. On a terminal a sentence that does not fit goes on below itself."""
+    import shutil
+    import textwrap
+
+    if mode is Mode.TABLE or not sys.stdout.isatty():
+        write_rows(columns, rows, mode)
+        return
+    room = shutil.get_terminal_size().columns - max(len(name) for name, _ in rows) - 2
+    wrapped = [(name, textwrap.wrap(sentence, max(room, 20))) for name, sentence in rows]
+    write_rows(columns, [("" if at else name, line) for name, lines in wrapped for at, line in enumerate(lines)], mode)
+
+
 def aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows of text as lines with aligned columns."""
     every = [columns, *rows]

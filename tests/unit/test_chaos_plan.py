@@ -1,6 +1,7 @@
 """Plans of runs, and the scenarios that come with the harness."""
 
 import shlex
+import sys
 from pathlib import Path
 
 import click
@@ -10,9 +11,11 @@ from kvcli import main
 from kvcli.commands.chaos_run import StatusLine, _hunted, _plan, run_chaos
 from kvcli.pages import COLUMNS
 from kvjepsen.capabilities import probe
+from kvjepsen.mutants import MUTANTS
 from kvjepsen.nemesis import FAULTS, parts
 from kvjepsen.plan import DEFAULT_WORKLOADS, BadPlan, Plan, read_scenario, scenario_names
 from kvjepsen.runners.live import Status, _possible, run
+from kvjepsen.server_mutants import MUTANTS as SERVER_MUTANTS
 from kvjepsen.suite import plans
 from kvjepsen.workloads import WORKLOADS
 
@@ -201,12 +204,31 @@ def test_every_round_of_a_suite_has_other_seeds_and_folders() -> None:
     assert {plan.seconds for _, plan in wanted} == {5.0}
 
 
-@pytest.mark.parametrize("option", ["--workload", "--nemesis", "--scenario"])
-def test_help_lists_what_there_is(option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.run(["chaos", "run", option, "help"]) == 0
-    known = {"--workload": WORKLOADS, "--nemesis": FAULTS, "--scenario": scenario_names()}[option]
-    shown = capsys.readouterr().out
-    assert all(name in shown for name in known)
+LISTED = {
+    ("run", "--workload"): tuple(WORKLOADS),
+    ("run", "--nemesis"): tuple(FAULTS),
+    ("run", "--scenario"): tuple(scenario_names()),
+    ("run", "--mutant"): tuple(SERVER_MUTANTS),
+    ("simulate", "--mutant"): tuple(MUTANTS),
+}
+
+
+@pytest.mark.parametrize(("command", "option"), LISTED)
+def test_help_lists_what_there_is_and_fits_the_terminal(
+    command: str, option: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main.run(["chaos", command, option, "help"]) == 0
+    piped = capsys.readouterr().out.splitlines()
+    assert tuple(line.split()[0] for line in piped[1:]) == LISTED[command, option]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert main.run(["chaos", command, option, "help"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert max(map(len, shown)) <= 80
+    # The same words, of which those of a name stand below each other.
+    assert " ".join(shown).split() == " ".join(piped).split()
+    behind = piped[0].index("wha")
+    assert tuple(line[:behind].strip() for line in shown[1:] if line[0] != " ") == LISTED[command, option]
 
 
 def test_a_folder_that_holds_something_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

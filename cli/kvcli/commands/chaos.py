@@ -64,6 +64,10 @@ def simulate(seeds: int, seed: int, jobs: int, members: bool, mutant: str | None
     from kvjepsen.campaign import Totals, campaign
     from kvjepsen.mutants import MUTANTS
 
+    if mutant == "help":
+        rows = [(name, (each.__doc__ or "").split("\n")[0]) for name, each in MUTANTS.items()]
+        output.write_explained(["mutant", "what is wrong"], rows, settings().output)
+        return Exit.OK
     if mutant is not None and mutant not in MUTANTS:
         raise click.UsageError(f"the mutants are {', '.join(MUTANTS)}")
     totals = Totals()

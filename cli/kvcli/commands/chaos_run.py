@@ -66,22 +66,11 @@ def run_chaos(scenario: str | None, mutant: str | None, out: Path | None, **opti
     alone. If no node answers, nothing is begun (3).
     """
     from kvjepsen.access import OPEN, Access
-    from kvjepsen.nemesis import FAULTS
-    from kvjepsen.plan import scenario_titles
     from kvjepsen.runners.live import run
-    from kvjepsen.workloads import WORKLOADS
 
-    if options["workloads"] == "help":
-        output.write_rows(["workload", "what its clients do"], [[w.name, w.title] for w in WORKLOADS.values()], _mode())
-        return Exit.OK
-    if options["faults"] == "help":
-        output.write_rows(["fault", "what is done"], [[f.name, f.title] for f in FAULTS.values()], _mode())
-        return Exit.OK
-    if scenario == "help":
-        output.write_rows(["scenario", "what happens"], [list(each) for each in scenario_titles().items()], _mode())
-        return Exit.OK
-    if mutant == "help":
-        output.write_rows(["mutant", "what is wrong"], _mutants(), _mode())
+    listed = _listed(scenario, mutant, options)
+    if listed is not None:
+        output.write_explained(*listed, _mode())
         return Exit.OK
     if scenario is not None:
         check_scenario(scenario)
@@ -132,10 +121,25 @@ def _counts(counts: dict[str, Any]) -> str:
     return ", ".join(shown[:4])
 
 
-def _mutants() -> list[list[str]]:
+def _listed(
+    scenario: str | None, mutant: str | None, options: dict[str, Any]
+) -> tuple[list[str], list[tuple[str, str]]] | None:
+    """Columns and rows of what `help` was asked for, if it was."""
+    from kvjepsen.nemesis import FAULTS
+    from kvjepsen.plan import scenario_titles
     from kvjepsen.server_mutants import MUTANTS
+    from kvjepsen.workloads import WORKLOADS
 
-    return [[name, (mutant.__doc__ or "").split("\n")[0]] for name, (mutant, _) in MUTANTS.items()]
+    if options["workloads"] == "help":
+        return ["workload", "what its clients do"], [(each.name, each.title) for each in WORKLOADS.values()]
+    if options["faults"] == "help":
+        return ["fault", "what is done"], [(each.name, each.title) for each in FAULTS.values()]
+    if scenario == "help":
+        return ["scenario", "what happens"], list(scenario_titles().items())
+    if mutant == "help":
+        rows = [(name, (each.__doc__ or "").split("\n")[0]) for name, (each, _) in MUTANTS.items()]
+        return ["mutant", "what is wrong"], rows
+    return None
 
 
 def _hunted(mutant: str | None, options: dict[str, Any]) -> dict[str, Any]:
