@@ -11,7 +11,7 @@ import pytest
 
 from kvjepsen import report
 from kvjepsen.formats import read_history
-from kvjepsen.records import Observation, Recorder
+from kvjepsen.records import FINAL, Observation, Recorder
 from kvjepsen.report.latency import Point, _thin
 from kvjepsen.report.markup import Html, printable, tag
 from kvjepsen.report.results import BadResults, Found
@@ -221,6 +221,14 @@ def test_marks_are_thinned_and_that_is_said(tmp_path: Path) -> None:
     found = re.search(r"([\d,]+) marks stand for ([\d,]+) answered operations", page.text)
     assert found is not None
     assert int(found[1].replace(",", "")) < int(found[2].replace(",", ""))
+
+
+def test_what_is_drawn_beyond_what_clients_asked_is_named(tmp_path: Path) -> None:
+    _, page = made(tmp_path)
+    answered = [op for op in read_run(tmp_path).history.operations if op.answered_ns is not None]
+    last = sum(op.client == FINAL for op in answered)
+    assert last > 0
+    assert f"{len(answered):,} answered operations ({last:,} of them the last look at every key)" in page.text
 
 
 class TestWindow:

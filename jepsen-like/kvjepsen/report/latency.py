@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from kvjepsen.records import Operation, Outcome
+from kvjepsen.records import FINAL, Operation, Outcome
 from kvjepsen.report import bands, words
 from kvjepsen.report.axes import TimeAxis, Values, picture
 from kvjepsen.report.markup import Html, join, tag
@@ -57,7 +57,8 @@ def draw(run: Run) -> Html:
         timed=axis,
     )
     silent = len(timed) - len(known)
-    return join(svg, legend(), _remark(shown, len(known), silent))
+    last = sum(op.client == FINAL for op, _ in known)
+    return join(svg, legend(), _remark(shown, len(known), last, silent))
 
 
 def latency_ms(op: Operation) -> float | None:
@@ -108,11 +109,14 @@ def _marks(outcome: Outcome, points: Sequence[Point]) -> Html:
     return tag("path", d=Html("".join(f"M{x:.1f} {y:.1f}{shape}" for x, y in points)), class_=f"mark {outcome}")
 
 
-def _remark(shown: int, answered: int, silent: int) -> Html:
+def _remark(shown: int, answered: int, last: int, silent: int) -> Html:
+    them = words.count(answered, "answered operation") + (
+        f" ({last:,} of them the last look at every key)" if last else ""
+    )
     drawn = (
-        f"All {words.count(answered, 'answered operation')} are drawn."
+        f"All {them} are drawn."
         if shown == answered
-        else f"{shown:,} marks stand for {words.count(answered, 'answered operation')}: those that would cover each "
+        else f"{shown:,} marks stand for {them}: those that would cover each "
         "other are one, and of the most frequent outcomes only every n-th is drawn where too many are left. The next "
         "picture has the true shares."
     )
