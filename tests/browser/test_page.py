@@ -335,7 +335,7 @@ def test_the_overview_tells_who_is_away_and_the_page_that_its_node_is(page: Watc
 def test_without_a_majority_the_page_says_so_and_reads_at_level_one(
     page: Watched, cluster: Cluster, kv: Client
 ) -> None:
-    kv.put(b"alone", b"1")
+    kv.put(b"alone", b"1", level="all")  # so that the last one alive has applied it
     for name in ("n2", "n3"):
         cluster.kill(name)
     shown = page.go()
