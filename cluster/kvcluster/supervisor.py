@@ -23,6 +23,7 @@ from kvcluster import faults, probe, processes
 from kvcluster.processes import Process, State
 from kvcluster.topology import PROXIES, Topology, locked, port_is_free, write_atomically
 from kvstore.client import Tls
+from kvstore.config import SETTINGS
 from kvstore.errors import LocalError
 
 PROGRAM: Final = "kvcli"
@@ -376,12 +377,18 @@ class Cluster:
 def _environment(program: str) -> dict[str, str]:
     """Ours, without KV_PEERS, which a cluster of one node must not get from outside.
 
-    With an absolute PYTHONPATH to the packages that we run from, because the node starts in its own directory.
+    The node starts in its own directory: what settings say of files and folders is made absolute, and so is PYTHONPATH,
+    to the packages that we run from.
     """
     roots = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     for package in (*_PACKAGES, program.partition(".")[0]):
         spec = importlib.util.find_spec(package)
         if spec is not None and spec.origin is not None:
             roots.append(str(Path(spec.origin).parent.parent))
-    kept = {name: value for name, value in os.environ.items() if name != "KV_PEERS"}
+    paths = {setting.env for setting in SETTINGS if setting.kind in ("DIR", "FILE")}
+    kept = {
+        name: os.path.abspath(value) if name in paths and value else value
+        for name, value in os.environ.items()
+        if name != "KV_PEERS"
+    }
     return kept | {"PYTHONPATH": os.pathsep.join(dict.fromkeys(roots))}

@@ -1,10 +1,10 @@
 """Linearizable reads of a live cluster: nothing is written to the log for them, and they share rounds."""
 
 import asyncio
-import urllib.request
 
 import aiohttp
 
+from kvcluster import probe
 from kvcluster.pytest_plugin import ClusterFactory
 from kvcluster.supervisor import Cluster
 from kvstore.client import AsyncClient
@@ -12,9 +12,9 @@ from tests.support.logs import until_log
 
 
 def metric(cluster: Cluster, node: str, name: str) -> float:
-    with urllib.request.urlopen(f"{cluster.topology.node(node).http}/metrics", timeout=10) as answer:
-        lines = answer.read().decode().splitlines()
-    return sum(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
+    told = probe.metric(cluster.topology.node(node), name)
+    assert told is not None
+    return told
 
 
 async def read_at_once(url: str, count: int) -> None:

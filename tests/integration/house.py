@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,8 @@ from kvstore.telemetry.metrics import Metrics
 from tests.integration.memory_store import MemoryStore
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "http"
+
+CHUNKED = b"PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 class Reply(NamedTuple):
@@ -87,3 +90,14 @@ def golden(name: str, reply: Reply) -> None:
     assert seen == expected
     # Equal dictionaries may differ in order, and people read answers in order.
     assert list(seen["body"]) == list(expected["body"])
+
+
+def exposition(house: House) -> str:
+    return house.metrics.exposition("")[0].decode()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Lets the loop turn until `condition` holds; for what the server does without telling anybody."""
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.001)

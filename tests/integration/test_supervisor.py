@@ -302,9 +302,11 @@ def test_a_node_gets_the_settings_it_was_given_and_no_peers_from_outside(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KV_PEERS", "n9=127.0.0.1:1")
+    monkeypatch.setenv("KV_UI_REPORTS_DIR", "reports")
     cluster = bring_up(directory, 1, env={"KV_LOG_LEVEL": "debug"})
     process = cluster.process("n1")
     assert process is not None
     environment = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
     assert b"KV_LOG_LEVEL=debug" in environment
     assert not any(line.startswith(b"KV_PEERS=") for line in environment)
+    assert f"KV_UI_REPORTS_DIR={Path.cwd() / 'reports'}".encode() in environment

@@ -181,16 +181,6 @@ class TestOutput:
 
 
 class TestCommand:
-    def test_without_a_cluster_it_says_how_to_start_one(
-        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        monkeypatch.setenv("KV_ENDPOINTS", "127.0.0.1:1")
-        monkeypatch.setenv("KV_TIMEOUT", "1")
-        assert kv(["bench", "put"]) == Exit.CANNOT_CONNECT
-        said = capsys.readouterr()
-        assert said.out == ""
-        assert "kv cluster up --nodes 3 --dir ./demo" in said.err
-
     @pytest.mark.parametrize(
         ("arguments", "says"),
         [

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from kvcli import main
 from kvcli.commands.doctor import gather
+from kvcli.exit_codes import Exit
 from kvcli.nobody import advice, advise
 from kvcli.options import Settings
 from kvcli.situation import told
 from kvcluster import processes
-from kvcluster.topology import FILE_NAME, Topology
+from kvcluster.topology import FILE_NAME, Topology, free_ports
 from kvstore import errors
 
 DEFAULT = ("http://127.0.0.1:8480",)
@@ -146,3 +148,11 @@ async def test_kv_doctor_gives_it_for_each_endpoint_that_does_not_answer(place: 
         topology.endpoints[1]: f"n2 of the cluster in {place}/c is not running: kv cluster up --dir {place}/c",
         topology.endpoints[2]: f"n3 of the cluster in {place}/c is not running: kv cluster up --dir {place}/c",
     }
+
+
+@pytest.mark.parametrize("line", ["get a", "bench put --clients 1", "bench watch --watches 1", "status"])
+def test_every_command_says_it_once(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (port,) = free_ports(1)
+    assert main.run([*line.split(), "--endpoints", f"http://127.0.0.1:{port}"]) == Exit.CANNOT_CONNECT
+    _, *lines = capsys.readouterr().err.splitlines()
+    assert [each.strip() for each in lines] == advice((f"http://127.0.0.1:{port}",))

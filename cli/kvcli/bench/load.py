@@ -12,16 +12,11 @@ from kvcli.bench.doors import Caller, open_door
 from kvcli.bench.plan import Operation, Plan
 from kvcli.bench.tally import Tally
 from kvstore.client import AsyncClient
-from kvstore.errors import CannotConnect, KvError, LocalError
-from kvstore.model.results import ClusterView
+from kvstore.errors import KvError, LocalError
 
 Show = Callable[[Tally], Awaitable[None]]
 
 ERROR_PAUSE_S: Final = 0.02
-HOW_TO_START: Final = (
-    "To measure a cluster of this machine: 'kv cluster up --nodes 3 --dir ./demo', then name its endpoints, which "
-    "'kv cluster status --dir ./demo' shows, with --endpoints."
-)
 
 
 class Run:
@@ -47,7 +42,7 @@ class Run:
         plan = self.plan
         who = plan.who._asdict()
         async with AsyncClient(plan.endpoints, timeout_s=plan.timeout_s, tls=plan.tls, **who) as client:
-            view = await _looked_at(client)
+            view = await client.cluster()
             self.nodes, self.leader = len(view.members), view.leader
             try:
                 if plan.needs_keys:
@@ -139,11 +134,3 @@ class Run:
             await keys.remove(client, self.plan)
         except (KvError, LocalError):
             self.left_behind = self.plan.stem
-
-
-async def _looked_at(client: AsyncClient) -> ClusterView:
-    try:
-        return await client.cluster()
-    except CannotConnect as nobody:
-        nobody.add_note(HOW_TO_START)
-        raise
