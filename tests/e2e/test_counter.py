@@ -7,7 +7,7 @@ from kvjepsen.counter import SETTINGS, counter
 from kvjepsen.frame import table
 
 
-@pytest.mark.parametrize("increments", [300, pytest.param(10_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("increments", [500, pytest.param(10_000, marks=pytest.mark.long)])
 async def test_increments_over_cut_connections_count_exactly_once(kv_cluster: ClusterFactory, increments: int) -> None:
     outcome = await counter(kv_cluster(3, env=SETTINGS), increments=increments, seed=increments, progress=print)
     print(table(outcome))

@@ -216,7 +216,7 @@ def test_an_empty_folder_named_like_the_package_does_not_hide_it(tmp_path: Path)
     assert (done.stdout, done.stderr) == ("Client\n", "")
 
 
-def test_a_node_does_not_load_what_it_does_not_need():
+def test_a_node_does_not_load_what_it_does_not_need() -> None:
     """Ten mebibytes for each node, for a page that few look at."""
     code = (
         "import sys, kvstore.server; print([name for name in ('numpy', 'matplotlib', 'click') if name in sys.modules])"

@@ -10,7 +10,7 @@ import click
 from kvcli import output
 from kvcli.commands.chaos_odds import odds
 from kvcli.commands.chaos_report import report
-from kvcli.commands.chaos_run import run_chaos
+from kvcli.commands.chaos_run import listed_mutants, run_chaos
 from kvcli.commands.chaos_suite import run_suite
 from kvcli.exit_codes import Exit
 from kvcli.options import global_options, settings
@@ -65,8 +65,7 @@ def simulate(seeds: int, seed: int, jobs: int, members: bool, mutant: str | None
     from kvjepsen.mutants import MUTANTS
 
     if mutant == "help":
-        rows = [(name, (each.__doc__ or "").split("\n")[0]) for name, each in MUTANTS.items()]
-        output.write_explained(["mutant", "what is wrong"], rows, settings().output)
+        output.write_explained(*listed_mutants(MUTANTS), settings().output)
         return Exit.OK
     if mutant is not None and mutant not in MUTANTS:
         raise click.UsageError(f"the mutants are {', '.join(MUTANTS)}")

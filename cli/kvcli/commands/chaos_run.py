@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -137,9 +138,13 @@ def _listed(
     if scenario == "help":
         return ["scenario", "what happens"], list(scenario_titles().items())
     if mutant == "help":
-        rows = [(name, (each.__doc__ or "").split("\n")[0]) for name, (each, _) in MUTANTS.items()]
-        return ["mutant", "what is wrong"], rows
+        return listed_mutants({name: each for name, (each, _) in MUTANTS.items()})
     return None
+
+
+def listed_mutants(mutants: Mapping[str, object]) -> tuple[list[str], list[tuple[str, str]]]:
+    """Columns and rows of `mutants`: each with the first line of what is written at it."""
+    return ["mutant", "what is wrong"], [(name, (each.__doc__ or "").split("\n")[0]) for name, each in mutants.items()]
 
 
 def _hunted(mutant: str | None, options: dict[str, Any]) -> dict[str, Any]:

@@ -21,8 +21,8 @@ export function mount(host) {
     try {
       const told = await ask("GET", "/v1/reports");
       if (!told.configured) {
-        const how = el("code", {}, "KV_UI_REPORTS_DIR=/DIR kv cluster up");
-        const alone = el("code", {}, "kv serve --ui-reports-dir /DIR");
+        const how = el("code", {}, "KV_UI_REPORTS_DIR=DIR kv cluster up");
+        const alone = el("code", {}, "kv serve --ui-reports-dir DIR");
         out.replaceChildren(
           empty("This node has no directory of reports. Started with one, it shows them here: ", how, " or ", alone, "."),
         );
